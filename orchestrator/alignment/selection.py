@@ -1,0 +1,82 @@
+"""From the score table to the source batches that a tau keeps. Pure decisions on small arrays."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Aggregate = Literal["mean", "median", "min"]
+"""How the distances of one source batch to all target batches become one number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The batches that a tau keeps, and that tau in other readings."""
+
+    kept: NDArray[np.intp]
+    """Positions of the kept batches, ascending."""
+    tau_absolute: float
+    """Largest float below the lowest kept reward: exactly the kept batches have R > tau_absolute."""
+
+    @property
+    def n_kept(self) -> int:
+        """Number of kept batches."""
+        return len(self.kept)
+
+
+def rewards(
+    emd_ST: NDArray[np.float64], aggregate: Aggregate = "mean"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return distance and reward of every source batch.
+
+    Parameters
+    ----------
+    emd_ST : (n_source_batches, n_target_batches)
+    aggregate : {"mean", "median", "min"}
+        Over the target batches. Reconstruction: the SelectiveFinetuning paper does not say which target batch a
+        source batch faces.
+
+    Returns
+    -------
+    emd_S, reward_S : (n_source_batches,), (n_source_batches,)
+        Reward R = 1/EMD as in the paper, infinite where the distance is 0.
+    """
+    reduce = {"mean": np.mean, "median": np.median, "min": np.min}[aggregate]
+    emd_S = np.asarray(reduce(emd_ST, axis=1), np.float64)
+    with np.errstate(divide="ignore"):
+        return emd_S, 1 / emd_S
+
+
+def select_quantile(reward_S: NDArray[np.float64], tau_quantile: float) -> Selection:
+    """Keep the ceil((1 - tau_quantile) * N) batches of highest reward, and all that tie with the last of them.
+
+    Parameters
+    ----------
+    reward_S : (N,)
+        N >= 1; may hold infinity, not NaN.
+    tau_quantile : float
+        In [0, 1); 0 keeps all.
+
+    Examples
+    --------
+    >>> select_quantile(np.array([3.0, 1.0, 2.0, 4.0]), 0.5).kept
+    array([0, 3])
+    """
+    if not 0 <= tau_quantile < 1:
+        raise ValueError(f"tau_quantile is {tau_quantile}; allowed: 0 <= tau_quantile < 1")
+    if not len(reward_S) or np.isnan(reward_S).any():
+        raise ValueError("rewards must be at least one number and not NaN")
+    # Rounded before the ceiling: (1 - 0.9) * 10 is 0.9999999999999998, and (1 - 0.7) * 10 is more than 3.
+    n_kept = max(1, math.ceil(round((1 - tau_quantile) * len(reward_S), 9)))
+    lowest = np.sort(reward_S)[::-1][n_kept - 1]
+    return Selection(
+        kept=np.flatnonzero(reward_S >= lowest), tau_absolute=float(np.nextafter(lowest, -np.inf))
+    )
+
+
+def select_random(n_batches: int, n_kept: int, seed: int) -> NDArray[np.intp]:
+    """Return `n_kept` of `n_batches` positions drawn without replacement, ascending: the random control arm."""
+    drawn = np.random.default_rng(seed).choice(n_batches, size=n_kept, replace=False)
+    return np.sort(drawn)

@@ -1,0 +1,55 @@
+"""Commands about recordings: ``ingest``."""
+
+import click
+
+from orchestrator.cli.options import store_option
+
+
+@click.command()
+@click.argument("dataset_file", metavar="FILE")
+@click.option(
+    "--data",
+    "data_uri",
+    required=True,
+    metavar="DIR",
+    help="Folder, or s3://bucket/prefix, with the recordings.",
+)
+@click.option("--strict", is_flag=True, help="Exit with 3 if any recording was quarantined.")
+@store_option
+def ingest(dataset_file: str, data_uri: str, strict: bool, store_uri: str) -> None:
+    """Convert the recordings that dataset FILE describes into 30-s epochs at 100 Hz.
+
+    A recording that is done is skipped; a broken one is quarantined with a reason, and the rest goes on.
+    """
+    from orchestrator.config.dataset import load_dataset
+    from orchestrator.errors import DataError
+    from orchestrator.psg.ingest import ingest as run_ingest
+    from orchestrator.store import paths
+    from orchestrator.store.store import Store
+
+    dataset = load_dataset(dataset_file)
+    store = Store.open(store_uri, writable=True)
+    report = run_ingest(dataset, data_uri, store)
+    rows = [row for row in report.manifest.to_pylist() if row["status"] == "ok"]
+    click.echo(
+        f"{dataset.name}: {len(rows)} recordings of {len({r['subject'] for r in rows})} subjects in the store "
+        f"({report.n_converted} converted, {report.n_skipped} already done), "
+        f"{sum(r['n_usable'] for r in rows)} of {sum(r['n_epochs'] for r in rows)} epochs usable."
+    )
+    for row in report.quarantined:
+        click.echo(f"quarantined {row['recording']} ({row['reason']}): {row['message']}", err=True)
+    implausible = [r["recording"] for r in rows if r["implausible_amplitude"]]
+    if implausible:
+        click.echo(
+            f"warning: amplitudes of {', '.join(implausible)} are implausible for their unit; every recording is "
+            "scaled by its own spread, so this matters only if the gain changed within one.",
+            err=True,
+        )
+    if report.quarantined and strict:
+        raise DataError(
+            f"{len(report.quarantined)} recordings were quarantined and --strict was given. Reasons: "
+            f"{store.uri_of(paths.manifest_json(dataset.name))}."
+        )
+
+
+COMMANDS = (ingest,)

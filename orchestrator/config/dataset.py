@@ -1,0 +1,272 @@
+"""What a data set looks like on disk: files, subjects, hypnograms, channel names.
+
+A new EDF data set needs such a file and no code. ``datasets/`` holds examples.
+"""
+
+import glob
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
+from orchestrator.config.yaml_source import Section, validate, wrong_key
+from orchestrator.errors import RecordingError
+from trainables.stages import ANNOTATION_STAGES
+
+STORE_SFREQ = 100
+"""Sampling rate of the epoch store, Hz; a filter must end below half of it."""
+
+EPOCH_S = 30
+"""Length of an epoch, s."""
+
+DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {
+    "eeg": (0.3, 35.0),
+    "eog": (0.3, 35.0),
+    "emg": (10.0, 45.0),
+    "ecg": (0.5, 40.0),
+}
+"""Pass bands, Hz. EEG and EOG: 0.3-35 as in the AASM manual; EMG and ECG cut below half the store's
+rate."""
+
+
+def _pattern(value: str) -> str:
+    """Refuse globs that could leave the data folder or that ``Path.glob`` does not take."""
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts:
+        problem = "must be relative to the folder of the recordings, without '..'"
+    elif any("**" in part and part != "**" for part in path.parts):
+        problem = "'**' must stand alone between slashes, as in '**/*.edf'"
+    elif path.name in {"", "**"}:
+        problem = "must end in a file name, as in '**/*.edf'"
+    else:
+        return value
+    raise PydanticCustomError("not_a_glob", "{problem}", {"problem": problem})
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise PydanticCustomError(
+            "not_a_regex", "not a regular expression: {problem}", {"problem": str(error)}
+        ) from None
+    return value
+
+
+def _band(value: tuple[float, float]) -> tuple[float, float]:
+    low, high = value
+    if not 0 < low < high < STORE_SFREQ / 2:
+        raise PydanticCustomError(
+            "not_a_band",
+            "needs 0 < low < high < {half} Hz, because the store keeps {rate} values per second",
+            {"half": STORE_SFREQ // 2, "rate": STORE_SFREQ},
+        )
+    return value
+
+
+def _epoch_length(value: int) -> int:
+    if value <= 0 or value % EPOCH_S:
+        raise PydanticCustomError(
+            "not_an_epoch",
+            "must be a multiple of {epoch_s}: other scores cannot be cut into {epoch_s}-s epochs",
+            {"epoch_s": EPOCH_S},
+        )
+    return value
+
+
+def _names(value: Any) -> Any:
+    """Let a channel with one name be written without brackets."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+Glob = Annotated[Text, AfterValidator(_pattern)]
+Regex = Annotated[Text, AfterValidator(_regex)]
+Band = Annotated[tuple[float, float], AfterValidator(_band)]
+MontageChannel = Annotated[
+    tuple[Text, ...], BeforeValidator(_names), AfterValidator(lambda names: _not_empty(names))
+]
+
+
+def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise PydanticCustomError("no_name", "a channel needs at least one name")
+    return names
+
+
+class StageFile(Section):
+    """Where the stages of a recording are, by the name of the recording's own file."""
+
+    file: Glob | None = None
+    """Glob in the folder of the recording; ``{stem}`` is its name without extension, ``{key}`` what
+    ``key`` finds."""
+    key: Regex | None = None
+    """Regular expression searched in the recording's file name; group 1, or the whole match,
+    becomes ``{key}``."""
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "StageFile":
+        used = re.findall(r"\{(.*?)\}", self.file or "")
+        for name in used:
+            if name not in {"stem", "key"}:
+                raise wrong_key(
+                    "file", f"unknown placeholder {{{name}}}. Allowed: {{stem}}, {{key}}"
+                )
+        if "key" in used and self.key is None:
+            raise wrong_key("file", "uses {key}, but this section has no 'key' expression")
+        if self.key is not None and "key" not in used:
+            raise wrong_key("key", "is not used: 'file' has no {key} placeholder")
+        return self
+
+    def glob_for(self, recording: str) -> str | None:
+        """Glob of the stage file in the recording's folder; None if the recording holds its stages.
+
+        Parameters
+        ----------
+        recording : str
+            File name of the recording, such as ``SC4001E0-PSG.edf``.
+
+        Raises
+        ------
+        RecordingError
+            ``key`` does not occur in the file name (reason ``missing_hypnogram``).
+        """
+        if self.file is None:
+            return None
+        pattern = self.file.replace("{stem}", glob.escape(PurePosixPath(recording).stem))
+        if self.key is None:
+            return pattern
+        key = _found(self.key, recording)
+        if key is None:
+            raise RecordingError(
+                "missing_hypnogram",
+                f"{recording}: the expression {self.key!r} finds nothing in the file name, so the "
+                "stage file is unknown; change 'key' in the data set file.",
+            )
+        return pattern.replace("{key}", glob.escape(key))
+
+
+class StagesFromAnnotations(StageFile):
+    """Stages are EDF+ annotations: in the recording itself, or in ``file`` next to it."""
+
+    source: Literal["annotations"] = Field(alias="from")
+    """Written ``from: annotations``."""
+
+
+class StagesFromCodes(StageFile):
+    """Stages are integer codes, one a line, in a text file next to the recording."""
+
+    source: Literal["codes"] = Field(alias="from")
+    """Written ``from: codes``."""
+    file: Glob
+    """Glob in the folder of the recording; may hold ``{stem}`` and ``{key}``."""
+    codes: Annotated[dict[int, StageLabel], Field(min_length=1)]
+    """Code to stage or ``unscored``; any other code in a file is an error of that recording."""
+    epoch_s: Annotated[int, AfterValidator(_epoch_length)] = EPOCH_S
+    """Seconds that one line stands for."""
+
+
+class RecordingForm(Section):
+    """One form in which recordings of the data set are published."""
+
+    files: Glob
+    """Recordings, as a glob relative to the folder given with ``--data``; ``**/`` looks in
+    subfolders too."""
+    subject: Regex
+    """Regular expression searched in the file name; group 1, or the whole match, is the subject."""
+    stages: Annotated[StagesFromAnnotations | StagesFromCodes, Field(discriminator="source")]
+    """Where the stages are."""
+
+    def subject_of(self, recording: str) -> str | None:
+        """Subject of a recording by its file name; None when ``subject`` is not found in it.
+
+        Parameters
+        ----------
+        recording : str
+            File name of the recording, such as ``SC4001E0-PSG.edf``.
+        """
+        return _found(self.subject, recording)
+
+
+class DatasetFile(Section):
+    """One data set: where its recordings and stages are, and which channels to read."""
+
+    name: Slug
+    """Name in sweep files and in the store."""
+    title: Text
+    """Name for people."""
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """Where to get the data; none for data made here."""
+    licence: Text
+    """Terms of use."""
+    recordings: Annotated[tuple[RecordingForm, ...], Field(min_length=1)]
+    """Forms in which the recordings are published; a folder may hold any of them."""
+    labels: dict[Text, StageLabel] = Field(default_factory=dict)
+    """Annotation text to stage or ``unscored``; added to the R&K and AASM labels, and wins over
+    them."""
+    channels: Annotated[
+        dict[Modality, Annotated[tuple[MontageChannel, ...], Field(min_length=1)]],
+        Field(min_length=1),
+    ]
+    """Modality to montage; each channel is a name or a list of names in order of preference."""
+    filter_hz: dict[Modality, Band] = Field(default_factory=dict, validate_default=True)
+    """Modality to pass band ``[low, high]`` in Hz, one for each modality in ``channels``."""
+    labels_beyond_signal: Literal["quarantine", "trim"] = "quarantine"
+    """What to do when stages are scored after the end of the signal: refuse the recording, or drop
+    those stages."""
+
+    @field_validator("filter_hz")
+    @classmethod
+    def _default_filters(
+        cls, value: dict[Modality, tuple[float, float]], info: ValidationInfo
+    ) -> dict[Modality, tuple[float, float]]:
+        channels: Mapping[Modality, object] | None = info.data.get("channels")
+        if channels is None:  # wrong, and reported for itself
+            return value
+        for modality in value:
+            if modality not in channels:
+                raise wrong_key(modality, f"has no effect: 'channels' has no {modality}")
+        return {
+            modality: value.get(modality, DEFAULT_FILTER_HZ[modality])
+            for modality in MODALITIES
+            if modality in channels
+        }
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Modalities of this data set, in the order of the epoch store."""
+        return tuple(modality for modality in MODALITIES if modality in self.channels)
+
+    @property
+    def annotation_stages(self) -> dict[str, int]:
+        """Annotation texts that are stage labels here, each with its stage or ``UNSCORED``."""
+        return {**ANNOTATION_STAGES, **self.labels}
+
+
+def load_dataset(path: str | Path) -> DatasetFile:
+    """Read a data set file.
+
+    Raises
+    ------
+    ConfigError
+        Everything that is wrong with the file, each at file:line:column.
+    """
+    return validate(DatasetFile, path)
+
+
+def _found(expression: str, name: str) -> str | None:
+    """Return group 1, or the whole match, of an expression in a file name; None without a match."""
+    match = re.search(expression, name)
+    if match is None:
+        return None
+    return match.group(1 if match.re.groups else 0) or None

@@ -1,0 +1,99 @@
+"""Every error of ours, and the exit code each one ends a command with.
+
+::
+
+    OrchestratorError                1  (never raised itself)
+    |- ConfigError                   2  a file, key, flag or name the user wrote
+    |- DataError                     3  recordings or artefacts that cannot be used
+    |  |- RecordingError             3  one recording; ingest quarantines it and goes on
+    |  `- FeatureMismatchError       3  features of different encoders; also a ValueError
+    |- IntegrityError                4  label ledger, leakage, a hash that does not fit
+    |- SolverError                   5  an optimal-transport problem that did not converge
+    |- StoreUnreachableError         6  bucket, endpoint or credentials
+    |- SetupError                    7  permissions, versions, a missing program
+    |- SweepFailedError              8  every trial failed, or the failure quota was reached
+    `- InterruptedSweepError       130  stopped by the user; can be resumed
+
+A message is one paragraph: what happened, to which recording or trial, the value, what is allowed and
+what to do. The command line prints it without a traceback (``--debug`` shows one). Anything that is not an
+``OrchestratorError`` is a bug of ours and ends with exit code 1.
+"""
+
+
+class OrchestratorError(Exception):
+    """Base of all errors that a user can act on."""
+
+    exit_code = 1
+
+
+class ConfigError(OrchestratorError):
+    """A configuration file, option or name is wrong."""
+
+    exit_code = 2
+
+
+class DataError(OrchestratorError):
+    """Recordings or stored artefacts cannot be used."""
+
+    exit_code = 3
+
+
+class RecordingError(DataError):
+    """One recording cannot be ingested; it is quarantined and the others go on.
+
+    Parameters
+    ----------
+    reason : str
+        Short stable code, written to the manifest: ``not_edf``, ``truncated``, ``missing_channel``, ...
+    message : str
+        One sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+    def __reduce__(self) -> tuple[type["RecordingError"], tuple[str, str]]:
+        """Rebuild from both arguments, so that the error survives a trip between processes."""
+        return type(self), (self.reason, self.message)
+
+
+class FeatureMismatchError(DataError, ValueError):
+    """Two feature clouds differ in ``feature_dim``: they came from different encoders or layers."""
+
+
+class IntegrityError(OrchestratorError):
+    """Labels were read that must not be read, or stored content does not match its hash."""
+
+    exit_code = 4
+
+
+class SolverError(OrchestratorError):
+    """An optimal-transport problem did not converge; no value is better than a wrong one."""
+
+    exit_code = 5
+
+
+class StoreUnreachableError(OrchestratorError):
+    """The store, its bucket or its endpoint cannot be reached, or refuses the credentials."""
+
+    exit_code = 6
+
+
+class SetupError(OrchestratorError):
+    """The machine is not set up for the command: permissions, versions, missing programs."""
+
+    exit_code = 7
+
+
+class SweepFailedError(OrchestratorError):
+    """Every trial of a sweep failed, or more of them than the quota allows."""
+
+    exit_code = 8
+
+
+class InterruptedSweepError(OrchestratorError):
+    """The user stopped the sweep; the same command continues it."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Recordings to epochs: reading, scoring labels, cleaning, quality, ingest."""

@@ -1,0 +1,175 @@
+"""One recording -> one epoch table. Plain functions; ``ingest`` runs them in Ray tasks."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from orchestrator.config.dataset import DatasetFile
+from orchestrator.psg import edf, hypnogram, preprocess
+from orchestrator.psg.quality import Flag, clipped_epochs, flat_epochs
+from orchestrator.psg.recordings import Source
+from trainables.stages import STAGE_NAMES, UNSCORED
+
+SCHEMA_VERSION = 1
+"""Of epoch files; raised when their content changes meaning."""
+
+METADATA_KEY = b"psg"
+"""Key of our JSON in the Parquet file's metadata."""
+
+_PLAUSIBLE_UV = (0.5, 500.0)
+"""Spread of a voltage signal of the body after filtering; outside it the unit or the gain is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything besides the files that decides the content of an epoch table."""
+
+    labels: Mapping[str, int]
+    channels: Mapping[str, tuple[tuple[str, ...], ...]]
+    filter_hz: Mapping[str, tuple[float, float]]
+    labels_beyond_signal: hypnogram.BeyondSignal
+
+    @classmethod
+    def of(cls, dataset: DatasetFile) -> "Settings":
+        """Take the settings from a dataset file."""
+        return cls(
+            labels=dataset.annotation_stages,
+            channels={str(m): dataset.channels[m] for m in dataset.modalities},
+            filter_hz={str(m): dataset.filter_hz[m] for m in dataset.modalities},
+            labels_beyond_signal=dataset.labels_beyond_signal,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain JSON values, the constants of the preprocessing included."""
+        return {
+            **json.loads(json.dumps(asdict(self))),
+            "schema_version": SCHEMA_VERSION,
+            "sfreq": preprocess.SFREQ,
+            "epoch_s": hypnogram.EPOCH_S,
+        }
+
+
+def epoch_table(
+    source: Source, settings: Settings, content: bytes, stage_content: bytes | None
+) -> pa.Table:
+    """Return the epochs of one recording.
+
+    Columns: ``epoch_index`` int32, ``stage`` int8, ``flags`` uint8 and for each modality a fixed-shape tensor of
+    int16, (n_channels, 3000) at 100 Hz. The metadata hold for each channel the microvolts per step and the
+    robust centre and spread that :mod:`orchestrator.psg.feed` scales with.
+
+    Raises
+    ------
+    RecordingError
+        Whatever keeps the recording from being used.
+    """
+    if source.problem is not None:
+        raise source.problem
+    montage = [names for channels in settings.channels.values() for names in channels]
+    recording = edf.read_recording(content, source.path, montage)
+    scored = _hypnogram(source, settings, recording, stage_content)
+    n_epochs = len(scored.stages)
+    flags = np.where(scored.stages == UNSCORED, Flag.UNSCORED, 0).astype(np.uint8)
+    columns: dict[str, pa.Array] = {}
+    channel_metadata: dict[str, list[dict[str, Any]]] = {}
+    raw_channels = iter(recording.channels)
+    for modality, names in settings.channels.items():
+        signals = []
+        channel_metadata[modality] = []
+        for channel in (next(raw_channels) for _ in names):
+            raw = preprocess.cut_epochs(channel.signal_uv, channel.sfreq, scored.onset_s, n_epochs)
+            flat = flat_epochs(raw, channel.step_uv)
+            flags[flat] |= np.uint8(Flag.FLAT)
+            flags[clipped_epochs(raw, channel.lower_uv, channel.upper_uv) & ~flat] |= np.uint8(
+                Flag.CLIPPED
+            )
+            clean = preprocess.clean_epochs(raw, flat, channel.sfreq, settings.filter_hz[modality])
+            scale = preprocess.robust_scale(clean, flat, channel.label)
+            quantised, step_uv = preprocess.quantise(clean)
+            signals.append(quantised)
+            channel_metadata[modality].append(
+                {
+                    "label": channel.label,
+                    "wanted": names[len(signals) - 1][0],
+                    "unit_in_file": channel.unit,
+                    "sfreq_in_file": channel.sfreq,
+                    "step_uv": step_uv,
+                    "center_uv": scale.center_uv,
+                    "spread_uv": scale.spread_uv,
+                    "n_flat": int(flat.sum()),
+                    "plausible": _PLAUSIBLE_UV[0] <= scale.spread_uv <= _PLAUSIBLE_UV[1],
+                }
+            )
+        columns[modality] = _tensor_column(np.stack(signals, axis=1))
+    table = pa.table(
+        {
+            "epoch_index": pa.array(np.arange(n_epochs, dtype=np.int32)),
+            "stage": pa.array(scored.stages, pa.int8()),
+            "flags": pa.array(flags, pa.uint8()),
+            **columns,
+        }
+    )
+    metadata = {
+        "subject": source.subject,
+        "recording": source.recording,
+        "onset_s": scored.onset_s,
+        "channels": channel_metadata,
+        "preprocessing": settings.as_json(),
+    }
+    return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def summary(table: pa.Table) -> dict[str, Any]:
+    """Return what the manifest says of an epoch table: counts, channels, quality."""
+    flags = table["flags"].to_numpy()
+    stages = table["stage"].to_numpy()
+    channels = json.loads(table.schema.metadata[METADATA_KEY])["channels"]
+    every = [channel for group in channels.values() for channel in group]
+    return {
+        "n_epochs": len(stages),
+        **{f"n_{name}": int((stages == i).sum()) for i, name in enumerate(STAGE_NAMES)},
+        "n_unscored": int((stages == UNSCORED).sum()),
+        "n_flat": int((flags & Flag.FLAT > 0).sum()),
+        "n_flat_scored": int(((flags & Flag.FLAT > 0) & (stages != UNSCORED)).sum()),
+        "n_clipped": int((flags & Flag.CLIPPED > 0).sum()),
+        "n_usable": int(((flags & (Flag.FLAT | Flag.UNSCORED)) == 0).sum()),
+        "channels": [c["label"] for c in every],
+        "substituted": [c["label"] for c in every if c["label"].strip() != c["wanted"]],
+        "implausible_amplitude": [c["label"] for c in every if not c["plausible"]],
+    }
+
+
+def _hypnogram(
+    source: Source, settings: Settings, recording: edf.Recording, stage_content: bytes | None
+) -> hypnogram.Hypnogram:
+    beyond = settings.labels_beyond_signal
+    if source.codes is not None and stage_content is not None:
+        text = stage_content.decode("latin-1")
+        repeated = "\n".join(line for line in text.split() for _ in range(source.epochs_per_code))
+        return hypnogram.from_codes(
+            repeated, source.codes, recording.duration_s, beyond_signal=beyond
+        )
+    annotations = recording.annotations
+    if stage_content is not None:
+        annotations = edf.read_annotations(stage_content, source.stage_path or "")
+    return hypnogram.from_annotations(
+        annotations, settings.labels, recording.duration_s, beyond_signal=beyond
+    )
+
+
+def _tensor_column(signal_ECT: NDArray[np.int16]) -> pa.Array:
+    """Return a fixed-shape tensor column.
+
+    Built from storage: ``from_numpy_ndarray`` adds a permutation that breaks Ray Data's group-by.
+    """
+    n_channels, n_times = signal_ECT.shape[1:]
+    values = pa.array(np.ascontiguousarray(signal_ECT).reshape(-1), pa.int16())
+    storage = pa.FixedSizeListArray.from_arrays(values, n_channels * n_times)
+    return pa.ExtensionArray.from_storage(
+        pa.fixed_shape_tensor(pa.int16(), [n_channels, n_times]), storage
+    )

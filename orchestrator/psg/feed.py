@@ -1,0 +1,134 @@
+"""From the epoch store to arrays: which epochs may be used, and their scaled signals. Never their stages."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from orchestrator.errors import ConfigError, IntegrityError
+from orchestrator.psg.convert import METADATA_KEY
+from orchestrator.psg.quality import UNUSABLE, Flag
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+
+CLIP_SPREADS = 20.0
+"""Scaled signals are clipped at so many spreads from the centre: artefacts reach hundreds. Reconstruction."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRecording:
+    """A recording in the epoch store, as its manifest names it."""
+
+    dataset: str
+    subject: str
+    recording: str
+    epochs_sha256: str
+
+    @property
+    def path(self) -> str:
+        """Of the epoch file."""
+        return paths.epochs(self.dataset, self.subject, self.recording)
+
+
+def stored_recordings(store: Store, dataset: str) -> list[StoredRecording]:
+    """Return the recordings of a data set that are in the store, sorted by subject and name.
+
+    Raises
+    ------
+    ConfigError
+        The data set was never ingested into this store.
+    """
+    if not store.exists(paths.manifest(dataset)):
+        known = store.folders(paths.EPOCHS)
+        close = get_close_matches(dataset, known, n=1)
+        raise ConfigError(
+            f"data set {dataset!r} is not in the store {store.uri}"
+            + (f"; did you mean {close[0]!r}?" if close else ".")
+            + f" It has: {', '.join(known) or 'none'}. Run `orchestrator ingest` with its dataset file first."
+        )
+    columns = ["subject", "recording", "epochs_sha256", "status"]
+    return [
+        StoredRecording(
+            dataset=dataset,
+            subject=row["subject"],
+            recording=row["recording"],
+            epochs_sha256=row["epochs_sha256"],
+        )
+        for row in store.read_table(paths.manifest(dataset), columns).to_pylist()
+        if row["status"] == "ok"
+    ]
+
+
+def usable_epochs(store: Store, recording: StoredRecording) -> NDArray[np.int32]:
+    """Return ``epoch_index`` of the epochs that may be trained on: scored and not flat."""
+    return _unflagged(store, recording, UNUSABLE)
+
+
+def signal_epochs(store: Store, recording: StoredRecording) -> NDArray[np.int32]:
+    """Return ``epoch_index`` of the epochs that are not flat, scored or not."""
+    return _unflagged(store, recording, Flag.FLAT)
+
+
+def _unflagged(store: Store, recording: StoredRecording, flags: Flag) -> NDArray[np.int32]:
+    table = store.read_table(recording.path, ["epoch_index", "flags"])
+    keep = (table["flags"].to_numpy() & np.uint8(flags)) == 0
+    return np.asarray(table["epoch_index"].to_numpy()[keep], np.int32)
+
+
+def read_signals(
+    store: Store,
+    recording: StoredRecording,
+    modality: str,
+    epochs: Sequence[int] | NDArray[np.int32],
+) -> NDArray[np.float32]:
+    """Return scaled signals of some epochs of one recording.
+
+    Parameters
+    ----------
+    modality : str
+        A tensor column of the epoch store: ``eeg``, ``eog``, ``emg`` or ``ecg``.
+    epochs : (n,)
+        Values of ``epoch_index``, ascending.
+
+    Returns
+    -------
+    (n, n_channels, 3000) float32
+        In spreads from the recording's own median, clipped at ±`CLIP_SPREADS`, 100 Hz.
+
+    Raises
+    ------
+    ConfigError
+        The data set has no such modality.
+    IntegrityError
+        The file is not the one that the manifest describes.
+    """
+    data = store.read_bytes(recording.path)
+    if hashlib.sha256(data).hexdigest() != recording.epochs_sha256:
+        raise IntegrityError(
+            f"{store.uri_of(recording.path)} is not the file that the manifest of {recording.dataset!r} describes: its "
+            "SHA-256 differs. Remove it and ingest again."
+        )
+    file = pq.ParquetFile(io.BytesIO(data))
+    metadata = json.loads(file.schema_arrow.metadata[METADATA_KEY])
+    if modality not in metadata["channels"]:
+        raise ConfigError(
+            f"data set {recording.dataset!r} has no modality {modality!r}; it has "
+            f"{', '.join(metadata['channels'])}. Change `modality` of the sweep file."
+        )
+    # As int16, by way of the storage array: to_numpy of the tensor type would not be zero-copy over chunks.
+    column = file.read([modality])[modality].combine_chunks()
+    shape = (len(column), *column.type.shape)
+    counts = column.storage.flatten().to_numpy().reshape(shape)[np.asarray(epochs)]
+    channels = metadata["channels"][modality]
+    step, center, spread = (
+        np.array([c[key] for c in channels], np.float64)[:, None]
+        for key in ("step_uv", "center_uv", "spread_uv")
+    )
+    scaled = counts * (step / spread).astype(np.float32) - (center / spread).astype(np.float32)
+    return np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS, dtype=np.float32)

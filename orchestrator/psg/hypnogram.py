@@ -1,0 +1,176 @@
+"""Scored annotations -> one stage per 30-s epoch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import RecordingError
+from orchestrator.psg.edf import Annotation
+from trainables.stages import UNSCORED
+
+EPOCH_S = 30
+"""Length of an epoch in seconds (Rechtschaffen & Kales 1968; AASM)."""
+
+_TOLERANCE_S = 0.01
+_UNSET = -2
+
+BeyondSignal = Literal["quarantine", "trim"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hypnogram:
+    """The stages of a recording, and where its epochs begin."""
+
+    onset_s: float
+    """Start of the first epoch, in seconds from the start of the signal."""
+    stages: NDArray[np.int8]
+    """Shape (n_epochs,): W N1 N2 N3 REM = 0..4, -1 unscored. Whole epochs within the signal only."""
+
+
+def from_annotations(
+    annotations: Sequence[Annotation],
+    labels: Mapping[str, int],
+    duration_s: float,
+    *,
+    beyond_signal: BeyondSignal = "quarantine",
+) -> Hypnogram:
+    """Return the stages that annotations give.
+
+    The first scored annotation is the start of the epoch grid; each one may span many epochs. Texts that are
+    not in `labels` are events of another kind (lights off, apnoea) and are ignored, unless they read like a
+    stage. Epochs that nothing covers are unscored. An unfinished last epoch of the signal is dropped.
+
+    Parameters
+    ----------
+    annotations : sequence of Annotation
+    labels : mapping of str to int
+        Annotation text -> stage, -1 for unscored.
+    duration_s : float
+        Length of the signal.
+    beyond_signal : {"quarantine", "trim"}
+        What to do with *scored* annotations after the end of the signal. Unscored ones, such as the last run
+        of a Sleep-EDF hypnogram, never matter.
+
+    Raises
+    ------
+    RecordingError
+        ``no_stages``, ``unknown_label``, ``off_grid``, ``overlap``, ``before_signal``,
+        ``annotations_beyond_signal``.
+    """
+    scored = sorted((a for a in annotations if a.text in labels), key=lambda a: a.onset_s)
+    for annotation in annotations:
+        if annotation.text not in labels and annotation.text.lower().startswith("sleep stage"):
+            raise RecordingError(
+                "unknown_label",
+                f"annotation {annotation.text!r} at {annotation.onset_s:g} s reads like a stage but is not in "
+                "the labels. Add it to `labels` of the dataset file.",
+            )
+    if not scored:
+        seen = sorted({a.text for a in annotations})[:8]
+        raise RecordingError(
+            "no_stages",
+            f"no annotation is a sleep stage; texts found: {', '.join(map(repr, seen)) or 'none'}. "
+            "Add them to `labels` of the dataset file.",
+        )
+    onset_s = scored[0].onset_s
+    if onset_s < -_TOLERANCE_S:
+        raise RecordingError(
+            "before_signal", f"the first stage begins {-onset_s:g} s before the signal does."
+        )
+    ends = [a.onset_s for a in scored[1:]] + [duration_s]
+    spans = [
+        (*_span(a, end_s, onset_s), labels[a.text]) for a, end_s in zip(scored, ends, strict=True)
+    ]
+    stages = np.full(max(stop for _, stop, _ in spans), _UNSET, dtype=np.int8)
+    for start, stop, stage in spans:
+        clash = (stages[start:stop] != _UNSET) & (stages[start:stop] != stage)
+        if clash.any():
+            epoch = start + int(np.argmax(clash))
+            raise RecordingError(
+                "overlap",
+                f"epoch {epoch} ({onset_s + EPOCH_S * epoch:g} s) is scored twice, differently.",
+            )
+        stages[start:stop] = stage
+    stages[stages == _UNSET] = UNSCORED
+    return _fit_to_signal(stages, onset_s, duration_s, beyond_signal)
+
+
+def from_codes(
+    text: str,
+    codes: Mapping[str, int],
+    duration_s: float,
+    *,
+    beyond_signal: BeyondSignal = "quarantine",
+) -> Hypnogram:
+    """Return the stages of a text file with one code a line, one line an epoch, from the start of the signal.
+
+    Raises
+    ------
+    RecordingError
+        ``no_stages``, ``unknown_label``, ``annotations_beyond_signal``.
+    """
+    stages = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = line.strip()
+        if not code:
+            continue
+        if code not in codes:
+            raise RecordingError(
+                "unknown_label",
+                f"line {number} of the stage file is {code!r}; allowed: {', '.join(codes)}.",
+            )
+        stages.append(codes[code])
+    if not stages:
+        raise RecordingError("no_stages", "the stage file is empty.")
+    return _fit_to_signal(np.array(stages, np.int8), 0.0, duration_s, beyond_signal)
+
+
+def _span(annotation: Annotation, next_onset_s: float, grid_s: float) -> tuple[int, int]:
+    """First and one-past-last epoch of an annotation; without a duration it lasts until the next one."""
+    end_s = annotation.onset_s + annotation.duration_s if annotation.duration_s else next_onset_s
+    start = (annotation.onset_s - grid_s) / EPOCH_S
+    stop = (end_s - grid_s) / EPOCH_S
+    open_end = not annotation.duration_s
+    off_grid = abs(start - round(start)) * EPOCH_S > _TOLERANCE_S
+    if off_grid or (not open_end and abs(stop - round(stop)) * EPOCH_S > _TOLERANCE_S):
+        raise RecordingError(
+            "off_grid",
+            f"{annotation.text!r} at {annotation.onset_s:g} s for {annotation.duration_s:g} s does not fit the "
+            f"{EPOCH_S}-s grid that starts at {grid_s:g} s.",
+        )
+    return round(start), int(stop) if open_end else round(stop)
+
+
+def _fit_to_signal(
+    stages: NDArray[np.int8], onset_s: float, duration_s: float, beyond_signal: BeyondSignal
+) -> Hypnogram:
+    n_signal = int((duration_s - onset_s + _TOLERANCE_S) // EPOCH_S)
+    beyond = stages[max(n_signal, 0) :]
+    # The epoch that the end of the signal cuts is dropped like any unfinished one.
+    n_beyond = (
+        int((beyond[1:] != UNSCORED).sum())
+        if _is_cut(onset_s, duration_s)
+        else int((beyond != UNSCORED).sum())
+    )
+    if n_beyond and beyond_signal == "quarantine":
+        raise RecordingError(
+            "annotations_beyond_signal",
+            f"{n_beyond} scored epochs lie after the end of the signal: {len(stages)} epochs are annotated, the "
+            f"signal of {duration_s:g} s holds {n_signal}. If the signal was cut on purpose, set "
+            "`labels_beyond_signal: trim` in the dataset file.",
+        )
+    fitted = np.full(max(n_signal, 0), UNSCORED, dtype=np.int8)
+    n_common = min(len(fitted), len(stages))
+    fitted[:n_common] = stages[:n_common]
+    if not len(fitted):
+        raise RecordingError(
+            "too_short", f"the signal of {duration_s:g} s holds no whole {EPOCH_S}-s epoch."
+        )
+    return Hypnogram(onset_s=onset_s, stages=fitted)
+
+
+def _is_cut(onset_s: float, duration_s: float) -> bool:
+    return (duration_s - onset_s) % EPOCH_S > _TOLERANCE_S

@@ -1,0 +1,285 @@
+"""Recordings -> epoch store, one Ray Data task per recording; what is done is skipped, what is broken set aside."""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.config.dataset import DatasetFile
+from orchestrator.errors import DataError, RecordingError
+from orchestrator.psg import convert
+from orchestrator.psg.recordings import Source, find_recordings
+from orchestrator.store import paths
+from orchestrator.store.hashing import content_id
+from orchestrator.store.store import Store, parquet_bytes, sha256
+from orchestrator.telemetry.events import EventLog
+from orchestrator.telemetry.progress import progress
+from orchestrator.telemetry.session import ray_session
+from trainables.stages import STAGE_NAMES
+
+_COUNTS = (
+    "n_epochs",
+    *(f"n_{name}" for name in STAGE_NAMES),
+    "n_unscored",
+    "n_flat",
+    "n_flat_scored",
+    "n_clipped",
+    "n_usable",
+)
+_LISTS = ("channels", "substituted", "implausible_amplitude")
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("subject", pa.string()),
+        ("recording", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("message", pa.string()),
+        *((name, pa.int32()) for name in _COUNTS),
+        *((name, pa.list_(pa.string())) for name in _LISTS),
+        ("source_file", pa.string()),
+        ("source_sha256", pa.string()),
+        ("ingest_id", pa.string()),
+        ("epochs_sha256", pa.string()),
+    ]
+)
+"""One row per recording. ``status`` is ``ok`` or ``quarantined``; only the latter have a reason and a message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IngestReport:
+    """What an ingest did."""
+
+    dataset: str
+    manifest: pa.Table
+    n_converted: int
+    n_skipped: int
+
+    @property
+    def quarantined(self) -> list[dict[str, Any]]:
+        """Manifest rows of the recordings that were set aside."""
+        rows: list[dict[str, Any]] = self.manifest.to_pylist()
+        return [row for row in rows if row["status"] == "quarantined"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """A recording with the id of the epoch table that it would give."""
+
+    source: Source
+    source_sha256: str
+    ingest_id: str
+
+
+def ingest(dataset: DatasetFile, data_uri: str, store: Store) -> IngestReport:
+    """Convert the recordings of a data set that are not in the store yet, and write its manifest.
+
+    A recording counts as done when the store holds its epochs with the id that its content and the dataset file
+    give; so a killed ingest goes on where it was, and a changed file or filter is converted again. A broken
+    recording is quarantined: a manifest row with a reason, and no epochs.
+
+    Raises
+    ------
+    DataError
+        No recording was found, or none could be used.
+    ConfigError, StoreUnreachableError, SetupError
+        See :func:`orchestrator.psg.recordings.find_recordings` and :meth:`Store.open`.
+    """
+    data = Store.open(data_uri)
+    settings = convert.Settings.of(dataset)
+    sources = find_recordings(dataset, data)
+    with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
+        jobs = list(pool.map(lambda source: _job(source, settings, data), sources))
+    store.remove_partials(f"{paths.EPOCHS}/{dataset.name}")
+    known = _known_rows(dataset.name, jobs, store)
+    todo = [job for job in jobs if job.ingest_id not in known]
+    rows = [known[job.ingest_id] for job in jobs if job.ingest_id in known]
+    if todo:
+        with EventLog(store, paths.ingest_events(dataset.name)) as log:
+            log.emit("ingest_started", n_recordings=len(todo), n_skipped=len(rows), data=data.uri)
+            rows += _convert_all(dataset.name, todo, settings, data, store, log)
+            log.emit("ingest_finished", n_recordings=len(todo))
+    manifest = _write_manifest(dataset, settings, rows, store)
+    report = IngestReport(
+        dataset=dataset.name,
+        manifest=manifest,
+        n_converted=len(todo),
+        n_skipped=len(jobs) - len(todo),
+    )
+    if len(report.quarantined) == len(jobs):
+        first = report.quarantined[0]
+        raise DataError(
+            f"none of the {len(jobs)} recordings of {dataset.name!r} can be used. First one: "
+            f"{first['recording']} ({first['reason']}): {first['message']} All reasons are in "
+            f"{store.uri_of(paths.manifest_json(dataset.name))}."
+        )
+    return report
+
+
+def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
+    digest = hashlib.sha256(data.read_bytes(source.path))
+    if source.stage_path is not None:
+        digest.update(data.read_bytes(source.stage_path))
+    ingest_id = content_id(
+        {
+            "settings": settings.as_json(),
+            "codes": source.codes,
+            "epochs_per_code": source.epochs_per_code,
+            "subject": source.subject,
+            "recording": source.recording,
+            "sha256": digest.hexdigest(),
+        },
+        length=64,
+    )
+    return _Job(source=source, source_sha256=digest.hexdigest(), ingest_id=ingest_id)
+
+
+def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, dict[str, Any]]:
+    """Return manifest rows of the recordings that need no work, by ingest id."""
+    rows: dict[str, dict[str, Any]] = {}
+    if store.exists(paths.manifest(dataset)):
+        for row in store.read_table(paths.manifest(dataset)).to_pylist():
+            rows[row["ingest_id"]] = row
+    present = set(store.files(f"{paths.EPOCHS}/{dataset}"))
+    known = {}
+    for job in jobs:
+        path = paths.epochs(dataset, job.source.subject, job.source.recording)
+        row = rows.get(job.ingest_id)
+        if row is not None and (row["status"] == "quarantined" or path in present):
+            known[job.ingest_id] = row
+        elif path in present and _stored_ingest_id(store, path) == job.ingest_id:
+            # Written by an ingest that was killed before its manifest.
+            known[job.ingest_id] = _row(
+                job,
+                summary=convert.summary(store.read_table(path)),
+                epochs_sha256=sha256(store.read_bytes(path)),
+            )
+    return known
+
+
+def _stored_ingest_id(store: Store, path: str) -> str | None:
+    metadata = store.read_schema(path).metadata or {}
+    value = json.loads(metadata.get(convert.METADATA_KEY, b"{}")).get("ingest_id")
+    return value if isinstance(value, str) else None
+
+
+def _convert_all(
+    dataset: str,
+    jobs: Sequence[_Job],
+    settings: convert.Settings,
+    data: Store,
+    store: Store,
+    log: EventLog,
+) -> list[dict[str, Any]]:
+    import ray.data
+
+    by_position = list(jobs)
+
+    def convert_one(item: dict[str, Any]) -> dict[str, Any]:
+        job = by_position[item["id"]]
+        started = time.perf_counter()
+        row = _convert(dataset, job, settings, Store.open(data.uri), Store.open(store.uri))
+        return {"row": json.dumps(row), "seconds": time.perf_counter() - started, **_worker()}
+
+    rows = []
+    with ray_session(), progress(f"ingest {dataset}", len(jobs)) as advance:
+        tasks = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(convert_one)
+        for result in tasks.iter_rows():
+            row = json.loads(result["row"])
+            rows.append(row)
+            log.emit(
+                "recording_done",
+                recording=row["recording"],
+                status=row["status"],
+                reason=row["reason"],
+                seconds=round(result["seconds"], 3),
+                worker_pid=result["worker_pid"],
+                worker_host=result["worker_host"],
+            )
+            advance(row["recording"] + (f": {row['reason']}" if row["reason"] else ""))
+    return rows
+
+
+def _worker() -> dict[str, Any]:
+    return {"worker_pid": os.getpid(), "worker_host": socket.gethostname()}
+
+
+def _convert(
+    dataset: str, job: _Job, settings: convert.Settings, data: Store, store: Store
+) -> dict[str, Any]:
+    """Convert one recording, write its epochs and return its manifest row."""
+    source = job.source
+    path = paths.epochs(dataset, source.subject, source.recording)
+    try:
+        stage_content = data.read_bytes(source.stage_path) if source.stage_path else None
+        table = convert.epoch_table(source, settings, data.read_bytes(source.path), stage_content)
+    except RecordingError as error:
+        if store.exists(path):  # of an earlier content of the file
+            store.delete(path)
+        return _row(job, error=error)
+    metadata = json.loads(table.schema.metadata[convert.METADATA_KEY])
+    metadata |= {"ingest_id": job.ingest_id, "source_sha256": job.source_sha256}
+    table = table.replace_schema_metadata(
+        {convert.METADATA_KEY: json.dumps(metadata, sort_keys=True)}
+    )
+    return _row(job, summary=convert.summary(table), epochs_sha256=store.write_table(path, table))
+
+
+def _row(
+    job: _Job,
+    *,
+    summary: dict[str, Any] | None = None,
+    epochs_sha256: str | None = None,
+    error: RecordingError | None = None,
+) -> dict[str, Any]:
+    return {
+        "subject": job.source.subject,
+        "recording": job.source.recording,
+        "status": "quarantined" if error else "ok",
+        "reason": error.reason if error else None,
+        "message": error.message if error else None,
+        **(summary or dict.fromkeys((*_COUNTS, *_LISTS))),
+        "source_file": job.source.path,
+        "source_sha256": job.source_sha256,
+        "ingest_id": job.ingest_id,
+        "epochs_sha256": epochs_sha256,
+    }
+
+
+def _write_manifest(
+    dataset: DatasetFile, settings: convert.Settings, rows: list[dict[str, Any]], store: Store
+) -> pa.Table:
+    ordered = sorted(rows, key=lambda row: (row["subject"], row["recording"]))
+    table = pa.Table.from_pylist(ordered, schema=MANIFEST_SCHEMA)
+    usable = [row for row in ordered if row["status"] == "ok"]
+    text = {
+        "dataset": dataset.name,
+        "title": dataset.title,
+        "url": dataset.url,
+        "licence": dataset.licence,
+        "n_recordings": len(usable),
+        "n_subjects": len({row["subject"] for row in usable}),
+        **{name: sum(row[name] for row in usable) for name in _COUNTS},
+        "preprocessing": settings.as_json(),
+        "quarantine": [
+            {key: row[key] for key in ("subject", "recording", "reason", "message")}
+            for row in ordered
+            if row["status"] == "quarantined"
+        ],
+    }
+    _write_if_new(store, paths.manifest_json(dataset.name), json.dumps(text, indent=1).encode())
+    _write_if_new(store, paths.manifest(dataset.name), parquet_bytes(table))
+    return table
+
+
+def _write_if_new(store: Store, path: str, data: bytes) -> None:
+    """Leave a file alone whose content would not change."""
+    if not store.exists(path) or store.read_bytes(path) != data:
+        store.write_bytes(path, data)

@@ -1,0 +1,1 @@
+"""Where durable things live: URIs, paths, atomic writes, content hashes."""

@@ -1,0 +1,114 @@
+"""Every path the system writes, relative to the store's root. No other module builds one."""
+
+EPOCHS = "epochs"
+SWEEPS = "sweeps"
+
+
+def epochs(dataset: str, subject: str, recording: str) -> str:
+    """Epoch file of one recording."""
+    return f"{EPOCHS}/{dataset}/{subject}/{recording}.parquet"
+
+
+def manifest(dataset: str) -> str:
+    """Manifest of a data set, one row per recording."""
+    return f"{EPOCHS}/{dataset}/manifest.parquet"
+
+
+def manifest_json(dataset: str) -> str:
+    """Summary of the manifest: counts, settings, quarantine."""
+    return f"{EPOCHS}/{dataset}/manifest.json"
+
+
+def ingest_events(dataset: str) -> str:
+    """Event log of every ingest of a data set."""
+    return f"{EPOCHS}/{dataset}/events.jsonl"
+
+
+def encoder_weights(encoder_id: str) -> str:
+    """Weights of a pretrained encoder and its head."""
+    return f"encoders/{encoder_id}/weights.safetensors"
+
+
+def encoder_json(encoder_id: str) -> str:
+    """Where an encoder comes from; written after the weights, so its presence means both."""
+    return f"encoders/{encoder_id}/encoder.json"
+
+
+def encoder_events(encoder_id: str) -> str:
+    """Event log of the pretraining."""
+    return f"encoders/{encoder_id}/events.jsonl"
+
+
+def features(encoder_id: str, layer: str, dataset: str, subject: str, recording: str) -> str:
+    """Features of one recording."""
+    return f"features/{encoder_id}/{layer}/{dataset}/{subject}/{recording}.parquet"
+
+
+def score_tile(score_id: str, tile: str) -> str:
+    """One tile of the score table."""
+    return f"scores/{score_id}/{tile}.parquet"
+
+
+def score_folder(score_id: str) -> str:
+    """All tiles of a score table."""
+    return f"scores/{score_id}"
+
+
+def score_batches(score_id: str) -> str:
+    """What the batch ids of a score table mean."""
+    return f"scores/{score_id}/batches.parquet"
+
+
+def score_run(score_id: str) -> str:
+    """Constants of a score table; written last, so its presence means that all tiles are there."""
+    return f"scores/{score_id}/run.json"
+
+
+def score_events(score_id: str) -> str:
+    """Event log of the scoring."""
+    return f"scores/{score_id}/events.jsonl"
+
+
+def sweep_file(name: str) -> str:
+    """Sweep file as resolved, every default filled."""
+    return f"{SWEEPS}/{name}/sweep.yaml"
+
+
+def sweep_manifest(name: str) -> str:
+    """What a sweep ran on: data, scores, encoder, seeds, versions."""
+    return f"{SWEEPS}/{name}/manifest.json"
+
+
+def sweep_trials(name: str) -> str:
+    """Final table, one row per trial and arm; its presence means that the sweep is complete."""
+    return f"{SWEEPS}/{name}/trials.parquet"
+
+
+def sweep_batches(name: str) -> str:
+    """Source batches with reward and stage mix."""
+    return f"{SWEEPS}/{name}/batches.parquet"
+
+
+def sweep_events(name: str) -> str:
+    """Event log of a sweep, the label ledger included."""
+    return f"{SWEEPS}/{name}/events.jsonl"
+
+
+def sweep_journal(name: str) -> str:
+    """Optuna journal of a sweep; optuna-dashboard opens it."""
+    return f"{SWEEPS}/{name}/optuna.journal"
+
+
+def sweep_tune(name: str) -> str:
+    """Folder of Ray Tune's own files."""
+    return f"{SWEEPS}/{name}/tune"
+
+
+def predictions(name: str, signature: str) -> str:
+    """Predictions of one trained configuration."""
+    return f"{SWEEPS}/{name}/predictions/{signature}.parquet"
+
+
+def review(name: str, filename: str) -> str:
+    """A file of a review."""
+    return f"reviews/{name}/{filename}"

@@ -1,0 +1,279 @@
+"""A store URI -> one place to read and write: a local folder or a prefix in an S3 bucket.
+
+Writes are whole or absent: a local file is written aside and renamed; an S3 object appears when its upload
+completes, and it is handed over as one block of bytes, so a killed process leaves no object.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from orchestrator.errors import ConfigError, SetupError, StoreUnreachableError
+
+_PARTIAL = ".part"
+_HINT_S3 = (
+    "Check AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the credentials "
+    "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an instance profile)"
+)
+
+
+def absolute_uri(uri: str) -> str:
+    """Return `uri` as an absolute one: ``s3://...`` as it is, a local path resolved.
+
+    Trials and workers may run in other working directories than the command.
+
+    Raises
+    ------
+    ConfigError
+        The scheme is neither ``s3`` nor ``file``.
+    """
+    parsed = urlparse(uri)
+    if parsed.scheme == "s3":
+        if not parsed.netloc:
+            raise ConfigError(f"store {uri!r} names no bucket. Write s3://bucket/prefix.")
+        return uri.rstrip("/")
+    if parsed.scheme == "file":
+        return str(Path(parsed.path).resolve())
+    if "://" in uri:
+        raise ConfigError(
+            f"store {uri!r}: scheme {parsed.scheme!r} is not supported. Allowed: a local folder, s3://bucket/prefix."
+        )
+    return str(Path(uri).expanduser().resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Files under one root, addressed by paths relative to it.
+
+    Made by :meth:`open`. Cheap to open again in another process from :attr:`uri`.
+    """
+
+    uri: str
+    """Absolute path or ``s3://bucket/prefix``."""
+    filesystem: pafs.FileSystem
+    root: str
+    """Root in the filesystem's own notation, without a trailing slash."""
+
+    @classmethod
+    def open(cls, uri: str, *, writable: bool = False) -> "Store":
+        """Open the store at `uri`.
+
+        Parameters
+        ----------
+        uri : str
+            A local folder or ``s3://bucket/prefix``.
+        writable : bool
+            Also prove that the store exists and can be written to: a command asks once, at its start.
+
+        Raises
+        ------
+        ConfigError
+            The scheme is unknown.
+        StoreUnreachableError
+            The endpoint does not answer, the bucket does not exist, or the credentials are refused.
+        SetupError
+            No permission to write to the folder.
+        """
+        uri = absolute_uri(uri)
+        if uri.startswith("s3://"):
+            if writable:
+                _check_bucket(uri)
+            with _translated(uri):
+                filesystem, root = pafs.FileSystem.from_uri(uri)
+        else:
+            filesystem, root = pafs.LocalFileSystem(), uri
+        store = cls(uri, filesystem, root.rstrip("/"))
+        if writable and store.is_local:
+            store._check_folder()
+        return store
+
+    @property
+    def is_local(self) -> bool:
+        """True for a folder, False for S3."""
+        return not self.uri.startswith("s3://")
+
+    def uri_of(self, path: str) -> str:
+        """Return the absolute URI of `path`."""
+        return f"{self.uri}/{path}"
+
+    def exists(self, path: str) -> bool:
+        """Whether a file is at `path`."""
+        with _translated(self.uri_of(path)):
+            info = self.filesystem.get_file_info(self._full(path))
+        return bool(info.type == pafs.FileType.File)
+
+    def files(self, folder: str, *, recursive: bool = True) -> list[str]:
+        """Return the paths of all files under `folder`, sorted; empty where there is none."""
+        selector = pafs.FileSelector(self._full(folder), allow_not_found=True, recursive=recursive)
+        with _translated(self.uri_of(folder)):
+            infos = self.filesystem.get_file_info(selector)
+        return sorted(
+            info.path.removeprefix(self.root).lstrip("/")
+            for info in infos
+            if info.type == pafs.FileType.File and not info.base_name.endswith(_PARTIAL)
+        )
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders directly in `folder`, sorted."""
+        selector = pafs.FileSelector(self._full(folder), allow_not_found=True)
+        with _translated(self.uri_of(folder)):
+            infos = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return the content of `path`; FileNotFoundError where there is none."""
+        with _translated(self.uri_of(path)), self.filesystem.open_input_file(self._full(path)) as f:
+            return bytes(f.read())
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Write `data` to `path`: whole or not at all, replacing what was there."""
+        with _translated(self.uri_of(path)):
+            if self.is_local:
+                _write_aside(Path(self._full(path)), data)
+            else:
+                with self.filesystem.open_output_stream(self._full(path)) as f:
+                    f.write(data)
+
+    def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return a Parquet file, or only some of its columns."""
+        with _translated(self.uri_of(path)):
+            return pq.read_table(
+                self._full(path),
+                filesystem=self.filesystem,
+                columns=None if columns is None else list(columns),
+                partitioning=None,
+            )
+
+    def read_schema(self, path: str) -> pa.Schema:
+        """Return schema and metadata of a Parquet file without its rows."""
+        with _translated(self.uri_of(path)):
+            return pq.read_schema(self._full(path), filesystem=self.filesystem)
+
+    def write_table(self, path: str, table: pa.Table) -> str:
+        """Write a Parquet file and return the SHA-256 of its bytes."""
+        data = parquet_bytes(table)
+        self.write_bytes(path, data)
+        return hashlib.sha256(data).hexdigest()
+
+    def delete(self, path: str) -> None:
+        """Remove a file that exists."""
+        with _translated(self.uri_of(path)):
+            self.filesystem.delete_file(self._full(path))
+
+    def remove_partials(self, folder: str) -> int:
+        """Remove what killed writers left under `folder`, and return how many files that were."""
+        if not self.is_local:
+            return 0
+        partials = list(Path(self._full(folder)).rglob(f".*{_PARTIAL}"))
+        for partial in partials:
+            partial.unlink(missing_ok=True)
+        return len(partials)
+
+    @contextlib.contextmanager
+    def local_copy(self, path: str) -> Iterator[Path]:
+        """Give a local file with the content of `path`, for libraries that only open files."""
+        if self.is_local:
+            yield Path(self._full(path))
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / Path(path).name
+            local.write_bytes(self.read_bytes(path))
+            yield local
+
+    def free_bytes(self) -> int | None:
+        """Free space of a local store; None for S3."""
+        return shutil.disk_usage(self.root).free if self.is_local else None
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def _check_folder(self) -> None:
+        with _translated(self.uri):
+            _write_aside(Path(self.root) / ".writable", b"")
+            (Path(self.root) / ".writable").unlink(missing_ok=True)
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Serialise a table; the same rows give the same bytes."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=1, store_schema=True)
+    return sink.getvalue()
+
+
+def sha256(data: bytes) -> str:
+    """Hex SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_aside(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    try:
+        with partial.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Turn the operating system's and S3's refusals into errors with an exit code."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise SetupError(
+            f"cannot use {uri}: {error.strerror or error}. Give a folder you may write to with --store."
+        ) from error
+    except OSError as error:
+        if uri.startswith("s3://"):
+            raise StoreUnreachableError(
+                f"cannot use {uri}: {_one_line(error)}. {_HINT_S3}."
+            ) from error
+        raise SetupError(f"cannot use {uri}: {error.strerror or error}.") from error
+
+
+def _check_bucket(uri: str) -> None:
+    """Ask for the bucket with short timeouts: pyarrow alone would retry for about a minute."""
+    import boto3  # here: 0.2 s that a local store need not pay
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket = urlparse(uri).netloc
+    config = Config(
+        connect_timeout=5, read_timeout=10, retries={"max_attempts": 2, "mode": "standard"}
+    )
+    try:
+        client: Any = boto3.client("s3", config=config)
+        client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        what = {
+            404: f"bucket {bucket!r} does not exist. Create it, or correct --store",
+            403: f"bucket {bucket!r}: access denied. {_HINT_S3}",
+            301: f"bucket {bucket!r} is in another region. Set AWS_DEFAULT_REGION",
+        }.get(status or 0, _one_line(error))
+        raise StoreUnreachableError(f"cannot use {uri}: {what}.") from error
+    except BotoCoreError as error:
+        raise StoreUnreachableError(f"cannot use {uri}: {_one_line(error)}. {_HINT_S3}.") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

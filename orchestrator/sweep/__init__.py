@@ -1,0 +1,1 @@
+"""One sweep: what it will train, the trials, the search, and the table at the end."""

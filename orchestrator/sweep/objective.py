@@ -1,0 +1,88 @@
+"""What predictions are worth: macro-F1 of the objective's subjects, and the final metrics of the target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from orchestrator.labels import LabelGate, Split
+from orchestrator.psg.feed import StoredRecording
+from orchestrator.sweep.epochs import key_of
+from trainables import metrics
+from trainables.stages import STAGE_NAMES, UNSCORED, Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Metrics over the declared stages; predictions are taken over those alone."""
+
+    macro_f1: float
+    accuracy: float
+    kappa: float
+    n_epochs: int
+
+
+class Judge:
+    """Compares predictions of one role with stages that the label gate gave.
+
+    Parameters
+    ----------
+    role : str
+        ``objective`` or ``test``, as in the predictions.
+    declared : sequence of Stage
+        Epochs of other stages are left out.
+    """
+
+    def __init__(
+        self,
+        gate: LabelGate,
+        recordings: Sequence[StoredRecording],
+        role: str,
+        declared: Sequence[Stage],
+        split: Split,
+        purpose: str,
+    ) -> None:
+        self._role = role
+        self._declared = tuple(declared)
+        self._stages = gate.read([key_of(r) for r in recordings], split, purpose)
+
+    def evaluate(self, predictions: pa.Table) -> Evaluation:
+        """Return the metrics of a table that :func:`orchestrator.sweep.trial.run` wrote."""
+        mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), self._role))
+        true = self._true(mine)
+        probability = np.stack([mine[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
+        counted = np.isin(true, self._declared)
+        masked = np.full_like(probability, -1.0)
+        masked[:, list(self._declared)] = probability[:, list(self._declared)]
+        return self._metrics(true[counted], masked.argmax(axis=1)[counted])
+
+    def constant(self, stage: Stage) -> float:
+        """Return the macro-F1 of always answering one stage, on every counted epoch."""
+        true = np.concatenate(self._stages)
+        true = true[np.isin(true, self._declared)]
+        return metrics.macro_f1(true, np.full(len(true), int(stage)), self._declared)
+
+    @property
+    def stage_counts(self) -> dict[str, int]:
+        """Epochs of each stage, undeclared ones too."""
+        true = np.concatenate(self._stages)
+        return {stage.name: int((true == stage).sum()) for stage in Stage}
+
+    def _true(self, rows: pa.Table) -> NDArray[np.int64]:
+        recording, epoch = rows["recording"].to_numpy(), rows["epoch_index"].to_numpy()
+        true = np.full(len(rows), UNSCORED, np.int64)
+        for i, stages in enumerate(self._stages):
+            mine = recording == i
+            true[mine] = stages[epoch[mine]]
+        return true
+
+    def _metrics(self, true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Evaluation:
+        return Evaluation(
+            macro_f1=metrics.macro_f1(true, predicted, self._declared),
+            accuracy=metrics.accuracy(true, predicted),
+            kappa=metrics.kappa(true, predicted),
+            n_epochs=len(true),
+        )

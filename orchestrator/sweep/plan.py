@@ -1,0 +1,158 @@
+"""From a sweep file and the store's manifests to who is trained on, stopped on, judged on and adapted to."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.alignment.batches import Batch, check_source_batches, cut_batches
+from orchestrator.alignment.scores import ScoreRequest
+from orchestrator.config.sweep import SweepFile, check_objective, resolve_subjects
+from orchestrator.errors import ConfigError
+from orchestrator.psg.feed import (
+    StoredRecording,
+    signal_epochs,
+    stored_recordings,
+    usable_epochs,
+)
+from orchestrator.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepPlan:
+    """The recordings of a sweep by role, and its batches. No two roles share a subject."""
+
+    sweep: SweepFile
+    train: tuple[StoredRecording, ...]
+    """Source recordings that pretraining and finetuning may learn from."""
+    early_stop: tuple[StoredRecording, ...]
+    """Source recordings of the one subject that stops pretraining."""
+    source_validation: tuple[StoredRecording, ...]
+    """Source recordings of the other held-out subjects: objective ``source_val``."""
+    target_validation: tuple[StoredRecording, ...]
+    """Target recordings of the objective ``oracle_target_val``; empty for ``source_val``."""
+    target_test: tuple[StoredRecording, ...]
+    """Target recordings that the final table is about."""
+    source_batches: tuple[Batch, ...]
+    """Of all source recordings, the held-out ones too: those are scored and shown, never trained on."""
+    target_batches: tuple[Batch, ...]
+
+    @property
+    def source(self) -> tuple[StoredRecording, ...]:
+        """All source recordings, sorted."""
+        return _sorted((*self.train, *self.early_stop, *self.source_validation))
+
+    @property
+    def target(self) -> tuple[StoredRecording, ...]:
+        """All target recordings, sorted."""
+        return _sorted((*self.target_validation, *self.target_test))
+
+    @property
+    def objective_recordings(self) -> tuple[StoredRecording, ...]:
+        """Recordings whose predictions give the objective."""
+        return self.target_validation or self.source_validation
+
+    @property
+    def selectable(self) -> tuple[int, ...]:
+        """Ids of the source batches that a tau chooses from."""
+        train = {(r.subject, r.recording) for r in self.train}
+        return tuple(b.batch_id for b in self.source_batches if (b.subject, b.recording) in train)
+
+    @property
+    def transductive(self) -> bool:
+        """One target subject: it is adapted to and judged on, and there is no interval over subjects."""
+        return len({r.subject for r in self.target}) == 1
+
+    def score_request(self, encoder_id: str) -> ScoreRequest:
+        """Return what the score table of this sweep depends on."""
+        score = self.sweep.score
+        return ScoreRequest(
+            encoder_id=encoder_id,
+            layer=score.layer,
+            metric=score.metric,
+            standardise=score.standardise,
+            batch_size=self.sweep.batch_size,
+            source=self.source,
+            target=self.target,
+            source_batches=self.source_batches,
+            target_batches=self.target_batches,
+            statistics=self.selectable,
+        )
+
+
+def plan_sweep(sweep: SweepFile, store: Store) -> SweepPlan:
+    """Resolve the subjects of a sweep and cut its batches.
+
+    Raises
+    ------
+    ConfigError
+        An unknown data set or subject, a subject in two roles, or too few batches or validation subjects.
+    """
+    source, target = sweep.source, sweep.target
+    source_recordings = stored_recordings(store, source.dataset)
+    target_recordings = stored_recordings(store, target.dataset)
+    source_subjects = _subjects(source_recordings)
+    target_subjects = _subjects(target_recordings)
+    validation = resolve_subjects(source.validation, (), source_subjects)
+    learned = resolve_subjects(source.subjects, (*source.exclude, *validation), source_subjects)
+    adapted_to = resolve_subjects(target.subjects, target.exclude, target_subjects)
+    check_objective(sweep, adapted_to)
+    judged_on = resolve_subjects(target.validation, (), adapted_to) if target.validation else []
+    tested = [subject for subject in adapted_to if subject not in judged_on]
+    _check_roles(sweep, learned, validation, adapted_to)
+    plan = SweepPlan(
+        sweep=sweep,
+        train=_of(source_recordings, learned),
+        early_stop=_of(source_recordings, validation[:1]),
+        source_validation=_of(source_recordings, validation[1:]),
+        target_validation=_of(target_recordings, judged_on),
+        target_test=_of(target_recordings, tested),
+        source_batches=(),
+        target_batches=(),
+    )
+    source_batches = cut_batches(
+        [(r.subject, r.recording, usable_epochs(store, r)) for r in plan.source], sweep.batch_size
+    )
+    target_batches = cut_batches(
+        [(r.subject, r.recording, signal_epochs(store, r)) for r in plan.target], sweep.batch_size
+    )
+    train = {(r.subject, r.recording) for r in plan.train}
+    check_source_batches(
+        sum((b.subject, b.recording) in train for b in source_batches), sweep.batch_size
+    )
+    if not target_batches:
+        raise ConfigError(
+            f"the target gives no batch of {sweep.batch_size} epochs that are not flat. Lower batch_size or add "
+            "recordings."
+        )
+    return replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
+
+
+def _check_roles(
+    sweep: SweepFile, learned: Sequence[str], validation: Sequence[str], target: Sequence[str]
+) -> None:
+    if len(validation) < 2:
+        raise ConfigError(
+            f"source.validation gives {len(validation)} subject ({', '.join(validation)}); at least 2 are needed: the "
+            "first stops pretraining, the others give the objective."
+        )
+    if sweep.source.dataset != sweep.target.dataset:
+        return
+    both = sorted({*learned, *validation} & set(target))
+    if both:
+        raise ConfigError(
+            f"{', '.join(both)} of data set {sweep.source.dataset!r} would be source and target. Add them to "
+            "source.exclude, or take them out of target.subjects."
+        )
+
+
+def _subjects(recordings: Sequence[StoredRecording]) -> list[str]:
+    return sorted({recording.subject for recording in recordings})
+
+
+def _of(
+    recordings: Sequence[StoredRecording], subjects: Sequence[str]
+) -> tuple[StoredRecording, ...]:
+    return _sorted(r for r in recordings if r.subject in set(subjects))
+
+
+def _sorted(recordings: Iterable[StoredRecording]) -> tuple[StoredRecording, ...]:
+    return tuple(sorted(recordings, key=lambda r: (r.dataset, r.subject, r.recording)))

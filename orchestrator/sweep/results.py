@@ -1,0 +1,134 @@
+"""The tables that a sweep leaves: trials and arms, and its source batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from orchestrator.alignment.batches import Batch
+from orchestrator.sweep.objective import Evaluation
+from orchestrator.sweep.trial import Configuration
+from trainables.stages import Stage
+
+TRIALS_SCHEMA = pa.schema(
+    [
+        ("trial", pa.string()),
+        ("kind", pa.string()),
+        ("arm", pa.string()),
+        ("state", pa.string()),
+        ("enqueued", pa.bool_()),
+        ("tau_quantile", pa.float64()),
+        ("tau_absolute", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("n_kept", pa.int32()),
+        ("n_selectable", pa.int32()),
+        ("n_subjects_kept", pa.int32()),
+        ("n_steps", pa.int32()),
+        ("objective", pa.float64()),
+        ("target_macro_f1", pa.float64()),
+        ("target_accuracy", pa.float64()),
+        ("target_kappa", pa.float64()),
+        *((f"kept_{stage.name}", pa.int32()) for stage in Stage),
+        ("signature", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+"""``kind`` is ``trial`` or ``arm``, ``state`` is ``complete`` or ``failed``; see :func:`trial_row`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A trial or arm, before its metrics on the target are known."""
+
+    trial: str
+    """``t000``, ``t001`` ... in the order of proposal, or ``arm-`` and the name."""
+    arm: str | None
+    enqueued: bool
+    configuration: Configuration
+    signature: str | None
+    objective: float | None
+    error: str | None
+
+
+def trial_row(
+    entry: Entry,
+    selectable: Sequence[Batch],
+    stages: NDArray[np.int64],
+    evaluation: Evaluation | None,
+) -> dict[str, Any]:
+    """Return the row of one trial or arm.
+
+    Parameters
+    ----------
+    entry : Entry
+    selectable : sequence of Batch
+        Source batches that a tau chooses from.
+    stages : (n_selectable, batch_size)
+        Their stages.
+    evaluation : Evaluation or None
+        On the target's test subjects; None for a failed trial.
+    """
+    kept = entry.configuration.kept
+    return {
+        "trial": entry.trial,
+        "kind": "arm" if entry.arm else "trial",
+        "arm": entry.arm,
+        "state": "complete" if entry.error is None else "failed",
+        "enqueued": entry.enqueued,
+        "tau_quantile": entry.configuration.tau_quantile,
+        "tau_absolute": entry.configuration.tau_absolute,
+        "learning_rate": entry.configuration.learning_rate,
+        "n_kept": len(kept),
+        "n_selectable": len(selectable),
+        "n_subjects_kept": len({selectable[i].subject for i in kept}),
+        "n_steps": entry.configuration.n_steps,
+        "objective": entry.objective,
+        "target_macro_f1": evaluation.macro_f1 if evaluation else None,
+        "target_accuracy": evaluation.accuracy if evaluation else None,
+        "target_kappa": evaluation.kappa if evaluation else None,
+        **{f"kept_{stage.name}": int((stages[kept] == stage).sum()) for stage in Stage},
+        "signature": entry.signature,
+        "error": entry.error,
+    }
+
+
+def trials_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Return the final table, sorted by trial."""
+    return pa.Table.from_pylist(sorted(rows, key=lambda r: r["trial"]), schema=TRIALS_SCHEMA)
+
+
+def batches_table(
+    batches: Sequence[Batch],
+    selectable: Sequence[int],
+    emd_S: NDArray[np.float64],
+    reward_S: NDArray[np.float64],
+    stages: NDArray[np.int64],
+) -> pa.Table:
+    """Return one row per source batch: where it is from, its distance, reward and stage mix.
+
+    Parameters
+    ----------
+    batches : sequence of Batch
+        All source batches.
+    selectable : sequence of int
+        Ids of those that a tau chooses from.
+    emd_S, reward_S : (n_batches,), (n_batches,)
+    stages : (n_batches, batch_size)
+    """
+    chosen = set(selectable)
+    return pa.table(
+        {
+            "batch_id": pa.array([b.batch_id for b in batches], pa.int32()),
+            "subject": pa.array([b.subject for b in batches]),
+            "recording": pa.array([b.recording for b in batches]),
+            "first_epoch": pa.array([int(b.epochs[0]) for b in batches], pa.int32()),
+            "n": pa.array([len(b.epochs) for b in batches], pa.int32()),
+            "selectable": pa.array([b.batch_id in chosen for b in batches]),
+            "emd_mean": pa.array(emd_S),
+            "reward": pa.array(reward_S),
+            **{stage.name: pa.array((stages == stage).sum(axis=1), pa.int32()) for stage in Stage},
+        }
+    )

@@ -1,0 +1,150 @@
+"""Optuna proposes, Ray Tune runs: the searcher between them, and the study that is the record of a sweep."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from search_spaces.space import LogUniform, Uniform
+
+METRIC = "objective"
+_INTERRUPTED = "interrupted"
+SIGNATURE = "signature"
+"""Key of a trial's report: under which name its predictions are stored."""
+ERROR = "error"
+"""Key of a trial's report: why there are none."""
+_ATTEMPT = "attempt"
+
+Objective = Callable[[str], float]
+"""Signature of predictions -> value to maximise."""
+
+
+class StudySearch(OptunaSearch):
+    """OptunaSearch that computes the objective in the driver, where labels may be read.
+
+    A trial reports only the signature of its predictions. A value that is not finite counts as a failed trial:
+    Optuna would refuse it and the trial would stay RUNNING.
+    """
+
+    def __init__(self, *, objective: Objective, **options: Any) -> None:
+        super().__init__(metric=METRIC, mode="max", **options)
+        self._objective = objective
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Ignore intermediate results: a trial reports once."""
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell the study the objective of a finished trial, or that it failed."""
+        trial = self._ot_trials.get(trial_id)
+        if trial is None:
+            return
+        value = math.nan
+        if not error and result and SIGNATURE in result:
+            trial.set_user_attr(SIGNATURE, result[SIGNATURE])
+            value = self._objective(result[SIGNATURE])
+        else:
+            trial.set_user_attr(ERROR, (result or {}).get(ERROR, "the trial's process died"))
+        if math.isfinite(value):
+            super().on_trial_complete(trial_id, result={METRIC: value}, error=False)
+        else:
+            super().on_trial_complete(trial_id, result=None, error=True)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the study is the record, and Tune's snapshot of the searcher would repeat trials."""
+
+
+class Study:
+    """The Optuna study of a sweep in a journal file.
+
+    Parameters
+    ----------
+    journal : Path
+        Created where it does not exist.
+    """
+
+    def __init__(self, name: str, journal: Path, seed: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.storage = JournalStorage(JournalFileBackend(str(journal)))
+        self._seed = seed
+        self._study = optuna.create_study(
+            study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
+        )
+
+    def continue_interrupted(self) -> int:
+        """Queue again what a killed attempt left running; returns how many. Call before searching."""
+        running = self._study.get_trials(states=(TrialState.RUNNING,))
+        for trial in running:
+            optuna.Trial(self._study, trial._trial_id).set_user_attr(_INTERRUPTED, True)
+            self._study.tell(trial.number, state=TrialState.FAIL)
+            self._study.enqueue_trial(trial.params)
+        return len(running)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Finished trials, in the order in which they were proposed, without interrupted attempts."""
+        return [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state.is_finished() and not trial.user_attrs.get(_INTERRUPTED)
+        ]
+
+    def search(
+        self,
+        space: Mapping[str, Uniform | LogUniform],
+        first: list[dict[str, float]],
+        objective: Objective,
+    ) -> StudySearch:
+        """Return the searcher of the next attempt.
+
+        Parameters
+        ----------
+        space : mapping of str to Uniform or LogUniform
+        first : list of dict
+            Configurations to try before any other; only the first attempt enqueues them.
+        objective : callable
+        """
+        attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
+        self._study.set_user_attr(_ATTEMPT, attempt + 1)
+        return StudySearch(
+            objective=objective,
+            space={name: _distribution(declared) for name, declared in space.items()},
+            points_to_evaluate=first if attempt == 0 else None,
+            # A seeded sampler repeats its first draws when it starts again.
+            sampler=optuna.samplers.TPESampler(multivariate=True, seed=self._seed + attempt),
+            storage=self.storage,
+            study_name=self.name,
+        )
+
+
+def was_enqueued(trial: FrozenTrial) -> bool:
+    """Whether a trial was proposed by the sweep file, not by the sampler."""
+    return "fixed_params" in trial.system_attrs
+
+
+def signature_of(trial: FrozenTrial) -> str | None:
+    """Return under which name the predictions of a trial are stored; None if it failed."""
+    value = trial.user_attrs.get(SIGNATURE) if trial.state is TrialState.COMPLETE else None
+    return value if isinstance(value, str) else None
+
+
+def error_of(trial: FrozenTrial) -> str | None:
+    """Return why a trial failed; None if it did not."""
+    if trial.state is TrialState.COMPLETE:
+        return None
+    return str(trial.user_attrs.get(ERROR, "its objective is not a number"))
+
+
+def _distribution(declared: Uniform | LogUniform) -> optuna.distributions.FloatDistribution:
+    return optuna.distributions.FloatDistribution(
+        declared.low, declared.high, log=isinstance(declared, LogUniform)
+    )

@@ -1,0 +1,1 @@
+"""What a run tells while it runs: the event log, progress, the local Ray session."""

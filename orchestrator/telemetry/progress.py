@@ -1,0 +1,39 @@
+"""Progress on standard error: a bar on a terminal, one plain line per step elsewhere."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+Advance = Callable[[str], None]
+"""Called once per finished step with a few words about it."""
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Advance]:
+    """Show `total` steps of a phase; yields the function to call after each.
+
+    Nothing is printed on standard output, and no escape codes where standard error is not a terminal.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        done = 0
+
+        def line(what: str) -> None:
+            nonlocal done
+            done += 1
+            console.print(f"{title} {done}/{total} {what}", highlight=False, soft_wrap=True)
+
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total, what="")
+        yield lambda what: bar.update(task, advance=1, what=what)

@@ -1,0 +1,82 @@
+"""The Ray session of a command: the cluster it runs in, or one of its own on this machine."""
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def ray_session(n_cpus: int | None = None) -> Iterator[None]:
+    """Have Ray running inside the block.
+
+    A running session is used as it is (tests share one; inside a Ray job ``RAY_ADDRESS`` leads to the
+    cluster). Otherwise Ray starts on this machine, on the loopback address with a token of its own, and
+    stops at the end of the block.
+
+    Parameters
+    ----------
+    n_cpus : int, optional
+        CPUs of a session started here; all of the machine's by default.
+    """
+    prepare_ray_environment()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**quiet)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=n_cpus,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            object_store_memory=_object_store_bytes(),
+            **quiet,
+        )
+    _quiet_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepare_ray_environment() -> None:
+    """Set what Ray reads from the environment. Call before anything imports ray: it reads some at import.
+
+    What the user has set stays. Workers of a session on this machine inherit it as it is at their start.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if "RAY_AUTH_MODE" not in os.environ and "RAY_ADDRESS" not in os.environ:
+        # Ray's default would write its token to the home directory, which need not be writable.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    for name in _ONE_THREAD:  # workers share the cores; each parallelises over its own items
+        os.environ.setdefault(name, "1")
+
+
+def _object_store_bytes() -> int:
+    """A fifth of the free memory, at most 8 GB: epochs of a sweep, not a page cache."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return int(min(8 * 2**30, max(256 * 2**20, free // 5)))
+
+
+def _quiet_data() -> None:
+    """Ray Data: our own progress bar instead of its, rows in order, no half-hour wait for a hang."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = 120
+    context.execution_options.preserve_order = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

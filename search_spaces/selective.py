@@ -1,0 +1,27 @@
+"""The space of SelectiveFinetuning: the cut on the reward, and the rate of finetuning.
+
+Reconstruction: the paper (arXiv 2501.03764) publishes neither tau nor the learning rate.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from search_spaces.space import LogUniform, Uniform
+from trainables.settings import FinetuneSettings
+
+SPACE: Mapping[str, Uniform | LogUniform] = MappingProxyType(
+    {
+        # Quantile p keeps the ceil((1 - p) n) batches of highest reward: from all to one in twenty.
+        "tau_quantile": Uniform(0.0, 0.95),
+        "learning_rate": LogUniform(1e-5, 1e-2),
+    }
+)
+"""What a sweep may vary, by name."""
+
+DEFAULTS: Mapping[str, float] = MappingProxyType(
+    {"tau_quantile": 0.5, "learning_rate": FinetuneSettings().learning_rate}
+)
+"""Value of each parameter where a sweep does not vary it."""
+
+ENQUEUED_TAU_QUANTILES: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 0.9)
+"""Tried first, at the default learning rate, so that the curves of all sweeps have these points."""

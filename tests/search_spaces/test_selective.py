@@ -1,0 +1,25 @@
+from dataclasses import fields
+
+from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
+from search_spaces.space import LogUniform, Uniform
+from trainables.settings import FinetuneSettings
+
+
+def test_space_is_the_published_one() -> None:
+    assert {
+        "tau_quantile": Uniform(0, 0.95),
+        "learning_rate": LogUniform(1e-5, 1e-2),
+    } == SPACE
+    assert DEFAULTS == {"tau_quantile": 0.5, "learning_rate": 1e-4}
+    assert ENQUEUED_TAU_QUANTILES == (0, 0.25, 0.5, 0.75, 0.9)
+
+
+def test_every_default_and_enqueued_value_lies_in_the_space() -> None:
+    assert DEFAULTS.keys() == SPACE.keys()
+    assert all(space.contains(DEFAULTS[name]) for name, space in SPACE.items())
+    assert all(SPACE["tau_quantile"].contains(value) for value in ENQUEUED_TAU_QUANTILES)
+
+
+def test_every_parameter_but_the_cut_is_a_setting_of_finetuning() -> None:
+    settings = {field.name for field in fields(FinetuneSettings)}
+    assert SPACE.keys() - {"tau_quantile"} <= settings

@@ -1,0 +1,181 @@
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.errors import DivergedError, TrainableError
+from trainables.training import Batch, PassMetrics, train
+
+BATCHES: list[Batch] = [
+    (torch.tensor([[1.0, 0.0]]), torch.tensor([0])),
+    (torch.tensor([[0.0, 1.0]]), torch.tensor([1])),
+]
+
+
+def linear() -> tuple[nn.Linear, torch.optim.SGD]:
+    torch.manual_seed(0)
+    model = nn.Linear(2, 2)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten().clone() for parameter in model.parameters()])
+
+
+@pytest.mark.parametrize(("n_steps", "n_passes"), [(1, 1), (4, 2), (5, 3)])
+def test_takes_exactly_n_steps(n_steps: int, n_passes: int) -> None:
+    model, optimizer = linear()
+    drawn = 0
+
+    def counting() -> Iterator[Batch]:
+        nonlocal drawn
+        for batch in BATCHES:
+            drawn += 1
+            yield batch
+
+    outcome = train(
+        model,
+        optimizer,
+        (counting() for _ in itertools.count()),
+        functional.cross_entropy,
+        n_steps=n_steps,
+    )
+    assert (outcome.n_steps, outcome.n_passes, drawn) == (n_steps, n_passes, n_steps)
+    assert outcome.best_pass is None
+    # A second writing of the same steps.
+    twin, twin_optimizer = linear()
+    for x, stages in itertools.islice(itertools.cycle(BATCHES), n_steps):
+        twin_optimizer.zero_grad()
+        functional.cross_entropy(twin(x), stages).backward()  # type: ignore[no-untyped-call]
+        twin_optimizer.step()
+    assert torch.equal(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize(
+    ("validations", "patience", "min_passes", "n_passes", "best_pass"),
+    [
+        ([0.3, 0.9, 0.5, 0.4, 0.95], 2, 1, 4, 2),  # the patience ends before the better pass
+        ([0.3, 0.9, 0.5, 0.4, 0.95], 3, 1, 5, 5),
+        ([0.3, 0.9, 0.5, 0.4, 0.95], 2, 5, 5, 5),  # the minimum overrides the patience
+        ([0.5, 0.5, 0.5], 2, 1, 3, 1),  # an equal pass is no better one
+        ([0.9, 0.1, 0.1], None, 1, 3, 1),  # no patience: never stop, still restore
+        ([-2.0, -1.0], 1, 1, 2, 2),
+    ],
+)
+def test_early_stop_restores_the_best_state(
+    validations: list[float],
+    patience: int | None,
+    min_passes: int,
+    n_passes: int,
+    best_pass: int,
+) -> None:
+    model, optimizer = linear()
+    states: list[Tensor] = []
+    values = iter(validations)
+
+    def validate() -> float:
+        states.append(weights(model))
+        return next(values)
+
+    outcome = train(
+        model,
+        optimizer,
+        (BATCHES for _ in validations),
+        functional.cross_entropy,
+        validate=validate,
+        patience=patience,
+        min_passes=min_passes,
+    )
+    assert (outcome.n_passes, outcome.best_pass) == (n_passes, best_pass)
+    assert outcome.n_steps == 2 * n_passes
+    assert torch.equal(weights(model), states[best_pass - 1])
+    assert [entry["validation"] for entry in outcome.history] == validations[:n_passes]
+
+
+def test_reports_each_pass_with_the_mean_loss() -> None:
+    model, optimizer = linear()
+    losses: list[float] = []
+
+    def loss(logits: Tensor, stages: Tensor) -> Tensor:
+        value = functional.cross_entropy(logits, stages)
+        losses.append(value.item())
+        return value
+
+    reported: list[PassMetrics] = []
+    outcome = train(
+        model, optimizer, itertools.repeat(BATCHES), loss, n_steps=3, report=reported.append
+    )
+    assert tuple(reported) == outcome.history
+    assert reported == [
+        {"n_passes": 1, "n_steps": 2, "loss": pytest.approx((losses[0] + losses[1]) / 2)},
+        {"n_passes": 2, "n_steps": 3, "loss": pytest.approx(losses[2])},
+    ]
+
+
+def test_learning_rate_is_set_for_each_pass() -> None:
+    model, optimizer = linear()
+    seen: list[float] = []
+
+    def loss(logits: Tensor, stages: Tensor) -> Tensor:
+        seen.append(optimizer.param_groups[0]["lr"])
+        return functional.cross_entropy(logits, stages)
+
+    train(model, optimizer, [BATCHES, BATCHES], loss, learning_rate={1: 0.5, 2: 0.25}.__getitem__)
+    assert seen == [0.5, 0.5, 0.25, 0.25]
+
+
+def test_model_trains_in_train_mode_even_if_the_validation_leaves_it_in_another() -> None:
+    model, optimizer = linear()
+    modes: list[bool] = []
+
+    def loss(logits: Tensor, stages: Tensor) -> Tensor:
+        modes.append(model.training)
+        return functional.cross_entropy(logits, stages)
+
+    def validate() -> float:
+        model.eval()
+        return 0.0
+
+    train(model.eval(), optimizer, [BATCHES, BATCHES], loss, validate=validate)
+    assert modes == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("passes", "n_steps", "message"),
+    [
+        ([], None, "hold 0 batches; 1 are needed"),
+        ([BATCHES], 3, "hold 2 batches; 3 are needed"),
+        (itertools.repeat([]), 3, "pass 1 holds no batch"),
+    ],
+)
+def test_too_few_batches_are_refused(
+    passes: Iterable[list[Batch]], n_steps: int | None, message: str
+) -> None:
+    model, optimizer = linear()
+    with pytest.raises(TrainableError, match=message):
+        train(model, optimizer, passes, functional.cross_entropy, n_steps=n_steps)
+
+
+def test_patience_without_validation_is_refused() -> None:
+    model, optimizer = linear()
+    with pytest.raises(TrainableError, match="patience is 3"):
+        train(model, optimizer, [BATCHES], functional.cross_entropy, patience=3)
+
+
+def test_divergence_stops_before_the_weights_are_touched() -> None:
+    model, optimizer = linear()
+    before = weights(model)
+    bad = (torch.tensor([[math.nan, 0.0]]), torch.tensor([0]))
+    with pytest.raises(DivergedError, match="step 1 of a pass is nan"):
+        train(model, optimizer, [[bad]], functional.cross_entropy)
+    assert torch.equal(weights(model), before)
+
+
+def test_validation_that_is_not_finite_is_refused() -> None:
+    model, optimizer = linear()
+    with pytest.raises(DivergedError, match="validation after pass 1 is nan"):
+        train(model, optimizer, [BATCHES], functional.cross_entropy, validate=lambda: math.nan)

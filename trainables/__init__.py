@@ -1,0 +1,1 @@
+"""What computes: models, training and metrics in plain PyTorch and NumPy; no Ray, files or YAML."""

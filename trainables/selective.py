@@ -1,0 +1,501 @@
+"""SelectiveFinetuning: pretrain MRCNN on the source, finetune it on the kept source batches.
+
+Zhao, Liu, Ding & Zhou, arXiv 2501.03764, 2025. Its hyper-parameters are not published, so the
+recipe is that of AttnSleep (Eldele et al., IEEE TNSRE 29, 2021), from which MRCNN comes, and each
+further choice is tagged ``Reconstruction:``. Which batches to keep is decided elsewhere: this
+module sees arrays only.
+
+Stages: a **declared** stage is one that the caller wants staged. A stage has weight 0 where it is
+not declared or absent from the training epochs: it is masked from the loss and its epochs
+contribute nothing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.errors import DivergedError, EpochsError, SettingsError
+from trainables.metrics import macro_f1
+from trainables.models.mrcnn import StageClassifier
+from trainables.seeding import seed_everything
+from trainables.settings import EncoderSettings, FinetuneSettings, PretrainSettings
+from trainables.stages import UNSCORED, Stage
+from trainables.training import Batch, PassMetrics, Report, TrainingOutcome, train
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.integer[Any]]
+
+# AttnSleep's "mu": how much a stage counts before its frequency does, for W, N1, N2, N3, REM.
+_IMPORTANCE = np.array([1.5, 2.0, 1.5, 1.0, 1.5]) / len(Stage)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainOutcome:
+    """A pretrained model and how it came about."""
+
+    model: StageClassifier
+    """With the weights of the best pass, in evaluation mode."""
+
+    stages: tuple[Stage, ...]
+    """Declared stages with at least one training epoch: the ones this model can predict."""
+
+    n_steps: int
+    """Optimiser steps taken, those after the best pass included."""
+
+    n_passes: int
+    """Passes taken."""
+
+    best_pass: int
+    """The pass (from 1) with the best early-stop macro-F1, the earliest of equals."""
+
+    history: tuple[PassMetrics, ...]
+    """One entry per pass; ``validation`` is the macro-F1 on the early-stop epochs."""
+
+
+def build_model(
+    encoder: EncoderSettings, *, n_channels: int, n_times: int = 3000
+) -> StageClassifier:
+    """Build an untrained model, for instance to load a checkpoint into."""
+    return StageClassifier(n_channels=n_channels, n_times=n_times, dropout=encoder.dropout)
+
+
+def pretrain(
+    x: FloatArray,
+    stages: IntArray,
+    x_early_stop: FloatArray,
+    stages_early_stop: IntArray,
+    *,
+    declared: Sequence[Stage],
+    settings: PretrainSettings,
+    encoder: EncoderSettings,
+    seed: int,
+    report: Report | None = None,
+) -> PretrainOutcome:
+    """Train a model on source epochs, with early stop on epochs of held-out source subjects.
+
+    Each pass shuffles all epochs; the last batch of a pass may be smaller. Epochs whose stage is
+    unscored or not declared are left out.
+
+    Parameters
+    ----------
+    x, x_early_stop : (n_epochs, n_channels, n_times) float32
+        Scaled signals; 3000 times are 30 s at 100 Hz.
+    stages, stages_early_stop : (n_epochs,)
+        Stage values, -1 for unscored.
+    declared : sequence of Stage
+        Stages to learn and to average the early-stop macro-F1 over.
+    settings : PretrainSettings
+    encoder : EncoderSettings
+    seed : int
+        Of weights, dropout and shuffling. Same seed, same weights to the last bit (see
+        `seed_everything`).
+    report : callable, optional
+        Called after each pass.
+
+    Returns
+    -------
+    PretrainOutcome
+
+    Raises
+    ------
+    EpochsError
+        Arrays do not fit together or hold NaN or infinite values, or one of the two sets has no
+        epoch of a declared stage.
+    SettingsError
+        ``declared`` is empty or names a stage twice, or the seed is out of range.
+    DivergedError
+        The loss left the finite numbers.
+
+    Notes
+    -----
+    Reconstruction: AttnSleep reports the pass that is best on its test fold; here held-out source
+    subjects decide, by macro-F1.
+    """
+    _check_epochs("training", x, stages, n_dims=3)
+    _check_epochs("early-stop", x_early_stop, stages_early_stop, n_dims=3)
+    if x.shape[1:] != x_early_stop.shape[1:]:
+        raise EpochsError(
+            f"training epochs have shape {x.shape[1:]} and early-stop epochs "
+            f"{x_early_stop.shape[1:]}; they must agree."
+        )
+    weights = class_weights(stages, declared)
+    learned = tuple(Stage(stage) for stage in declared if weights[stage] > 0)
+    for name, values in (("training", stages), ("early-stop", stages_early_stop)):
+        if not np.isin(values, list(declared)).any():
+            raise EpochsError(f"none of {len(values)} {name} epochs has a declared stage.")
+
+    seed_everything(seed)
+    model = build_model(encoder, n_channels=x.shape[1], n_times=x.shape[2])
+    rng = np.random.default_rng(seed)
+    counted = np.flatnonzero(_weight_of_each(stages, weights) > 0)
+
+    def batches() -> Iterator[Batch]:
+        order = rng.permutation(counted)
+        for start in range(0, len(order), settings.batch_size):
+            rows = order[start : start + settings.batch_size]
+            yield _to_batch(x[rows], stages[rows])
+
+    def early_stop_macro_f1() -> float:
+        predicted = predict(model, x_early_stop, declared=learned).argmax(axis=1)
+        return macro_f1(stages_early_stop, predicted, declared)
+
+    outcome = train(
+        model,
+        _adam(model, settings),
+        (batches() for _ in range(settings.n_passes)),
+        partial(stage_loss, weights=torch.from_numpy(weights)),
+        learning_rate=settings.learning_rate_at,
+        validate=early_stop_macro_f1,
+        patience=settings.patience,
+        min_passes=settings.min_passes,
+        report=report,
+    )
+    assert outcome.best_pass is not None  # there is a validation, and it is finite
+    return PretrainOutcome(
+        model=model.eval(),
+        stages=learned,
+        n_steps=outcome.n_steps,
+        n_passes=outcome.n_passes,
+        best_pass=outcome.best_pass,
+        history=outcome.history,
+    )
+
+
+def finetune(
+    model: StageClassifier,
+    batches_x: FloatArray,
+    batches_stages: IntArray,
+    *,
+    declared: Sequence[Stage],
+    class_weights: FloatArray,
+    settings: FinetuneSettings,
+    seed: int,
+    report: Report | None = None,
+) -> TrainingOutcome:
+    """Finetune a model in place on kept source batches, for exactly ``settings.n_steps`` steps.
+
+    One kept batch is one training batch and one step. The batches are shuffled anew each time all
+    of them have been taken. All weights learn, and batch-norm statistics follow the kept batches. A
+    batch without any epoch of positive weight would be a step without a gradient, so it is left
+    out.
+
+    Parameters
+    ----------
+    model : StageClassifier
+        Changed in place, and left in evaluation mode.
+    batches_x : (n_batches, batch_size, n_channels, n_times) float32
+        Scaled signals of the kept batches.
+    batches_stages : (n_batches, batch_size)
+        Stage values, -1 for unscored.
+    declared : sequence of Stage
+        Stages to learn; the weight of any other is taken as 0.
+    class_weights : (5,) float32
+        As `class_weights` gives them for the whole source, so that the loss does not depend on the
+        selection.
+    settings : FinetuneSettings
+    seed : int
+        Of dropout and shuffling. Same seed, same weights to the last bit (see `seed_everything`).
+    report : callable, optional
+        Called after each pass through the kept batches, and after the last step.
+
+    Returns
+    -------
+    TrainingOutcome
+        Without a best pass: finetuning has no early stop.
+
+    Raises
+    ------
+    EpochsError
+        Arrays do not fit together or hold NaN or infinite values, or no epoch has a stage of
+        positive weight (no batch at all included).
+    SettingsError
+        ``declared`` or ``class_weights`` are not usable, or the seed is out of range.
+    DivergedError
+        The loss left the finite numbers.
+
+    Notes
+    -----
+    Reconstruction: the paper gives neither steps nor rates, and does not say what is frozen.
+    """
+    _check_epochs("kept", batches_x, batches_stages, n_dims=4)
+    weights = _restrict(class_weights, declared)
+    counted = np.flatnonzero((_weight_of_each(batches_stages, weights) > 0).any(axis=1))
+    if not counted.size:
+        raise EpochsError(
+            f"no epoch in {len(batches_x)} kept batches has a declared stage of positive weight, "
+            "so there is nothing to finetune on."
+        )
+
+    seed_everything(seed)
+    rng = np.random.default_rng(seed)
+
+    def passes() -> Iterator[Iterator[Batch]]:
+        while True:
+            order = rng.permutation(counted)
+            yield (_to_batch(batches_x[i], batches_stages[i]) for i in order)
+
+    outcome = train(
+        model,
+        _adam(model, settings),
+        passes(),
+        partial(stage_loss, weights=torch.from_numpy(weights)),
+        n_steps=settings.n_steps,
+        report=report,
+    )
+    model.eval()
+    return outcome
+
+
+def class_weights(stages: IntArray, declared: Sequence[Stage]) -> FloatArray:
+    """Weigh each stage by its importance and its rarity, as AttnSleep does.
+
+    ``weight_k = mu_k * max(1, log(mu_k * N / N_k))``, rounded to two decimals, with
+    ``mu = (1.5, 2, 1.5, 1, 1.5) / 5`` for W, N1, N2, N3, REM.
+
+    Parameters
+    ----------
+    stages : (n_epochs,)
+        Stage values of the training epochs, -1 for unscored. Unlike in AttnSleep's code, held-out
+        epochs have no business here.
+    declared : sequence of Stage
+        Stages that count.
+
+    Returns
+    -------
+    (5,) float32
+        0 for a stage that is absent or not declared.
+
+    Raises
+    ------
+    EpochsError
+        A value is not a stage.
+    SettingsError
+        ``declared`` is empty or names a stage twice.
+
+    Notes
+    -----
+    Reconstruction: AttnSleep always has five stages. With fewer, N counts the declared epochs only,
+    and mu stays.
+
+    Examples
+    --------
+    >>> class_weights(np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), [Stage.W, Stage.N1]).tolist()
+    [0.30000001192092896, 0.550000011920929, 0.0, 0.0, 0.0]
+    """
+    _check_stages("training", stages)
+    _check_declared(declared)
+    counts = np.zeros(len(Stage))
+    for stage in declared:
+        counts[stage] = np.count_nonzero(stages == stage)
+    present = counts > 0
+    weights = np.zeros(len(Stage), dtype=np.float32)
+    rarity = np.log(_IMPORTANCE[present] * counts.sum() / counts[present])
+    weights[present] = np.round(_IMPORTANCE[present] * np.maximum(1.0, rarity), 2)
+    return weights
+
+
+def stage_loss(logits: Tensor, stages: Tensor, weights: Tensor) -> Tensor:
+    """Weighted cross-entropy over the stages of positive weight.
+
+    Parameters
+    ----------
+    logits : (b, 5)
+    stages : (b,) int64
+        Stage values, -1 for unscored.
+    weights : (5,)
+        0 for a stage to ignore: its logit is masked, and its epochs contribute nothing.
+
+    Returns
+    -------
+    scalar Tensor
+        Mean over the epochs that count, each weighing as its stage does; 0, with zero gradient,
+        where none does.
+    """
+    counted = (stages >= 0) & (weights[stages.clamp_min(0)] > 0)
+    stages = stages[counted]
+    total = functional.cross_entropy(
+        logits[counted].masked_fill(weights == 0, -torch.inf),
+        stages,
+        weight=weights,
+        reduction="sum",
+    )
+    # The floor is for the empty sum, which must give 0 and not 0 / 0.
+    return total / weights[stages].sum().clamp_min(torch.finfo(weights.dtype).tiny)
+
+
+def predict(
+    model: StageClassifier, x: FloatArray, *, declared: Sequence[Stage], batch_size: int = 256
+) -> FloatArray:
+    """Return the probability of each stage for each epoch, in evaluation mode.
+
+    Parameters
+    ----------
+    model : StageClassifier
+        Not changed.
+    x : (n_epochs, n_channels, n_times) float32
+        Scaled signals; may be empty.
+    declared : sequence of Stage
+        Stages that may be predicted: leave out those that the model never saw.
+    batch_size : int
+        Epochs at a time; a matter of memory.
+
+    Returns
+    -------
+    (n_epochs, 5) float32
+        Rows sum to 1; 0 for a stage that is not declared.
+
+    Raises
+    ------
+    EpochsError
+        ``x`` has the wrong shape.
+    DivergedError
+        A probability is not finite: the weights or the signals are not.
+    """
+    _check_declared(declared)
+    undeclared = torch.ones(len(Stage), dtype=torch.bool)
+    undeclared[list(declared)] = False
+
+    def probabilities(batch: Tensor) -> Tensor:
+        logits: Tensor = model(batch)
+        return logits.masked_fill(undeclared, -torch.inf).softmax(dim=1)
+
+    with _evaluating(model):
+        return _in_batches(probabilities, x, batch_size)
+
+
+def encode(model: StageClassifier, x: FloatArray, layer: str, batch_size: int = 256) -> FloatArray:
+    """Return the features of each epoch, in evaluation mode.
+
+    Parameters
+    ----------
+    model : StageClassifier
+        Not changed.
+    x : (n_epochs, n_channels, n_times) float32
+        Scaled signals; may be empty.
+    layer : str
+        One of ``trainables.settings.FEATURE_LAYERS``.
+    batch_size : int
+        Epochs at a time. A matter of memory, and of the last bits: keep it where bytes are
+        compared.
+
+    Returns
+    -------
+    (n_epochs, feature_dim) float32
+
+    Raises
+    ------
+    SettingsError
+        There is no such layer.
+    EpochsError
+        ``x`` has the wrong shape.
+    DivergedError
+        A feature is not finite: the weights or the signals are not.
+    """
+    with _evaluating(model):
+        return _in_batches(partial(model.features, layer=layer), x, batch_size)
+
+
+def _in_batches(function: Callable[[Tensor], Tensor], x: FloatArray, batch_size: int) -> FloatArray:
+    """Apply a function to consecutive batches, at least one, and stack what it gives."""
+    if x.ndim != 3:
+        raise EpochsError(f"epochs have shape {x.shape}; allowed: (n_epochs, n_channels, n_times).")
+    if batch_size < 1:
+        raise SettingsError(f"batch_size is {batch_size}; allowed: an integer of at least 1.")
+    # One empty batch where there are no epochs: it knows the width of the result.
+    starts = range(0, max(len(x), 1), batch_size)
+    parts = [function(_to_float(x[start : start + batch_size])).numpy() for start in starts]
+    values: FloatArray = np.concatenate(parts)
+    if not np.isfinite(values).all():
+        raise DivergedError("the model gives NaN or infinite values for finite epochs.")
+    return values
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode without gradients, and back to the former mode afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _adam(model: nn.Module, settings: PretrainSettings | FinetuneSettings) -> torch.optim.Adam:
+    """Return AttnSleep's optimiser. Reconstruction: finetuning takes amsgrad, too."""
+    return torch.optim.Adam(
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        amsgrad=True,
+    )
+
+
+def _to_batch(x: FloatArray, stages: IntArray) -> Batch:
+    return _to_float(x), torch.tensor(stages, dtype=torch.int64)
+
+
+def _to_float(x: FloatArray) -> Tensor:
+    """Copy: arrays that arrive through shared memory are read-only, tensors must not be."""
+    return torch.tensor(x, dtype=torch.float32)
+
+
+def _weight_of_each(stages: IntArray, weights: FloatArray) -> FloatArray:
+    """Look up the weight of each epoch; 0 where it is unscored."""
+    weight: FloatArray = np.where(stages == UNSCORED, np.float32(0), weights[stages])
+    return weight
+
+
+def _restrict(class_weights: FloatArray, declared: Sequence[Stage]) -> FloatArray:
+    """Check weights that came from outside, and set those of undeclared stages to 0."""
+    _check_declared(declared)
+    weights = np.asarray(class_weights, dtype=np.float32)
+    if weights.shape != (len(Stage),) or not (np.isfinite(weights) & (weights >= 0)).all():
+        raise SettingsError(
+            f"class_weights are {weights.tolist()}; "
+            f"allowed: {len(Stage)} finite numbers, none negative."
+        )
+    restricted = np.zeros_like(weights)
+    restricted[list(declared)] = weights[list(declared)]
+    return restricted
+
+
+def _check_declared(declared: Sequence[Stage]) -> None:
+    valid = set(Stage)
+    if not declared or len(set(declared)) < len(declared) or not set(declared) <= valid:
+        raise SettingsError(
+            f"declared stages are {[int(stage) for stage in declared]}; allowed: one or more of "
+            f"{', '.join(f'{stage.value} ({stage.name})' for stage in Stage)}, each once."
+        )
+
+
+def _check_stages(name: str, stages: IntArray) -> None:
+    outside = stages[(stages < UNSCORED) | (stages >= len(Stage))]
+    if outside.size:
+        raise EpochsError(
+            f"the {name} epochs hold stage {outside.flat[0]}; allowed: 0 to {len(Stage) - 1}, "
+            f"or {UNSCORED} for unscored."
+        )
+
+
+def _check_epochs(name: str, x: FloatArray, stages: IntArray, *, n_dims: int) -> None:
+    """Epochs end with channels and times, stages have the axes before; all values are usable."""
+    if x.ndim != n_dims or x.shape[:-2] != stages.shape:
+        raise EpochsError(
+            f"the {name} epochs have shape {x.shape} and their stages {stages.shape}; the epochs "
+            f"need {n_dims} axes, the last two channels and times, and the stages the axes before."
+        )
+    _check_stages(name, stages)
+    if not np.isfinite(x).all():
+        raise EpochsError(
+            f"the {name} epochs hold NaN or infinite values; drop these epochs first."
+        )
