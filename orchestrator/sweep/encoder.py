@@ -154,8 +154,8 @@ def _pretrain(store: Store, plan: SweepPlan, wanted: str, log: EventLog) -> None
         "n_steps": outcome.n_steps,
         "n_passes": outcome.n_passes,
         "best_pass": outcome.best_pass,
-        "early_stop_macro_f1": outcome.history[outcome.best_pass - 1],
+        "early_stop_macro_f1": outcome.history[outcome.best_pass - 1]["validation"],
     }
     store.write_bytes(paths.encoder_weights(wanted), weights)
-    text = json.dumps(metadata, indent=1, sort_keys=True, default=float)
+    text = json.dumps(metadata, indent=1, sort_keys=True)
     store.write_bytes(paths.encoder_json(wanted), text.encode())

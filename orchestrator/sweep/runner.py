@@ -1,11 +1,12 @@
 """Run a sweep: encoder, score table, control arms, trials, and the final table with the target's test labels."""
 
 import json
+import os
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -123,8 +124,8 @@ def _check_same_data(store: Store, plan: SweepPlan) -> None:
     now = plan.score_request(encoder_id(plan)).score_id
     if begun_with != now:
         raise ConfigError(
-            f"the epochs of sweep {plan.sweep.name!r} changed since it began (score table {begun_with}, now {now}). Give "
-            f"the sweep another `name`, or remove {store.uri_of(paths.SWEEPS)}/{plan.sweep.name}."
+            f"the epochs of sweep {plan.sweep.name!r} changed since it began (score table {begun_with}, now {now}). "
+            f"Give the sweep another `name`, or remove {store.uri_of(paths.SWEEPS)}/{plan.sweep.name}."
         )
 
 
@@ -291,6 +292,10 @@ def _tune(
     """Run trials with Ray Tune. Its own snapshots stay in scratch: the study is the record."""
     from ray import tune
 
+    # Trials report where their predictions are; the objective comes from the driver, which may read labels.
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a banner whatever the verbosity
     rate = sweep.search.default_learning_rate
     first = [
         {"tau_quantile": tau, "learning_rate": rate} for tau in sweep.search.enqueue_tau_quantiles

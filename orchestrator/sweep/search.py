@@ -36,6 +36,10 @@ class StudySearch(OptunaSearch):
         super().__init__(metric=METRIC, mode="max", **options)
         self._objective = objective
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the objective out: Tune pickles the searcher into a snapshot that nothing reads."""
+        return {key: value for key, value in self.__dict__.items() if key != "_objective"}
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore intermediate results: a trial reports once."""
 
