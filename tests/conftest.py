@@ -1,0 +1,72 @@
+"""What tests share: the environment, the real recordings, one Ray cluster, one store with them ingested."""
+
+import os
+
+# Read by ray and the BLAS libraries when they are imported, so before anything else.
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
+    RAY_CHDIR_TO_TRIAL_DIR="0",
+    AWS_EC2_METADATA_DISABLED="true",
+    OMP_NUM_THREADS="1",
+    OPENBLAS_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+)
+
+from collections.abc import Iterator  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of the real recordings; CONTRIBUTING.md says what it holds."""
+    folder = os.environ.get("SLEEP_TEST_DATA")
+    if folder and Path(folder).is_dir():
+        return Path(folder).resolve()
+    if os.environ.get("REQUIRE_TEST_DATA") == "1":
+        pytest.fail(f"REQUIRE_TEST_DATA=1, but SLEEP_TEST_DATA={folder!r} is not a folder")
+    pytest.skip("needs the real recordings: set SLEEP_TEST_DATA")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """One Ray cluster with two CPUs for the whole session."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=512 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+        configure_logging=False,
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ucddb_store(
+    ray_cluster: Any, test_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """A store with the thirteen real nights; tests must not change what is in it, but may add."""
+    from orchestrator.config.dataset import load_dataset
+    from orchestrator.psg.ingest import ingest
+    from orchestrator.store.store import Store
+
+    store = Store.open(str(tmp_path_factory.mktemp("ucddb")), writable=True)
+    ingest(load_dataset(ROOT / "datasets" / "ucddb.yaml"), str(test_data / "ucddb"), store)
+    return store
