@@ -14,11 +14,11 @@ os.environ.update(
     MKL_NUM_THREADS="1",
 )
 
-from collections.abc import Iterator  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import pytest  # noqa: E402
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -59,9 +59,7 @@ def ray_cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ucddb_store(
-    ray_cluster: Any, test_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
+def ucddb_store(ray_cluster: Any, test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A store with the thirteen real nights; tests must not change what is in it, but may add."""
     from orchestrator.config.dataset import load_dataset
     from orchestrator.psg.ingest import ingest

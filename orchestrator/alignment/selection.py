@@ -1,8 +1,9 @@
 """From the score table to the source batches that a tau keeps. Pure decisions on small arrays."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +44,8 @@ def rewards(
     emd_S, reward_S : (n_source_batches,), (n_source_batches,)
         Reward R = 1/EMD as in the paper, infinite where the distance is 0.
     """
-    reduce = {"mean": np.mean, "median": np.median, "min": np.min}[aggregate]
-    emd_S = np.asarray(reduce(emd_ST, axis=1), np.float64)
+    reduce: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median, "min": np.min}
+    emd_S = np.asarray(reduce[aggregate](emd_ST, axis=1), np.float64)
     with np.errstate(divide="ignore"):
         return emd_S, 1 / emd_S
 

@@ -131,4 +131,4 @@ def read_signals(
         for key in ("step_uv", "center_uv", "spread_uv")
     )
     scaled = counts * (step / spread).astype(np.float32) - (center / spread).astype(np.float32)
-    return np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS, dtype=np.float32)
+    return np.asarray(np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS), np.float32)

@@ -23,6 +23,9 @@ STRONG_CONFOUND = 0.3
 """|rank correlation| between stage share and EMD from which the stage mix is said to steer the
 selection (a convention: a medium effect in Cohen, Statistical Power Analysis, 1988)."""
 
+CEILING = 0.98
+"""Target macro-F1 without adaptation from which a sweep can only show harm (a convention)."""
+
 FEW_SOURCE_BATCHES = 20
 """Below this many source batches a quantile of rewards is too coarse to be trusted."""
 

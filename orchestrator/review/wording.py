@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from orchestrator.review.records import Manifest, Trial
 from orchestrator.review.statistics import (
+    CEILING,
     FEW_SOURCE_BATCHES,
     NO_DIFFERENCE,
     STRONG_CONFOUND,
@@ -186,6 +187,7 @@ def cautions(
     found = [
         *_oracle(manifest),
         *_hurt(comparisons),
+        *_ceiling(comparisons),
         *_transductive(manifest),
         *_confound(shares),
         *_few_batches(manifest),
@@ -225,6 +227,21 @@ def _hurt(comparisons: Sequence[Comparison]) -> list[Caution]:
             text=f"On this target, {meanings[c.arm]}.",
         )
         for c in hurt
+    ]
+
+
+def _ceiling(comparisons: Sequence[Comparison]) -> list[Caution]:
+    reached = next((c.target_macro_f1 for c in comparisons if c.arm == "no_adapt"), None)
+    if reached is None or reached < CEILING:
+        return []
+    return [
+        Caution(
+            level=Level.WARNING,
+            title="At the ceiling: this target leaves nothing to gain.",
+            text=f"Without any adaptation the encoder reaches a target macro-F1 of {number(reached)}, so "
+            "this sweep can show harm but no benefit. A flat curve here says nothing about tau on a "
+            "harder target.",
+        )
     ]
 
 

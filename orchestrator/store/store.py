@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -191,10 +190,6 @@ class Store:
             local = Path(folder) / Path(path).name
             local.write_bytes(self.read_bytes(path))
             yield local
-
-    def free_bytes(self) -> int | None:
-        """Free space of a local store; None for S3."""
-        return shutil.disk_usage(self.root).free if self.is_local else None
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root

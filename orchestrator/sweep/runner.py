@@ -322,8 +322,8 @@ def _tune_trial(params: dict[str, float], *, inputs_ref: Any) -> dict[str, Any]:
     try:
         inputs: trial.TrialInputs = ray.get(inputs_ref)
         return {"signature": trial.run(inputs, trial.trial_configuration(inputs, params))}
-    except Exception:  # one bad trial never ends a sweep; the reason goes into the table
-        return {"error": traceback.format_exc(limit=-3)}
+    except Exception as error:  # one bad trial never ends a sweep; the reason goes into the table
+        return {"error": f"{type(error).__name__}: {error}\n{traceback.format_exc()}"}
 
 
 def _local_journal(store: Store, name: str, scratch: Path) -> Path:

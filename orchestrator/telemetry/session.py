@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -14,8 +15,8 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
     """Have Ray running inside the block.
 
     A running session is used as it is (tests share one; inside a Ray job ``RAY_ADDRESS`` leads to the
-    cluster). Otherwise Ray starts on this machine, on the loopback address with a token of its own, and
-    stops at the end of the block.
+    cluster). Otherwise Ray starts on this machine and stops at the end of the block. It listens on all
+    interfaces, which is not configurable, so it is guarded by a token that only this session knows.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
         ray.init(**quiet)
     else:
@@ -36,7 +37,6 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
             address="local",
             num_cpus=n_cpus,
             include_dashboard=False,
-            _node_ip_address="127.0.0.1",
             object_store_memory=_object_store_bytes(),
             **quiet,
         )

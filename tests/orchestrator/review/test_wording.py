@@ -149,3 +149,10 @@ def test_encoder_that_learnt_nothing(made: Any) -> None:
     }
     said = text_of(cautions_of(made.manifest(pretrain=pretrain), [made.trial()]))
     assert "The encoder did not learn to stage sleep." in said
+
+
+def test_target_that_needs_no_adaptation_is_named(made: Any) -> None:
+    trials = [made.trial(target_macro_f1=0.99), made.arm("no_adapt", target_macro_f1=0.985)]
+    assert "leaves nothing to gain" in text_of(cautions_of(made.manifest(), trials))
+    trials = [made.trial(target_macro_f1=0.99), made.arm("no_adapt", target_macro_f1=0.975)]
+    assert "leaves nothing to gain" not in text_of(cautions_of(made.manifest(), trials))

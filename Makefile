@@ -1,0 +1,36 @@
+# Every target makes .venv on first use; nothing else is needed than Python 3.11 or newer, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo test test-unit lint format bench clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
+demo: .venv/installed  ## the whole story on made-up recordings; prints where the page is
+	$(BIN)/orchestrator demo
+
+test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
+	$(PYTEST) -q --durations=10 $(PYTEST_ARGS)
+
+test-unit: .venv/installed  ## no network, no Ray, about a minute
+	$(PYTEST) -q -m 'not ray and not e2e' $(PYTEST_ARGS)
+
+lint: .venv/installed  ## style, types, who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed  ## claims about speed, each a ratio measured in one interleaved run
+	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script $(BENCH_ARGS); done
+
+clean:
+	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
