@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -156,9 +155,9 @@ def _worker_pid() -> int:
 
 def _store(uri: str) -> Finding:
     store = Store.open(uri, writable=True)
-    if not store.is_local:
+    free = store.free_bytes()
+    if free is None:
         return Finding(name="store", status=Status.OK, detail=f"{store.uri} is writable")
-    free = shutil.disk_usage(store.root).free
     detail = f"{store.uri} is writable, {free / 2**30:.0f} GiB free"
     status = Status.OK if free >= _ENOUGH_DISK else Status.WARN
     return Finding(name="store", status=status, detail=detail)

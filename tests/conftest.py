@@ -1,5 +1,6 @@
 """What tests share: the environment, the real recordings, one Ray cluster, one store with them ingested."""
 
+import logging
 import os
 
 # Read by ray and the BLAS libraries when they are imported, so before anything else.
@@ -51,7 +52,7 @@ def ray_cluster() -> Iterator[Any]:
         include_dashboard=False,
         object_store_memory=512 * 2**20,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         configure_logging=False,
     )
     yield ray

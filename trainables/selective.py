@@ -332,7 +332,7 @@ def stage_loss(logits: Tensor, stages: Tensor, weights: Tensor) -> Tensor:
 
 
 def predict(
-    model: StageClassifier, x: FloatArray, *, declared: Sequence[Stage], batch_size: int = 256
+    model: StageClassifier, x: FloatArray, *, declared: Sequence[Stage], batch_size: int = 64
 ) -> FloatArray:
     """Return the probability of each stage for each epoch, in evaluation mode.
 
@@ -371,7 +371,7 @@ def predict(
         return _in_batches(probabilities, x, batch_size)
 
 
-def encode(model: StageClassifier, x: FloatArray, layer: str, batch_size: int = 256) -> FloatArray:
+def encode(model: StageClassifier, x: FloatArray, layer: str, batch_size: int = 64) -> FloatArray:
     """Return the features of each epoch, in evaluation mode.
 
     Parameters

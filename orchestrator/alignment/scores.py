@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.alignment.batches import Batch, batch_table
 from orchestrator.alignment.emd import Metric, emd_matrix
 from orchestrator.alignment.encode import RecordingFeatures, read_features
+from orchestrator.errors import IntegrityError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
@@ -24,8 +26,8 @@ from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from orchestrator.telemetry.session import ray_session
 
-TILE_SOURCE, TILE_TARGET = 16, 64
-"""Source and target batches of a tile: at 128 epochs and 2400 dimensions some seconds of work."""
+TILE_SOURCE, TILE_TARGET = 8, 64
+"""Source and target batches of a tile: at 128 epochs and 2400 dimensions two seconds of work."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,30 +71,45 @@ def score(store: Store, request: ScoreRequest, log: EventLog) -> NDArray[np.floa
     The features must be in the store. Tiles that are there are kept, so a killed scoring goes on where it was.
     """
     score_id = request.score_id
-    run_path = paths.score_run(score_id)
-    tiles = _tiles(len(request.source_batches), len(request.target_batches))
-    present = set(store.files(paths.score_folder(score_id)))
-    todo = [tile for tile in tiles if paths.score_tile(score_id, tile.name) not in present]
+    n_source, n_target = len(request.source_batches), len(request.target_batches)
+    todo = _missing_tiles(store, request)
     if todo:
-        log.emit("scoring_started", n_tiles=len(todo), n_kept=len(tiles) - len(todo))
+        n_kept = len(_tiles(n_source, n_target)) - len(todo)
+        log.emit("scoring_started", n_tiles=len(todo), n_kept=n_kept)
         started = time.perf_counter()
         _score_tiles(store, request, todo, log)
         log.emit("scoring_finished", seconds=round(time.perf_counter() - started, 3))
-    if todo or run_path not in present:
+    if not store.exists(paths.score_run(score_id)):
         table = batch_table(request.source_batches, request.target_batches)
         store.write_table(paths.score_batches(score_id), table)
         run = json.dumps(_run(store, request), indent=1, sort_keys=True)
-        store.write_bytes(run_path, run.encode())
-    return read_scores(store, score_id, len(request.source_batches), len(request.target_batches))
+        store.write_bytes(paths.score_run(score_id), run.encode())
+    return read_scores(store, score_id, n_source, n_target)
+
+
+def is_complete(store: Store, request: ScoreRequest) -> bool:
+    """Whether the store holds the whole table, so that :func:`score` would only read it."""
+    return store.exists(paths.score_run(request.score_id)) and not _missing_tiles(store, request)
 
 
 def read_scores(store: Store, score_id: str, n_source: int, n_target: int) -> NDArray[np.float64]:
-    """Return a complete score table from its tiles."""
+    """Return a complete score table from its tiles.
+
+    Raises
+    ------
+    IntegrityError
+        A tile does not hold what its name says.
+    """
     emd_ST = np.full((n_source, n_target), np.nan)
     for tile in _tiles(n_source, n_target):
         table = store.read_table(paths.score_tile(score_id, tile.name))
         rows, columns = (table[f"{side}_batch_id"].to_numpy() for side in ("source", "target"))
         emd_ST[rows, columns] = table["emd"].to_numpy()
+    if np.isnan(emd_ST).any():
+        raise IntegrityError(
+            f"the score table {store.uri_of(paths.score_folder(score_id))} lacks {int(np.isnan(emd_ST).sum())} of "
+            f"{emd_ST.size} pairs, though all its tiles are there. Remove the folder and score again."
+        )
     return emd_ST
 
 
@@ -114,6 +131,15 @@ def _tiles(n_source: int, n_target: int) -> list[_Tile]:
         )
         for i in range(0, n_source, TILE_SOURCE)
         for j in range(0, n_target, TILE_TARGET)
+    ]
+
+
+def _missing_tiles(store: Store, request: ScoreRequest) -> list[_Tile]:
+    present = set(store.files(paths.score_folder(request.score_id)))
+    return [
+        tile
+        for tile in _tiles(len(request.source_batches), len(request.target_batches))
+        if paths.score_tile(request.score_id, tile.name) not in present
     ]
 
 
@@ -146,6 +172,7 @@ def _score_tiles(
             sources, targets = ray.get(
                 [source_refs[tile.source.start], target_refs[tile.target.start]]
             )
+            started_at = datetime.now(UTC)
             started = time.perf_counter()
             values = emd_matrix(sources, targets, metric)
             seconds = time.perf_counter() - started
@@ -154,6 +181,7 @@ def _score_tiles(
             return {
                 "tile": np.array([tile.name]),
                 "n_pairs": np.array([values.size]),
+                "started": np.array([started_at.isoformat(timespec="milliseconds")]),
                 "seconds": np.array([seconds]),
                 "worker_pid": np.array([os.getpid()]),
                 "worker_host": np.array([socket.gethostname()]),

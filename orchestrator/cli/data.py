@@ -1,4 +1,4 @@
-"""Commands about recordings: ``ingest``."""
+"""Commands about recordings: ``ingest``, ``synth``."""
 
 import click
 
@@ -52,4 +52,25 @@ def ingest(dataset_file: str, data_uri: str, strict: bool, store_uri: str) -> No
         )
 
 
-COMMANDS = (ingest,)
+@click.command()
+@click.argument("out", metavar="OUT")
+@click.option("--subjects", "n_subjects", type=int, default=8, show_default=True)
+@click.option("--shift", type=float, default=0.0, show_default=True, help="Of the domain, 0 to 2.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Other seed, other subjects.")
+@click.option("--hours", type=float, default=2.0, show_default=True, help="Of each recording.")
+def synth(out: str, n_subjects: int, shift: float, seed: int, hours: float) -> None:
+    """Write made-up recordings of one domain into folder OUT, one EDF+ file for each subject.
+
+    They need no download and show how everything works; they are no substitute for real recordings. The same seed
+    gives the same bytes. A shifted domain has other gain, noise and spectra: it is another laboratory.
+    """
+    from orchestrator.psg.synthetic import write_domain
+
+    names = write_domain(out, n_subjects=n_subjects, shift=shift, seed=seed, hours=hours)
+    click.echo(
+        f"{len(names)} recordings of {hours:g} h in {out}, from {names[0]} to {names[-1]}. "
+        "datasets/synthetic.yaml describes them to `orchestrator ingest`."
+    )
+
+
+COMMANDS = (ingest, synth)

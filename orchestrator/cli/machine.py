@@ -1,8 +1,20 @@
-"""Commands about this machine: ``doctor``."""
+"""Commands that need no files: ``demo`` shows what there is, ``doctor`` checks the machine."""
 
 import click
 
-from orchestrator.cli.options import store_option
+from orchestrator.cli.options import cpus_option, store_option
+
+
+@click.command()
+@store_option
+@cpus_option
+def demo(store_uri: str, n_cpus: int | None) -> None:
+    """Run the whole story on made-up recordings, and print the path of the review page."""
+    from orchestrator.demo import run_demo
+    from orchestrator.store.store import Store
+
+    store = Store.open(store_uri, writable=True)
+    click.echo(f"open {run_demo(store, click.echo, n_cpus=n_cpus)}")
 
 
 @click.command()
@@ -21,4 +33,4 @@ def doctor(store_uri: str) -> None:
         raise SetupError(f"this machine fails {', '.join(failed)}; see above for what to do.")
 
 
-COMMANDS = (doctor,)
+COMMANDS = (demo, doctor)

@@ -1,4 +1,7 @@
-"""Commands that take a sweep file: ``pretrain``, ``score``, ``sweep``."""
+"""Commands that take a sweep file: ``pretrain``, ``score``, ``sweep``.
+
+Each checks the file and the store before it imports torch and Ray, so that a mistake is told at once.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -18,11 +21,12 @@ def pretrain(sweep_file: str, store_uri: str) -> None:
     from orchestrator.config.sweep import load_sweep
     from orchestrator.store import paths
     from orchestrator.store.store import Store
-    from orchestrator.sweep.encoder import ensure_encoder
-    from orchestrator.sweep.plan import plan_sweep
 
     sweep = load_sweep(sweep_file)
     store = Store.open(store_uri, writable=True)
+    from orchestrator.sweep.encoder import ensure_encoder
+    from orchestrator.sweep.plan import plan_sweep
+
     encoder = ensure_encoder(store, plan_sweep(sweep, store))
     about = encoder.metadata
     click.echo(
@@ -45,10 +49,11 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
     from orchestrator.config.sweep import load_sweep
     from orchestrator.store import paths
     from orchestrator.store.store import Store
-    from orchestrator.sweep.runner import run_scoring
 
     sweep = load_sweep(sweep_file)
     store = Store.open(store_uri, writable=True)
+    from orchestrator.sweep.runner import run_scoring
+
     scored = run_scoring(store, sweep, n_cpus=n_cpus)
     plan = scored.plan
     click.echo(
@@ -72,10 +77,11 @@ def sweep(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
     from orchestrator.config.sweep import load_sweep
     from orchestrator.store import paths
     from orchestrator.store.store import Store
-    from orchestrator.sweep.runner import run_sweep
 
     file = load_sweep(sweep_file)
     store = Store.open(store_uri, writable=True)
+    from orchestrator.sweep.runner import run_sweep
+
     table = run_sweep(store, file, n_cpus=n_cpus)
     print_trials(table)
     click.echo(

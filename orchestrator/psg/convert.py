@@ -129,7 +129,7 @@ def summary(table: pa.Table) -> dict[str, Any]:
     flags = table["flags"].to_numpy()
     stages = table["stage"].to_numpy()
     channels = json.loads(table.schema.metadata[METADATA_KEY])["channels"]
-    every = [channel for group in channels.values() for channel in group]
+    every = [channel for name in table.column_names for channel in channels.get(name, ())]
     return {
         "n_epochs": len(stages),
         **{f"n_{name}": int((stages == i).sum()) for i, name in enumerate(STAGE_NAMES)},
@@ -149,10 +149,12 @@ def _hypnogram(
 ) -> hypnogram.Hypnogram:
     beyond = settings.labels_beyond_signal
     if source.codes is not None and stage_content is not None:
-        text = stage_content.decode("latin-1")
-        repeated = "\n".join(line for line in text.split() for _ in range(source.epochs_per_code))
         return hypnogram.from_codes(
-            repeated, source.codes, recording.duration_s, beyond_signal=beyond
+            stage_content.decode("latin-1"),
+            source.codes,
+            recording.duration_s,
+            epochs_per_code=source.epochs_per_code,
+            beyond_signal=beyond,
         )
     annotations = recording.annotations
     if stage_content is not None:

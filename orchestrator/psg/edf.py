@@ -1,8 +1,9 @@
 """Read signals and annotations of one recording, from EDF and EDF+ and from what MNE reads besides."""
 
+import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from tempfile import NamedTemporaryFile
@@ -79,11 +80,21 @@ def read_recording(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
     Raises
     ------
     RecordingError
-        ``not_edf``, ``truncated``, ``discontinuous``, ``missing_channel``, ``unreadable``.
+        ``not_edf``, ``truncated``, ``discontinuous``, ``missing_channel``, ``unreadable``, ``not_finite``.
     """
     if PurePosixPath(file_name).suffix.lower() in EDF_SUFFIXES:
-        return _read_edf(data, file_name, montage)
-    return _read_with_mne(data, file_name, montage)
+        _check_size(data, file_name)
+        with _edf_errors(file_name):
+            recording = _read_edf(data, file_name, montage)
+    else:
+        recording = _read_with_mne(data, file_name, montage)
+    for channel in recording.channels:
+        if not np.isfinite(channel.signal_uv).all():
+            raise RecordingError(
+                "not_finite",
+                f"channel {channel.label!r} of {file_name} holds values that are no numbers.",
+            )
+    return recording
 
 
 def read_annotations(data: bytes, file_name: str) -> tuple[Annotation, ...]:
@@ -94,11 +105,13 @@ def read_annotations(data: bytes, file_name: str) -> tuple[Annotation, ...]:
     RecordingError
         ``not_edf`` or ``truncated``.
     """
-    return _annotations(_open_edf(data, file_name))
+    _check_size(data, file_name)
+    with _edf_errors(file_name):
+        return _annotations(_open_edf(data))
 
 
 def _read_edf(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> Recording:
-    edf = _open_edf(data, file_name)
+    edf = _open_edf(data)
     if not edf.is_continuous:
         raise RecordingError(
             "discontinuous",
@@ -130,12 +143,17 @@ def _read_edf(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> 
     )
 
 
-def _open_edf(data: bytes, file_name: str) -> edfio.Edf:
-    _check_size(data, file_name)
+def _open_edf(data: bytes) -> edfio.Edf:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sizes are checked already; header oddities do no harm
+        return edfio.read_edf(io.BytesIO(data), header_encoding="latin-1")
+
+
+@contextlib.contextmanager
+def _edf_errors(file_name: str) -> Iterator[None]:
+    """Around every use of an Edf: edfio parses lazily, so a broken field fails where it is first read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sizes are checked above; header oddities do no harm
-            return edfio.read_edf(io.BytesIO(data), header_encoding="latin-1")
+        yield
     except (ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise RecordingError("not_edf", f"{file_name} cannot be read as EDF: {error}.") from error
 
@@ -195,9 +213,15 @@ def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
         file.flush()
         try:
             raw: Any = mne.io.read_raw(file.name, preload=True, verbose="error")
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
+        except MemoryError:
+            raise
+        except (
+            Exception
+        ) as error:  # MNE has a reader per format, and a broken file breaks each differently
+            what = f"{type(error).__name__}: {error}".replace(file.name, file_name)
             raise RecordingError(
-                "unreadable", f"{file_name} can be read neither as EDF nor by MNE: {error}."
+                "unreadable",
+                f"{file_name} can be read neither as EDF nor by MNE: {' '.join(what.split()).rstrip('.')}.",
             ) from error
     labels = tuple(raw.ch_names)
     channels = [
@@ -214,7 +238,10 @@ def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
     ]
     annotations = tuple(
         Annotation(
-            onset_s=float(a["onset"]), duration_s=float(a["duration"]), text=a["description"]
+            # MNE counts from the start of the measurement, of which a cropped file holds a part.
+            onset_s=float(a["onset"] - raw.first_time),
+            duration_s=float(a["duration"]),
+            text=a["description"],
         )
         for a in raw.annotations
     )

@@ -45,7 +45,7 @@ def stored_recordings(store: Store, dataset: str) -> list[StoredRecording]:
         The data set was never ingested into this store.
     """
     if not store.exists(paths.manifest(dataset)):
-        known = store.folders(paths.EPOCHS)
+        known = [name for name in store.folders(paths.EPOCHS) if store.exists(paths.manifest(name))]
         close = get_close_matches(dataset, known, n=1)
         raise ConfigError(
             f"data set {dataset!r} is not in the store {store.uri}"
@@ -124,7 +124,7 @@ def read_signals(
     # As int16, by way of the storage array: to_numpy of the tensor type would not be zero-copy over chunks.
     column = file.read([modality])[modality].combine_chunks()
     shape = (len(column), *column.type.shape)
-    counts = column.storage.flatten().to_numpy().reshape(shape)[np.asarray(epochs)]
+    counts = column.storage.flatten().to_numpy().reshape(shape)[np.asarray(epochs, np.intp)]
     channels = metadata["channels"][modality]
     step, center, spread = (
         np.array([c[key] for c in channels], np.float64)[:, None]

@@ -15,6 +15,10 @@ EPOCH_S = 30
 """Length of an epoch in seconds (Rechtschaffen & Kales 1968; AASM)."""
 
 _TOLERANCE_S = 0.01
+"""How far an onset may be off the grid: scorers' programs round."""
+
+_ROUNDING_S = 1e-6
+
 _UNSET = -2
 
 BeyondSignal = Literal["quarantine", "trim"]
@@ -80,7 +84,7 @@ def from_annotations(
         raise RecordingError(
             "before_signal", f"the first stage begins {-onset_s:g} s before the signal does."
         )
-    ends = [a.onset_s for a in scored[1:]] + [duration_s]
+    ends = [a.onset_s for a in scored[1:]] + [max(duration_s, scored[-1].onset_s + EPOCH_S)]
     spans = [
         (*_span(a, end_s, onset_s), labels[a.text]) for a, end_s in zip(scored, ends, strict=True)
     ]
@@ -95,7 +99,7 @@ def from_annotations(
             )
         stages[start:stop] = stage
     stages[stages == _UNSET] = UNSCORED
-    return _fit_to_signal(stages, onset_s, duration_s, beyond_signal)
+    return _fit_to_signal(stages, max(onset_s, 0.0), duration_s, beyond_signal)
 
 
 def from_codes(
@@ -103,9 +107,10 @@ def from_codes(
     codes: Mapping[str, int],
     duration_s: float,
     *,
+    epochs_per_code: int = 1,
     beyond_signal: BeyondSignal = "quarantine",
 ) -> Hypnogram:
-    """Return the stages of a text file with one code a line, one line an epoch, from the start of the signal.
+    """Return the stages of a text file with one code a line, from the start of the signal; blank lines do not count.
 
     Raises
     ------
@@ -122,7 +127,7 @@ def from_codes(
                 "unknown_label",
                 f"line {number} of the stage file is {code!r}; allowed: {', '.join(codes)}.",
             )
-        stages.append(codes[code])
+        stages += [codes[code]] * epochs_per_code
     if not stages:
         raise RecordingError("no_stages", "the stage file is empty.")
     return _fit_to_signal(np.array(stages, np.int8), 0.0, duration_s, beyond_signal)
@@ -130,31 +135,29 @@ def from_codes(
 
 def _span(annotation: Annotation, next_onset_s: float, grid_s: float) -> tuple[int, int]:
     """First and one-past-last epoch of an annotation; without a duration it lasts until the next one."""
+    open_end = not annotation.duration_s
     end_s = annotation.onset_s + annotation.duration_s if annotation.duration_s else next_onset_s
     start = (annotation.onset_s - grid_s) / EPOCH_S
     stop = (end_s - grid_s) / EPOCH_S
-    open_end = not annotation.duration_s
     off_grid = abs(start - round(start)) * EPOCH_S > _TOLERANCE_S
     if off_grid or (not open_end and abs(stop - round(stop)) * EPOCH_S > _TOLERANCE_S):
+        lasting = "" if open_end else f" for {annotation.duration_s:g} s"
         raise RecordingError(
             "off_grid",
-            f"{annotation.text!r} at {annotation.onset_s:g} s for {annotation.duration_s:g} s does not fit the "
-            f"{EPOCH_S}-s grid that starts at {grid_s:g} s.",
+            f"{annotation.text!r} at {annotation.onset_s:g} s{lasting} does not fit the {EPOCH_S}-s grid that "
+            f"starts at {grid_s:g} s.",
         )
-    return round(start), int(stop) if open_end else round(stop)
+    return round(start), int(stop + _TOLERANCE_S / EPOCH_S) if open_end else round(stop)
 
 
 def _fit_to_signal(
     stages: NDArray[np.int8], onset_s: float, duration_s: float, beyond_signal: BeyondSignal
 ) -> Hypnogram:
-    n_signal = int((duration_s - onset_s + _TOLERANCE_S) // EPOCH_S)
-    beyond = stages[max(n_signal, 0) :]
+    whole, rest_s = divmod(duration_s - onset_s + _ROUNDING_S, EPOCH_S)
+    n_signal = max(int(whole), 0)
     # The epoch that the end of the signal cuts is dropped like any unfinished one.
-    n_beyond = (
-        int((beyond[1:] != UNSCORED).sum())
-        if _is_cut(onset_s, duration_s)
-        else int((beyond != UNSCORED).sum())
-    )
+    is_cut = whole >= 0 and rest_s > 2 * _ROUNDING_S
+    n_beyond = int((stages[n_signal + is_cut :] != UNSCORED).sum())
     if n_beyond and beyond_signal == "quarantine":
         raise RecordingError(
             "annotations_beyond_signal",
@@ -162,7 +165,7 @@ def _fit_to_signal(
             f"signal of {duration_s:g} s holds {n_signal}. If the signal was cut on purpose, set "
             "`labels_beyond_signal: trim` in the dataset file.",
         )
-    fitted = np.full(max(n_signal, 0), UNSCORED, dtype=np.int8)
+    fitted = np.full(n_signal, UNSCORED, dtype=np.int8)
     n_common = min(len(fitted), len(stages))
     fitted[:n_common] = stages[:n_common]
     if not len(fitted):
@@ -170,7 +173,3 @@ def _fit_to_signal(
             "too_short", f"the signal of {duration_s:g} s holds no whole {EPOCH_S}-s epoch."
         )
     return Hypnogram(onset_s=onset_s, stages=fitted)
-
-
-def _is_cut(onset_s: float, duration_s: float) -> bool:
-    return (duration_s - onset_s) % EPOCH_S > _TOLERANCE_S

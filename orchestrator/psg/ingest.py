@@ -92,7 +92,7 @@ def ingest(dataset: DatasetFile, data_uri: str, store: Store) -> IngestReport:
     ConfigError, StoreUnreachableError, SetupError
         See :func:`orchestrator.psg.recordings.find_recordings` and :meth:`Store.open`.
     """
-    data = Store.open(data_uri)
+    data = Store.open(data_uri, existing=True)
     settings = convert.Settings.of(dataset)
     sources = find_recordings(dataset, data)
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
@@ -134,6 +134,7 @@ def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
             "epochs_per_code": source.epochs_per_code,
             "subject": source.subject,
             "recording": source.recording,
+            "problem": source.problem.reason if source.problem else None,
             "sha256": digest.hexdigest(),
         },
         length=64,

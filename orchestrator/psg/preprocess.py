@@ -1,5 +1,6 @@
 """Clean one channel: filter and resample each run between flat gaps, and scale per recording."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,6 +16,7 @@ EPOCH_N_TIMES = EPOCH_S * SFREQ
 LOWEST_SFREQ = 50
 """Hz; below this a channel is no signal but a trend, such as the 1-Hz EMG of Sleep-EDF cassettes."""
 
+_RESAMPLE_PAD = 100  # values at each end, at least: MNE's default
 _IQR_PER_SD = 1.3489795003921634  # of a normal distribution
 
 
@@ -77,12 +79,14 @@ def clean_epochs(
 
     Notes
     -----
-    MNE's default zero-phase FIR filter and FFT resampling.
+    MNE's default zero-phase FIR filter and FFT resampling, with the padding a whole number of values at both rates:
+    else the padded run is stretched to the next whole number, by up to 1.2 ms at 128 Hz and 5 ms at 512 Hz.
     """
     import mne  # here: workers that only read epochs need not pay for it
 
     low_hz, high_hz = band_hz
     ratio = Fraction(SFREQ) / Fraction(sfreq).limit_denominator(1000)
+    n_pad = ratio.denominator * math.ceil(_RESAMPLE_PAD / ratio.denominator)
     clean_ET = np.zeros((len(raw_ET), EPOCH_N_TIMES))
     for start, stop in runs(~flat_E):
         run = raw_ET[start:stop].reshape(-1)
@@ -96,7 +100,12 @@ def clean_epochs(
         )
         if ratio != 1:
             run = mne.filter.resample(
-                run, up=ratio.numerator, down=ratio.denominator, pad="reflect", verbose="error"
+                run,
+                up=ratio.numerator,
+                down=ratio.denominator,
+                npad=n_pad,
+                pad="reflect",
+                verbose="error",
             )
         clean_ET[start:stop] = run.reshape(stop - start, EPOCH_N_TIMES)
     return clean_ET

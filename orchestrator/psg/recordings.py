@@ -1,5 +1,6 @@
 """Find the recordings of a data set in a folder or bucket, each with its subject and its stage file."""
 
+import glob
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def matches_glob(path: str, pattern: str) -> bool:
     >>> matches_glob("a.edf", "**/*.edf"), matches_glob("x/a.edf", "*.edf")
     (True, False)
     """
-    return _match_parts(path.split("/"), pattern.split("/"))
+    return _match_parts(PurePosixPath(path).parts, PurePosixPath(pattern).parts)
 
 
 def _match_parts(parts: Sequence[str], patterns: Sequence[str]) -> bool:
@@ -117,7 +118,7 @@ def _stage_path(form: RecordingForm, path: str, paths: Sequence[str]) -> str | N
     if pattern is None:
         return None
     folder = path.rpartition("/")[0]
-    wanted = f"{folder}/{pattern}" if folder else pattern
+    wanted = f"{glob.escape(folder)}/{pattern}" if folder else pattern
     found = [p for p in paths if matches_glob(p, wanted)]
     if len(found) != 1:
         raise RecordingError(

@@ -3,12 +3,12 @@
 For demonstrations and tests, where the whole path has to run without anybody's sleep. They are **no substitute for
 real recordings**: whatever is found on them says nothing about sleep or about a method's worth in a clinic.
 
-What depends on the **stage** is textbook physiology (AASM manual for the scoring of sleep; Berry et al., Fundamentals
-of Sleep Medicine), in amplitudes of our own choosing:
+What depends on the **stage** is textbook physiology (AASM manual for the scoring of sleep; Berry, Fundamentals of
+Sleep Medicine), in amplitudes of our own choosing:
 
 - EEG: alpha in W, theta and low amplitude in N1, spindles and K-complexes in N2, slow waves of 0.5-2 Hz in N3, low
-  mixed frequencies with sawtooth-like theta in REM, over a background of 1/f;
-- EOG: blinks and quick glances in W, slow rolling eyes in N1, bursts of rapid movements in REM, and some EEG always;
+  mixed frequencies with some theta in REM, over a background of 1/f;
+- EOG: blinks and quick glances in W, slow rolling eyes in N1, rapid movements in REM, and some EEG always;
 - EMG of the chin: a tone that is highest in W, falls with depth and is lowest in REM, which has short twitches;
 - ECG: beats with P, QRS and T, slower in NREM than in W, faster and less regular in REM, quicker on inhalation.
 
@@ -16,10 +16,10 @@ Within a stage the amplitude of each rhythm wanders from epoch to epoch, and tru
 seconds: stages overlap, as they do for human scorers.
 
 What depends on the **subject** and on the **domain** are five traits, see `Traits`. A domain shift moves all of them
-together, along one axis: smaller signals, a flatter 1/f, slower alpha, more noise, less contrast between stages. That is
-the direction of old age (Boselli et al., Sleep 21, 1998; Voytek et al., J Neurosci 35, 2015) seen with worse equipment.
-Subjects of one domain are spread over the same axis besides their individual deviations, so some of them lie nearer to
-another domain than the rest.
+together, along one axis: smaller signals, a flatter 1/f, slower alpha, more noise, less contrast between stages. It is
+the direction of old age (alpha: Klimesch, Brain Res Rev 29, 1999; slow waves: Carrier, Psychophysiology 38, 2001;
+1/f: Voytek et al., J Neurosci 35, 2015) seen with worse equipment. Subjects of one domain are spread over the same axis
+besides their individual deviations, so some of them lie nearer to another domain than the rest.
 """
 
 import io
@@ -62,13 +62,15 @@ _PURPOSES = ("traits", "stages", "signals")  # each has its own stream of random
 _RHYTHMS_UV = {
     "slow": (5.0, 6.0, 10.0, 26.0, 6.0),
     "theta": (4.0, 7.0, 6.5, 7.0, 7.0),
-    "alpha": (11.0, 5.0, 3.5, 3.0, 4.5),
+    "alpha": (11.0, 6.0, 3.5, 3.0, 4.0),
     "sigma": (1.8, 1.8, 2.8, 2.4, 1.8),
     "beta": (4.0, 3.0, 2.2, 1.7, 3.0),
     "background": (8.0, 7.5, 9.0, 10.0, 7.5),
 }
-_BANDS_HZ = {"slow": (0.5, 2.0), "theta": (4.0, 7.0), "sigma": (12.0, 15.0), "beta": (16.0, 30.0)}
-_ALPHA_HALF_WIDTH_HZ = 1.0
+# Centre and width (one standard deviation of a bell) in Hz; alpha's centre is a trait.
+_RHYTHMS_HZ = {"slow": (1.0, 0.5), "theta": (5.5, 1.0), "sigma": (13.5, 0.9), "beta": (21.0, 4.0)}
+_ALPHA_WIDTH_HZ = 0.7
+_BACKGROUND_HZ = (0.5, 45.0)
 
 # Events per minute, and their amplitudes in microvolts.
 _SPINDLES_PER_MIN = (0.0, 0.3, 4.0, 1.0, 0.0)
@@ -166,7 +168,7 @@ def recording(
     --------
     >>> edf = recording([0, 0, 1, 2], shift=0.5)
     >>> edf.duration, edf.labels[0], edf.annotations[3].text
-    (120, 'EEG C3-M2', 'Sleep stage N2')
+    (120.0, 'EEG C3-M2', 'Sleep stage N2')
     """
     stages = np.asarray(stages, np.int8)
     traits = draw_traits(seed, number, shift)
@@ -251,7 +253,12 @@ def _check(n_subjects: int, shift: float, seed: int, hours: float) -> int:
         ("subjects", n_subjects, n_subjects >= 1, "at least 1"),
         ("shift", shift, 0 <= shift <= LARGEST_SHIFT, f"0 to {LARGEST_SHIFT:g}"),
         ("seed", seed, seed >= 0, "at least 0"),
-        ("hours", hours, shortest_h <= hours <= LONGEST_H, f"{shortest_h:.4g} to {LONGEST_H:g}"),
+        (
+            "hours",
+            hours,
+            shortest_h <= hours <= LONGEST_H,
+            f"one epoch of {EPOCH_S} s to {LONGEST_H:g} h",
+        ),
     ):
         if not ok:
             raise ConfigError(f"{name} is {value:g}; allowed: {allowed}.")
@@ -317,13 +324,25 @@ class _Course:
 
     def noise(self, low_hz: float, high_hz: float, slope: float = 0.0) -> FloatArray:
         """Return (T,): Gaussian noise of unit power between two frequencies, its power falling as 1/f^slope."""
+        bins = self._bins(low_hz, high_hz)
+        return self._noise(bins, bins ** (-slope / 2))
+
+    def rhythm(self, center_hz: float, width_hz: float) -> FloatArray:
+        """Return (T,): Gaussian noise of unit power whose spectrum is a bell around a frequency."""
+        bins = self._bins(max(0.3, center_hz - 3 * width_hz), center_hz + 3 * width_hz)
+        from_center_hz = bins * SFREQ / self._fft_n_times - center_hz
+        return self._noise(bins, np.exp(-0.25 * (from_center_hz / width_hz) ** 2))
+
+    def _bins(self, low_hz: float, high_hz: float) -> FloatArray:
+        low, high = (round(hz * self._fft_n_times / SFREQ) for hz in (low_hz, high_hz))
+        return np.arange(low, high, dtype=np.float64)
+
+    def _noise(self, bins: FloatArray, amplitudes: FloatArray) -> FloatArray:
         n = self._fft_n_times
-        first, last = max(1, round(low_hz * n / SFREQ)), round(high_hz * n / SFREQ)
-        last = min(max(first + 1, last), n // 2)
+        real, imaginary = self.rng.standard_normal((2, len(bins)))
         spectrum = np.zeros(n // 2 + 1, np.complex128)
-        shape = np.arange(first, last, dtype=np.float64) ** (-slope / 2)
-        shape *= n / np.sqrt(4 * (shape**2).sum())
-        spectrum[first:last] = shape * (self.rng.standard_normal((2, last - first)).T @ (1, 1j))
+        spectrum[bins.astype(int)] = amplitudes * (real + 1j * imaginary)
+        spectrum *= n / np.sqrt(4 * (amplitudes**2).sum())
         noise: FloatArray = scipy.fft.irfft(spectrum, n)[: self.n_times]
         return noise
 
@@ -347,25 +366,18 @@ class _Course:
 
 
 def _eeg(course: _Course, traits: Traits) -> FloatArray:
-    bands_hz = {
-        **_BANDS_HZ,
-        "alpha": (
-            traits.alpha_hz - _ALPHA_HALF_WIDTH_HZ,
-            traits.alpha_hz + _ALPHA_HALF_WIDTH_HZ,
-        ),
-    }
+    rhythms_hz = {**_RHYTHMS_HZ, "alpha": (traits.alpha_hz, _ALPHA_WIDTH_HZ)}
     eeg = np.zeros(course.n_times)
-    for rhythm, amplitudes in _RHYTHMS_UV.items():
-        amplitude = course.follow(_with_contrast(amplitudes, traits.contrast), _WANDER)
-        if rhythm == "background":
-            eeg += amplitude * course.noise(0.5, 45.0, traits.slope)
-        else:
-            eeg += amplitude * course.noise(*bands_hz[rhythm])
+    for name, amplitudes_uv in _RHYTHMS_UV.items():
+        unit = (
+            course.noise(*_BACKGROUND_HZ, traits.slope)
+            if name == "background"
+            else course.rhythm(*rhythms_hz[name])
+        )
+        eeg += course.follow(_with_contrast(amplitudes_uv, traits.contrast), _WANDER) * unit
     spindles = course.events(_SPINDLES_PER_MIN, _bell(1.0))
-    eeg += _SPINDLE_UV * traits.contrast * spindles * np.sqrt(2) * course.noise(12.5, 14.0)
-    return eeg + course.events(
-        _K_COMPLEXES_PER_MIN, _K_COMPLEX_UV * traits.contrast * _k_complex()
-    )
+    eeg += _SPINDLE_UV * traits.contrast * spindles * np.sqrt(2) * course.rhythm(13.2, 0.3)
+    return eeg + course.events(_K_COMPLEXES_PER_MIN, _K_COMPLEX_UV * traits.contrast * _k_complex())
 
 
 def _with_contrast(amplitudes: Sequence[float], contrast: float) -> FloatArray:

@@ -51,33 +51,32 @@ class Judge:
 
     def evaluate(self, predictions: pa.Table) -> Evaluation:
         """Return the metrics of a table that :func:`orchestrator.sweep.trial.run` wrote."""
-        mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), self._role))
-        true = self._true(mine)
+        mine, true = self._mine(predictions)
         probability = np.stack([mine[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
         counted = np.isin(true, self._declared)
         masked = np.full_like(probability, -1.0)
         masked[:, list(self._declared)] = probability[:, list(self._declared)]
         return self._metrics(true[counted], masked.argmax(axis=1)[counted])
 
-    def constant(self, stage: Stage) -> float:
-        """Return the macro-F1 of always answering one stage, on every counted epoch."""
-        true = np.concatenate(self._stages)
-        true = true[np.isin(true, self._declared)]
+    def constant(self, stage: Stage, predictions: pa.Table) -> float:
+        """Return the macro-F1 of always answering one stage on the epochs of `predictions`."""
+        _, true = self._mine(predictions)
         return metrics.macro_f1(true, np.full(len(true), int(stage)), self._declared)
 
     @property
     def stage_counts(self) -> dict[str, int]:
-        """Epochs of each stage, undeclared ones too."""
+        """Epochs of each stage, undeclared and flat ones too."""
         true = np.concatenate(self._stages)
         return {stage.name: int((true == stage).sum()) for stage in Stage}
 
-    def _true(self, rows: pa.Table) -> NDArray[np.int64]:
-        recording, epoch = rows["recording"].to_numpy(), rows["epoch_index"].to_numpy()
-        true = np.full(len(rows), UNSCORED, np.int64)
+    def _mine(self, predictions: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
+        """Return the rows of this role and the true stage of each."""
+        mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), self._role))
+        recording, epoch = mine["recording"].to_numpy(), mine["epoch_index"].to_numpy()
+        true = np.full(len(mine), UNSCORED, np.int64)
         for i, stages in enumerate(self._stages):
-            mine = recording == i
-            true[mine] = stages[epoch[mine]]
-        return true
+            true[recording == i] = stages[epoch[recording == i]]
+        return mine, true
 
     def _metrics(self, true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Evaluation:
         return Evaluation(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.alignment.encode import encode_recordings
-from orchestrator.alignment.scores import score
+from orchestrator.alignment.scores import is_complete, score
 from orchestrator.alignment.selection import rewards
 from orchestrator.config.sweep import SweepFile, diff, dump, load_sweep
 from orchestrator.errors import ConfigError, SweepFailedError
@@ -58,9 +58,8 @@ def run_scoring(
     plan = plan or plan_sweep(sweep, store)
     encoder = ensure_encoder(store, plan)
     request = plan.score_request(encoder.encoder_id)
-    complete = store.exists(paths.score_run(request.score_id))
     with (
-        nullcontext() if complete else ray_session(n_cpus),
+        nullcontext() if is_complete(store, request) else ray_session(n_cpus),
         EventLog(store, paths.score_events(request.score_id)) as log,
     ):
         encode_recordings(
@@ -184,7 +183,7 @@ def _run_trials(store: Store, scored: Scored, gate: LabelGate, log: EventLog) ->
         )
         for entry in entries
     ]
-    _add_target_counts(store, study_name, test)
+    _add_target_counts(store, study_name, test, signatures["no_adapt"])
     table = trials_table(rows)
     store.write_table(paths.sweep_trials(study_name), table)
     log.emit("sweep_finished", n_trials=sweep.search.n_trials)
@@ -360,6 +359,7 @@ def _write_manifest(
     plan, sweep, encoder = scored.plan, scored.plan.sweep, scored.encoder
     counts = encoder.metadata["train_stage_counts"]
     majority = max(sweep.stages, key=lambda stage: counts[stage.name])
+    no_adapt = store.read_table(paths.predictions(sweep.name, arms["no_adapt"]))
     manifest = {
         "name": sweep.name,
         "method": sweep.method,
@@ -389,8 +389,8 @@ def _write_manifest(
         "n_steps": sweep.search.n_steps,
         "seed": sweep.seed,
         "pretrain": {
-            "source_val_macro_f1": _value(store, sweep.name, judge, arms["no_adapt"]),
-            "majority_macro_f1": judge.constant(majority),
+            "source_val_macro_f1": judge.evaluate(no_adapt).macro_f1,
+            "majority_macro_f1": judge.constant(majority, no_adapt),
             "majority_stage": majority.name,
             "n_steps": encoder.metadata["n_steps"],
             "n_passes": encoder.metadata["n_passes"],
@@ -407,12 +407,12 @@ def _write_manifest(
     _write_json(store, paths.sweep_manifest(sweep.name), manifest)
 
 
-def _add_target_counts(store: Store, name: str, test: Judge) -> None:
+def _add_target_counts(store: Store, name: str, test: Judge, no_adapt: str) -> None:
     """Write the stages of the target into the manifest, now that they may be known."""
     manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
     manifest["target_stage_counts"] = test.stage_counts
-    declared = manifest["declared_stages"]
-    manifest["target_evaluation_epochs"] = sum(test.stage_counts[stage] for stage in declared)
+    predictions = store.read_table(paths.predictions(name, no_adapt))
+    manifest["target_evaluation_epochs"] = test.evaluate(predictions).n_epochs
     _write_json(store, paths.sweep_manifest(name), manifest)
 
 

@@ -14,7 +14,9 @@ from ray.tune.search.optuna import OptunaSearch
 from search_spaces.space import LogUniform, Uniform
 
 METRIC = "objective"
+_FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
 _INTERRUPTED = "interrupted"
+_SAMPLED = "sampled"
 SIGNATURE = "signature"
 """Key of a trial's report: under which name its predictions are stored."""
 ERROR = "error"
@@ -88,9 +90,14 @@ class Study:
         """Queue again what a killed attempt left running; returns how many. Call before searching."""
         running = self._study.get_trials(states=(TrialState.RUNNING,))
         for trial in running:
+            # In this order: killed in between, a configuration is tried once more, and never lost.
+            proposed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
+            if proposed:  # nothing to repeat where it was killed before its first draw
+                self._study.enqueue_trial(
+                    proposed, user_attrs=None if was_enqueued(trial) else {_SAMPLED: True}
+                )
             optuna.Trial(self._study, trial._trial_id).set_user_attr(_INTERRUPTED, True)
             self._study.tell(trial.number, state=TrialState.FAIL)
-            self._study.enqueue_trial(trial.params)
         return len(running)
 
     @property
@@ -114,15 +121,16 @@ class Study:
         ----------
         space : mapping of str to Uniform or LogUniform
         first : list of dict
-            Configurations to try before any other; only the first attempt enqueues them.
+            Configurations to try before any other; each is enqueued once, whatever the attempt.
         objective : callable
         """
         attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
         self._study.set_user_attr(_ATTEMPT, attempt + 1)
+        for params in first:
+            self._study.enqueue_trial(params, skip_if_exists=True)
         return StudySearch(
             objective=objective,
             space={name: _distribution(declared) for name, declared in space.items()},
-            points_to_evaluate=first if attempt == 0 else None,
             # A seeded sampler repeats its first draws when it starts again.
             sampler=optuna.samplers.TPESampler(multivariate=True, seed=self._seed + attempt),
             storage=self.storage,
@@ -131,8 +139,8 @@ class Study:
 
 
 def was_enqueued(trial: FrozenTrial) -> bool:
-    """Whether a trial was proposed by the sweep file, not by the sampler."""
-    return "fixed_params" in trial.system_attrs
+    """Whether a trial was proposed by the sweep file, not by the sampler (before it was interrupted, perhaps)."""
+    return _FIXED in trial.system_attrs and not trial.user_attrs.get(_SAMPLED)
 
 
 def signature_of(trial: FrozenTrial) -> str | None:

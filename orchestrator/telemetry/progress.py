@@ -23,7 +23,9 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         def line(what: str) -> None:
             nonlocal done
             done += 1
-            console.print(f"{title} {done}/{total} {what}", highlight=False, soft_wrap=True)
+            text = f"{title} {done}/{total} {what}"
+            # As it is: a name may hold [brackets], which rich would take for markup.
+            console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
         yield line
         return
@@ -32,7 +34,7 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[what]}"),
+        TextColumn("{task.fields[what]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, what="")

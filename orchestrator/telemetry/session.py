@@ -27,6 +27,7 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
+        _configure_data()
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -40,7 +41,7 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
             object_store_memory=_object_store_bytes(),
             **quiet,
         )
-    _quiet_data()
+    _configure_data()
     try:
         yield
     finally:
@@ -56,6 +57,8 @@ def prepare_ray_environment() -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Each trial runs in a new thread of a reused process; glibc would give every thread an arena and keep them all.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     if "RAY_AUTH_MODE" not in os.environ and "RAY_ADDRESS" not in os.environ:
         # Ray's default would write its token to the home directory, which need not be writable.
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -70,8 +73,8 @@ def _object_store_bytes() -> int:
     return int(min(8 * 2**30, max(256 * 2**20, free // 5)))
 
 
-def _quiet_data() -> None:
-    """Ray Data: our own progress bar instead of its, rows in order, no half-hour wait for a hang."""
+def _configure_data() -> None:
+    """Ray Data: our own progress bar instead of its, no half-hour wait for a hang, all CPUs from the start."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -79,4 +82,7 @@ def _quiet_data() -> None:
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = 120
     context.execution_options.preserve_order = False
+    # The reservation learns what the cluster has only after a second, and till then runs one task at a time: the
+    # whole of a small job. It is there to bound the memory of outputs, and ours are rows of a few numbers.
+    context.op_resource_reservation_enabled = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -1,0 +1,168 @@
+"""kill -9 in the middle, then the same command: it goes on, and the result is that of an undisturbed run."""
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pyarrow.parquet as pq
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Cli, Done, Nights, Tiny, Tools
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+def epoch_files(store: Path, dataset: str) -> dict[Path, int]:
+    """Return the epoch files of a data set with the time each was written, in ns."""
+    return {
+        path: path.stat().st_mtime_ns for path in (store / "epochs" / dataset).glob("*/*.parquet")
+    }
+
+
+def partials(store: Path) -> list[Path]:
+    return list(store.rglob("*.part"))
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the ids of all processes that a process started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        mine = children.get(todo.pop(), [])
+        found.update(mine)
+        todo += mine
+    return found
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def kill_driver(process: "subprocess.Popen[str]", wait_for: Callable[..., None]) -> None:
+    """Kill the command's own process alone, and see that Ray's processes end by themselves."""
+    started = descendants(process.pid)
+    assert started, "Ray was not running"
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    wait_for(
+        lambda: not any(map(is_running, started)),
+        timeout_s=60,
+        what="workers and daemons of the killed command end",
+    )
+
+
+def test_ingest_goes_on_after_kill(
+    cli: "Cli", nights: "Nights", nights_done: "Done", tools: "type[Tools]"
+) -> None:
+    store = cli.cwd / "runs"
+    command = ("ingest", nights.dataset, "--data", nights.data)
+    process = cli.start(*command)
+    tools.wait_for(
+        lambda: len(epoch_files(store, nights.name)) >= 3 or process.poll() is not None,
+        timeout_s=120,
+        what="three recordings are in the store",
+    )
+    kill_driver(process, tools.wait_for)
+    finished = epoch_files(store, nights.name)
+    assert 3 <= len(finished) < nights.n_recordings
+    assert not (store / "epochs" / nights.name / "manifest.parquet").exists()
+
+    again = cli(*command).ok()
+    n_left = nights.n_recordings - len(finished)
+    assert f"({n_left} converted, {len(finished)} already done)" in again.out
+    now = epoch_files(store, nights.name)
+    assert {path: now[path] for path in finished} == finished
+    assert partials(store) == []
+    assert tools.tree(store, "epochs") == tools.tree(nights_done.store, "epochs")
+
+
+SWEEP = """\
+  n_trials: 12
+  n_steps: 60
+"""
+
+
+def test_sweep_goes_on_after_kill(
+    cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
+) -> None:
+    store, sweep_file = cli.cwd / "runs", cli.cwd / "killed.yaml"
+    # Everything up to the score table is there, so that the sweep starts with its trials.
+    shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
+    head, mark, _ = tiny.sweep.read_text().partition("  n_trials:")
+    assert mark
+    sweep_file.write_text(head.replace("name: small", "name: killed") + SWEEP)
+    folder = store / "sweeps" / "killed"
+
+    process = cli.start("sweep", sweep_file)
+    tools.wait_for(
+        lambda: n_told(folder) >= 3 or process.poll() is not None,
+        timeout_s=180,
+        what="three trials are finished",
+    )
+    kill_driver(process, tools.wait_for)
+    told = finished_trials(folder)
+    assert 3 <= len(told) < 12
+    written = {p: p.stat().st_mtime_ns for p in (folder / "predictions").glob("*.parquet")}
+    signatures = {trial.user_attrs["signature"] for trial in told}
+    assert signatures <= {path.stem for path in written}
+    assert not (folder / "trials.parquet").exists()
+
+    cli("sweep", sweep_file).ok()
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert partials(store) == []
+    states = [trial.state for trial in study(folder).get_trials()]
+    assert optuna.trial.TrialState.RUNNING not in states
+    assert optuna.trial.TrialState.WAITING not in states
+    rows = pq.read_table(folder / "trials.parquet").to_pylist()
+    trials = [row for row in rows if row["kind"] == "trial"]
+    assert len(trials) == 12
+    assert [row["trial"] for row in trials] == [f"t{i:03d}" for i in range(12)]
+    assert all(row["state"] == "complete" for row in rows)
+    assert signatures <= {row["signature"] for row in trials}
+    objectives = {row["signature"]: row["objective"] for row in trials}
+    assert {t.user_attrs["signature"]: t.value for t in told} == {
+        name: objectives[name] for name in signatures
+    }
+    tried = [(row["tau_quantile"], row["learning_rate"]) for row in trials]
+    assert len(set(tried)) == 12, "a configuration was tried twice"
+    # What was enqueued came first and is there, whatever was running when the sweep was killed.
+    assert {row["tau_quantile"] for row in trials if row["enqueued"]} == {0, 0.25, 0.5, 0.75, 0.9}
+
+
+def n_told(folder: Path) -> int:
+    events = folder / "events.jsonl"
+    if not events.exists():
+        return 0
+    return sum(json.loads(x)["event"] == "trial_done" for x in whole_lines(events))
+
+
+def whole_lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def study(folder: Path) -> Any:
+    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    return optuna.load_study(study_name=folder.name, storage=storage)
+
+
+def finished_trials(folder: Path) -> list[Any]:
+    return list(study(folder).get_trials(states=(optuna.trial.TrialState.COMPLETE,)))

@@ -1,0 +1,255 @@
+"""EDF and what MNE reads besides: units, names, rates; and every way a file can be broken."""
+
+import random
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.errors import RecordingError
+from orchestrator.psg.convert import Settings, epoch_table
+from orchestrator.psg.edf import read_annotations, read_recording
+from orchestrator.psg.recordings import Source
+
+MakeEdf = Callable[..., bytes]
+Noise = Callable[..., NDArray[np.float64]]
+
+
+def refused(data: bytes, name: str = "n.edf", montage: list[list[str]] | None = None) -> str:
+    """Reason and message of a recording that cannot be read."""
+    with pytest.raises(RecordingError) as caught:
+        read_recording(data, name, montage or [["EEG"]])
+    assert name in caught.value.message
+    return f"{caught.value.reason}: {caught.value.message}"
+
+
+@pytest.fixture(scope="module")
+def night(make_edf: MakeEdf, noise: Noise) -> bytes:
+    """Four scored epochs."""
+    return make_edf({"EEG": (noise(4), 128)}, "W12R")
+
+
+def test_signal_and_annotations(night: bytes, noise: Noise) -> None:
+    recording = read_recording(night, "n.edf", [["EEG"]])
+    assert recording.duration_s == 120
+    assert [(a.onset_s, a.duration_s, a.text) for a in recording.annotations] == [
+        (30 * i, 30, f"Sleep stage {stage}") for i, stage in enumerate("W12R")
+    ]
+    (channel,) = recording.channels
+    assert channel.sfreq == 128
+    assert channel.step_uv == pytest.approx(1000 / 65535)
+    assert (channel.lower_uv, channel.upper_uv, channel.unit) == (-500, 500, "uV")
+    # Half a converter step is all that writing the file may have cost.
+    np.testing.assert_allclose(
+        channel.signal_uv, noise(4), rtol=0, atol=channel.step_uv / 2 * 1.001
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_uv"), [("uV", 1.0), ("mV", 1e-3), ("V", 1e-6), ("nV", 1e3), ("µV", 1.0)]
+)
+def test_units_give_the_same_microvolts(
+    make_edf: MakeEdf, noise: Noise, unit: str, per_uv: float
+) -> None:
+    signal = noise(1)
+    if unit == "µV":  # what devices write, though EDF wants ASCII
+        data = make_edf({"EEG": (signal, 128)}, "W").replace(b"uV      ", b"\xb5V      ")
+    else:
+        data = make_edf({"EEG": (signal * per_uv, 128)}, "W", unit=unit, limit=500 * per_uv)
+    (channel,) = read_recording(data, "n.edf", [["EEG"]]).channels
+    assert channel.unit == unit
+    assert channel.step_uv == pytest.approx(1000 / 65535)
+    assert (channel.lower_uv, channel.upper_uv) == pytest.approx((-500, 500))
+    np.testing.assert_allclose(channel.signal_uv, signal, rtol=0, atol=0.008)
+
+
+def test_an_unknown_unit_is_taken_as_it_is(make_edf: MakeEdf, noise: Noise) -> None:
+    data = make_edf({"EEG": (noise(1), 128)}, "W", unit="adu")
+    (channel,) = read_recording(data, "n.edf", [["EEG"]]).channels
+    assert channel.unit == "adu"
+    np.testing.assert_allclose(channel.signal_uv, noise(1), rtol=0, atol=0.008)
+
+
+def test_each_channel_keeps_its_own_rate(make_edf: MakeEdf, noise: Noise) -> None:
+    data = make_edf(
+        {
+            "EEG": (noise(2, 0, 128), 128),
+            "EMG": (noise(2, 1, 256), 256),
+            "EOG": (noise(2, 2, 50), 50),
+        },
+        "W1",
+    )
+    recording = read_recording(data, "n.edf", [["EOG"], ["EMG"]])
+    assert recording.labels == ("EEG", "EMG", "EOG")
+    assert [(c.label, c.sfreq, len(c.signal_uv)) for c in recording.channels] == [
+        ("EOG", 50, 3000),
+        ("EMG", 256, 15360),
+    ]
+
+
+def test_names_ignore_case_and_the_first_wanted_name_wins(make_edf: MakeEdf, noise: Noise) -> None:
+    data = make_edf({"c3-a2": (noise(1, 0), 128), "Eeg C4-A1": (noise(1, 1), 128)}, "W")
+
+    def label(*names: str) -> str:
+        return read_recording(data, "n.edf", [list(names)]).channels[0].label
+
+    assert label("EEG C4-A1") == "Eeg C4-A1"
+    assert label("C3-A2", "EEG C4-A1") == "c3-a2"
+    assert label("EEG C4-A1", "C3-A2") == "Eeg C4-A1"
+    # A name that is right to the letter goes before one that differs in case.
+    assert label("C3-A2", "Eeg C4-A1") == "Eeg C4-A1"
+
+
+def test_a_missing_channel_names_those_there_are(make_edf: MakeEdf, noise: Noise) -> None:
+    data = make_edf({"EOG left": (noise(1), 128), "ECG": (noise(1), 128)}, "W")
+    text = refused(data, montage=[["EOG left"], ["EEG", "C3A2"]])
+    assert text.startswith("missing_channel: ")
+    for name in ("'EEG' or 'C3A2'", "'EOG left'", "'ECG'", "`channels`"):
+        assert name in text
+
+
+@pytest.mark.parametrize("data", [b"", b"0       ", b"not an EDF at all " * 50, b"\x00" * 4096])
+def test_not_an_edf(data: bytes) -> None:
+    assert refused(data).startswith("not_edf: ")
+    with pytest.raises(RecordingError) as caught:
+        read_annotations(data, "h.edf")
+    assert caught.value.reason == "not_edf"
+
+
+@pytest.mark.parametrize("missing", [1, 5000, 20_000])
+def test_a_truncated_file_says_how_much_there_should_be(night: bytes, missing: int) -> None:
+    text = refused(night[:-missing])
+    assert text.startswith("truncated: ")
+    assert str(len(night)) in text
+    assert str(len(night) - missing) in text
+
+
+def test_bytes_after_the_last_record_do_no_harm(night: bytes) -> None:
+    assert read_recording(night + b"\x00" * 999, "n.edf", [["EEG"]]).duration_s == 120
+
+
+def test_a_gap_between_data_records_is_refused(night: bytes) -> None:
+    # The third record starts five minutes late.
+    data = night.replace(b"EDF+C", b"EDF+D").replace(b"+60\x14\x14\x00", b"+360\x14\x14")
+    assert len(data) == len(night)
+    assert refused(data).startswith("discontinuous: ")
+    # Marked as discontinuous and yet without a gap: nothing is wrong with it.
+    whole = read_recording(night.replace(b"EDF+C", b"EDF+D"), "n.edf", [["EEG"]])
+    assert whole.duration_s == 120
+
+
+def test_a_suffix_decides_and_rec_is_edf(night: bytes) -> None:
+    for name in ("n.rec", "N.EDF", "folder/n.edf"):
+        assert read_recording(night, name, [["EEG"]]).duration_s == 120
+
+
+def test_values_that_are_no_numbers_are_refused(night: bytes) -> None:
+    assert refused(night.replace(b"500     32767", b"nan     32767")).startswith("not_finite: ")
+
+
+def test_random_damage_never_escapes_as_anything_but_a_recording_error(
+    night: bytes, settings: Settings, source: Source
+) -> None:
+    """Header fields and annotations with random bytes: ingest sets the file aside and goes on."""
+    rng = random.Random(7)
+    header = range(168, 768)
+    annotations = range(768 + 7680, 768 + 7680 + 60)
+    ends: Counter[str] = Counter()
+    for _ in range(150):
+        data = bytearray(night)
+        for _ in range(rng.choice([1, 3])):
+            place = rng.choice(rng.choice([header, annotations]))
+            data[place] = rng.choice([rng.randrange(256), rng.choice(b"0123456789 -+.")])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                epoch_table(source, settings, bytes(data), None)
+        except RecordingError as error:
+            ends[error.reason] += 1
+        else:
+            ends["ok"] += 1
+    assert ends["not_edf"] > 10, ends  # else the damage reaches nothing
+    assert ends["ok"] > 10, ends
+
+
+def test_annotations_alone_are_read_whole(test_data: Path) -> None:
+    path = test_data / "sleep-edf-hypnograms" / "SC4001EC-Hypnogram.edf"
+    annotations = read_annotations(path.read_bytes(), path.name)
+    theirs = mne.read_annotations(path)
+    assert [a.text for a in annotations] == list(theirs.description)
+    assert [a.onset_s for a in annotations] == list(theirs.onset)
+    assert [a.duration_s for a in annotations] == list(theirs.duration)
+
+
+@pytest.fixture(scope="module")
+def fif(tmp_path_factory: pytest.TempPathFactory, noise: Noise) -> Callable[..., bytes]:
+    """A recording in MNE's own format: two channels, four scored epochs."""
+
+    def make(*, start_s: float = 0, date: float | None = None) -> bytes:
+        info = mne.create_info(["EEG C3", "EOG"], 128, "eeg", verbose="error")
+        signals = np.stack([noise(4, 0), noise(4, 1)]) * 1e-6
+        raw = mne.io.RawArray(signals, info, verbose="error")
+        raw.set_meas_date(date)
+        texts = [f"Sleep stage {stage}" for stage in "W12R"]
+        raw.set_annotations(mne.Annotations([0, 30, 60, 90], [30] * 4, texts))
+        path = tmp_path_factory.mktemp("fif") / "night_raw.fif"
+        raw.crop(start_s).save(path, verbose="error")
+        return path.read_bytes()
+
+    return make
+
+
+def test_other_formats_go_to_mne(fif: Callable[..., bytes], noise: Noise) -> None:
+    recording = read_recording(fif(), "p1.fif", [["eeg c3"]])
+    assert recording.labels == ("EEG C3", "EOG")
+    assert recording.duration_s == 120
+    (channel,) = recording.channels
+    assert (channel.label, channel.sfreq, channel.step_uv, channel.unit) == ("EEG C3", 128, 0, "V")
+    np.testing.assert_allclose(channel.signal_uv, noise(4, 0), rtol=1e-6, atol=1e-4)
+    assert [(a.onset_s, a.text) for a in recording.annotations] == [
+        (0, "Sleep stage W"),
+        (30, "Sleep stage 1"),
+        (60, "Sleep stage 2"),
+        (90, "Sleep stage R"),
+    ]
+
+
+@pytest.mark.parametrize("date", [None, 1e9])
+def test_annotations_of_a_cropped_recording_move_with_it(
+    fif: Callable[..., bytes], noise: Noise, date: float | None
+) -> None:
+    recording = read_recording(fif(start_s=60, date=date), "p1.fif", [["EEG C3"]])
+    assert recording.duration_s == 60
+    np.testing.assert_allclose(
+        recording.channels[0].signal_uv, noise(4, 0)[60 * 128 :], rtol=1e-6, atol=1e-4
+    )
+    lasting = [a for a in recording.annotations if a.duration_s]
+    assert [(a.onset_s, a.text) for a in lasting] == [(0, "Sleep stage 2"), (30, "Sleep stage R")]
+
+
+def test_what_mne_cannot_read_is_set_aside_with_the_same_words_each_time(
+    fif: Callable[..., bytes],
+) -> None:
+    broken = [(fif()[:n], "p1.fif") for n in (0, 10, 5000)]
+    broken += [(b"words" * 999, name) for name in ("p1.xyz", "p1.bdf", "p1.vhdr")]
+    for data, name in broken:
+        text = refused(data, name)
+        assert text.startswith("unreadable: ")
+        assert "\n" not in text
+        # No name of a temporary file: manifests of the same data are the same bytes.
+        assert refused(data, name) == text
+    assert "'EOG'" in refused(fif(), "p1.fif", [["EMG"]])
+
+
+def test_values_missing_in_other_formats_are_refused(tmp_path: Path) -> None:
+    raw = mne.io.RawArray(
+        np.full((1, 3840), np.nan), mne.create_info(["EEG"], 128, "eeg"), verbose="error"
+    )
+    raw.save(tmp_path / "n_raw.fif", verbose="error")
+    data = (tmp_path / "n_raw.fif").read_bytes()
+    assert refused(data, "n.fif").startswith("not_finite: ")

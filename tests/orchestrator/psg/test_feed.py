@@ -1,0 +1,174 @@
+"""Epoch store -> arrays: which epochs, scaled how, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.errors import ConfigError, IntegrityError
+from orchestrator.psg import preprocess
+from orchestrator.psg.convert import METADATA_KEY, Settings, epoch_table
+from orchestrator.psg.edf import read_recording
+from orchestrator.psg.feed import (
+    CLIP_SPREADS,
+    StoredRecording,
+    read_signals,
+    signal_epochs,
+    stored_recordings,
+    usable_epochs,
+)
+from orchestrator.psg.ingest import MANIFEST_SCHEMA
+from orchestrator.psg.recordings import Source
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+
+MakeEdf = Callable[..., bytes]
+Noise = Callable[..., NDArray[np.float64]]
+
+STAGES = "W?12R?"
+FLAT = np.array([False, False, True, False, False, True])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "runs"), writable=True)
+
+
+@pytest.fixture
+def signal(noise: Noise) -> NDArray[np.float64]:
+    """(6, 3840): two flat epochs, and an artefact in the first one."""
+    raw = noise(6).reshape(6, -1)
+    raw[FLAT] = 3.0
+    raw[0, 1000:1030] = 490.0
+    return raw
+
+
+@pytest.fixture
+def night(
+    store: Store,
+    signal: NDArray[np.float64],
+    make_edf: MakeEdf,
+    source: Source,
+    settings: Settings,
+) -> StoredRecording:
+    """That signal in the store, with its manifest."""
+    data = make_edf({"EEG": (signal.ravel(), 128)}, STAGES)
+    table = epoch_table(source, settings, data, None)
+    digest = store.write_table(paths.epochs("tiny", "p1", "p1-n1"), table)
+    rows = [
+        {"subject": "p0", "recording": "p0-n1", "status": "quarantined"},
+        {"subject": "p1", "recording": "p1-n1", "status": "ok", "epochs_sha256": digest},
+    ]
+    store.write_table(paths.manifest("tiny"), pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA))
+    (recording,) = stored_recordings(store, "tiny")
+    return recording
+
+
+def test_quarantined_recordings_are_not_handed_out(night: StoredRecording) -> None:
+    assert (night.dataset, night.subject, night.recording) == ("tiny", "p1", "p1-n1")
+    assert night.path == "epochs/tiny/p1/p1-n1.parquet"
+
+
+def test_unscored_and_flat_epochs_are_not_usable(store: Store, night: StoredRecording) -> None:
+    usable = usable_epochs(store, night)
+    assert usable.dtype == np.int32
+    assert usable.tolist() == [0, 3, 4]
+    # Without looking at stages, only the flat ones drop out.
+    assert signal_epochs(store, night).tolist() == [0, 1, 3, 4]
+
+
+def test_scaled_signals_are_the_float_pipeline_within_quantisation(
+    store: Store, night: StoredRecording, signal: NDArray[np.float64], make_edf: MakeEdf
+) -> None:
+    scaled = read_signals(store, night, "eeg", range(6))
+    assert scaled.shape == (6, 1, 3000)
+    assert scaled.dtype == np.float32
+    # As the file holds it, so that only the store's own rounding is left.
+    edf = read_recording(make_edf({"EEG": (signal.ravel(), 128)}), "n.edf", [["EEG"]])
+    raw = edf.channels[0].signal_uv.reshape(6, -1)
+    clean = preprocess.clean_epochs(raw, FLAT, 128, (0.3, 35.0))
+    scale = preprocess.robust_scale(clean, FLAT, "EEG")
+    expected = np.clip((clean - scale.center_uv) / scale.spread_uv, -CLIP_SPREADS, CLIP_SPREADS)
+    half_step = np.abs(clean).max() / 32767 / scale.spread_uv / 2
+    assert np.abs(scaled[:, 0] - expected).max() < half_step + 1e-5  # float32
+    assert abs(np.median(scaled[~FLAT])) < 1e-3
+
+
+def test_artefacts_are_clipped(
+    store: Store, make_edf: MakeEdf, source: Source, settings: Settings
+) -> None:
+    raw = np.random.default_rng(0).normal(0, 1, (4, 3840))
+    raw[2, 1000:1100] = 490
+    table = epoch_table(source, settings, make_edf({"EEG": (raw.ravel(), 128)}, "WWWW"), None)
+    digest = store.write_table(paths.epochs("tiny", "p1", "p1-n1"), table)
+    night = StoredRecording(dataset="tiny", subject="p1", recording="p1-n1", epochs_sha256=digest)
+    scaled = read_signals(store, night, "eeg", range(4))
+    assert scaled.max() == CLIP_SPREADS
+    assert np.abs(scaled[[0, 3]]).max() < CLIP_SPREADS
+
+
+def test_epochs_are_picked_by_index(store: Store, night: StoredRecording) -> None:
+    every = read_signals(store, night, "eeg", range(6))
+    some = read_signals(store, night, "eeg", np.array([1, 4], np.int32))
+    assert some.tobytes() == every[[1, 4]].tobytes()
+    none: list[int] = []
+    assert read_signals(store, night, "eeg", none).shape == (0, 1, 3000)
+
+
+def test_each_channel_has_its_own_scale(
+    store: Store, make_edf: MakeEdf, noise: Noise, source: Source
+) -> None:
+    settings = Settings(
+        labels={"Sleep stage W": 0},
+        channels={"eeg": (("loud",), ("quiet",))},
+        filter_hz={"eeg": (0.3, 35.0)},
+        labels_beyond_signal="quarantine",
+    )
+    data = make_edf({"quiet": (noise(3, 1) / 10, 128), "loud": (noise(3, 2), 128)}, "WWW")
+    digest = store.write_table(
+        paths.epochs("tiny", "p1", "p1-n1"), epoch_table(source, settings, data, None)
+    )
+    night = StoredRecording(dataset="tiny", subject="p1", recording="p1-n1", epochs_sha256=digest)
+    scaled = read_signals(store, night, "eeg", range(3))
+    assert scaled.shape == (3, 2, 3000)
+    lower, center, upper = np.percentile(scaled, [25, 50, 75], axis=(0, 2))
+    np.testing.assert_allclose(upper - lower, 1.349, rtol=1e-2)
+    np.testing.assert_allclose(center, 0, atol=1e-2)
+
+
+@pytest.mark.parametrize("modality", ["emg", "stage", "flags"])
+def test_what_is_no_modality_of_the_data_set_is_refused(
+    store: Store, night: StoredRecording, modality: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"no modality '{modality}'; it has eeg\."):
+        read_signals(store, night, modality, [0])
+
+
+def test_a_file_that_is_not_the_manifests_is_refused(store: Store, night: StoredRecording) -> None:
+    table = store.read_table(night.path)
+    about = json.loads(table.schema.metadata[METADATA_KEY])
+    about["channels"]["eeg"][0]["spread_uv"] *= 2
+    store.write_table(night.path, table.replace_schema_metadata({METADATA_KEY: json.dumps(about)}))
+    with pytest.raises(IntegrityError, match=r"p1-n1\.parquet is not the file that the manifest"):
+        read_signals(store, night, "eeg", [0])
+
+
+def test_an_unknown_data_set_is_met_with_a_guess(store: Store, night: StoredRecording) -> None:
+    with pytest.raises(ConfigError, match=r"'tinny' is not in the store .*did you mean 'tiny'\?"):
+        stored_recordings(store, "tinny")
+    with pytest.raises(ConfigError, match=r"It has: tiny\. Run `orchestrator ingest`"):
+        stored_recordings(store, "something-else")
+
+
+def test_an_ingest_that_was_killed_left_no_data_set(store: Store) -> None:
+    """Epoch files without a manifest: not offered as a guess for themselves."""
+    with pytest.raises(ConfigError, match="It has: none"):
+        stored_recordings(store, "tiny")
+    store.write_bytes(paths.epochs("tiny", "p1", "p1-n1"), b"")
+    with pytest.raises(ConfigError, match="It has: none") as caught:
+        stored_recordings(store, "tiny")
+    assert "did you mean" not in str(caught.value)

@@ -1,0 +1,90 @@
+"""Signals joined with stages: the right epochs, the right stage for each, and none for the target."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.config.sweep import SweepFile
+from orchestrator.labels import LabelGate, Split
+from orchestrator.psg.feed import StoredRecording
+from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import (
+    UnlabelledEpochs,
+    batch_signals,
+    batch_stages,
+    labelled_epochs,
+    unlabelled_epochs,
+)
+from orchestrator.sweep.plan import SweepPlan, plan_sweep
+from orchestrator.telemetry.events import EventLog, read_events
+
+MakeSweep = Callable[..., SweepFile]
+
+STEP_UV, CENTER_UV, SPREAD_UV = 0.5, 1.0, 20.0  # of the nights that conftest.py makes
+
+
+@pytest.fixture
+def plan(two_sites: None, make_sweep: MakeSweep, store: Store) -> SweepPlan:
+    return plan_sweep(make_sweep(), store)
+
+
+@pytest.fixture
+def gate(store: Store) -> LabelGate:
+    return LabelGate(store, EventLog(store, "events.jsonl"))
+
+
+def scaled(store: Store, recording: StoredRecording) -> NDArray[np.float32]:
+    """(n_epochs, 1, 3000), straight from the file."""
+    column = store.read_table(recording.path)["eeg"].combine_chunks()
+    counts = column.storage.flatten().to_numpy().reshape(-1, 1, 3000)
+    return np.asarray((counts * STEP_UV - CENTER_UV) / SPREAD_UV, np.float32)
+
+
+def test_labelled_epochs_are_the_usable_ones(
+    plan: SweepPlan, gate: LabelGate, store: Store
+) -> None:
+    epochs = labelled_epochs(store, gate, plan.train, "eeg", Split.SOURCE_TRAIN, "test")
+    assert len(epochs.x) == len(epochs.stages) == 29 + 41
+    assert epochs.stages.min() >= 0
+    assert epochs.recording.tolist() == [0] * 29 + [1] * 41
+    assert epochs.epoch_index[:6].tolist() == [1, 2, 3, 4, 7, 8]
+    assert epochs.stages[:6].tolist() == [1, 2, 3, 4, 2, 0]
+    raw = scaled(store, plan.train[0])[epochs.epoch_index[:29]]
+    np.testing.assert_allclose(epochs.x[:29], raw, rtol=1e-5, atol=1e-5)
+    (event,) = read_events(store, "events.jsonl")
+    assert event["split"] == "source_train"
+    assert event["recordings"] == ["home/s1/s1-n1", "home/s2/s2-n1"]
+
+
+def test_epochs_to_predict_hold_no_stage(plan: SweepPlan, store: Store) -> None:
+    assert [f.name for f in dataclasses.fields(UnlabelledEpochs)] == [
+        "x",
+        "recording",
+        "epoch_index",
+    ]
+    epochs = unlabelled_epochs(store, plan.target_test, "eeg")
+    assert len(epochs.x) == 19  # unscored ones too, but not the flat one
+    assert 1 not in epochs.epoch_index
+    raw = scaled(store, plan.target_test[0])[epochs.epoch_index]
+    np.testing.assert_allclose(epochs.x, raw, rtol=1e-5, atol=1e-5)
+
+
+def test_batches_come_in_the_order_of_their_ids(
+    plan: SweepPlan, gate: LabelGate, store: Store
+) -> None:
+    batches = [plan.source_batches[i] for i in plan.selectable]
+    x = batch_signals(store, plan.train, batches, "eeg")
+    stages = batch_stages(gate, plan.train, batches, Split.SOURCE_TRAIN, "test")
+    assert x.shape == (8, 8, 1, 3000)
+    assert stages.shape == (8, 8)
+    by_subject = {r.subject: r for r in plan.train}
+    for batch, batch_x, batch_stage in zip(batches, x, stages, strict=True):
+        recording = by_subject[batch.subject]
+        raw = scaled(store, recording)[batch.epochs]
+        np.testing.assert_allclose(batch_x, raw, rtol=1e-5, atol=1e-5)
+        truth = store.read_table(recording.path)["stage"].to_numpy()[batch.epochs]
+        assert batch_stage.tolist() == truth.tolist()
+        assert batch_stage.min() >= 0

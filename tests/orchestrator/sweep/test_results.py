@@ -1,0 +1,135 @@
+"""The tables of a sweep, row by row by hand."""
+
+import numpy as np
+
+from orchestrator.alignment.batches import Batch
+from orchestrator.sweep.objective import Evaluation
+from orchestrator.sweep.results import (
+    TRIALS_SCHEMA,
+    Entry,
+    batches_table,
+    trial_row,
+    trials_table,
+)
+from orchestrator.sweep.trial import Configuration
+
+
+def batch(batch_id: int, subject: str, *epochs: int) -> Batch:
+    return Batch(
+        batch_id=batch_id,
+        subject=subject,
+        recording=f"{subject}-n1",
+        epochs=np.array(epochs, np.int32),
+    )
+
+
+BATCHES = [batch(0, "s1", 0, 2), batch(1, "s1", 3, 4), batch(2, "s2", 7, 8), batch(3, "v1", 0, 1)]
+STAGES = np.array([[0, 0], [3, 2], [4, 1], [0, 3]])
+
+TRIAL = Entry(
+    trial="t001",
+    arm=None,
+    enqueued=True,
+    configuration=Configuration(
+        kept=np.array([1, 2]), tau_quantile=0.25, tau_absolute=0.1, learning_rate=1e-4, n_steps=30
+    ),
+    signature="abc",
+    objective=0.75,
+    error=None,
+)
+
+
+def test_a_complete_trial() -> None:
+    evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
+    assert trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation) == {
+        "trial": "t001",
+        "kind": "trial",
+        "arm": None,
+        "state": "complete",
+        "enqueued": True,
+        "tau_quantile": 0.25,
+        "tau_absolute": 0.1,
+        "learning_rate": 1e-4,
+        "n_kept": 2,
+        "n_selectable": 3,
+        "n_subjects_kept": 2,
+        "n_steps": 30,
+        "objective": 0.75,
+        "target_macro_f1": 0.6,
+        "target_accuracy": 0.7,
+        "target_kappa": 0.4,
+        "kept_W": 0,
+        "kept_N1": 1,
+        "kept_N2": 1,
+        "kept_N3": 1,
+        "kept_REM": 1,
+        "signature": "abc",
+        "error": None,
+    }
+
+
+def test_an_arm_without_training() -> None:
+    entry = Entry(
+        trial="arm-no_adapt",
+        arm="no_adapt",
+        enqueued=True,
+        configuration=Configuration(
+            kept=np.arange(0), tau_quantile=None, tau_absolute=None, learning_rate=None, n_steps=0
+        ),
+        signature="def",
+        objective=0.5,
+        error=None,
+    )
+    row = trial_row(entry, BATCHES[:3], STAGES[:3], None)
+    assert (row["kind"], row["arm"], row["n_kept"], row["n_steps"]) == ("arm", "no_adapt", 0, 0)
+    assert row["n_subjects_kept"] == 0
+    assert [row[f"kept_{name}"] for name in ("W", "N1", "N2", "N3", "REM")] == [0] * 5
+
+
+def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
+    entry = Entry(
+        trial="t002",
+        arm=None,
+        enqueued=False,
+        configuration=TRIAL.configuration,
+        signature=None,
+        objective=None,
+        error="DivergedError",
+    )
+    row = trial_row(entry, BATCHES[:3], STAGES[:3], None)
+    assert (row["state"], row["error"], row["signature"]) == ("failed", "DivergedError", None)
+    assert row["objective"] is None
+    assert row["target_macro_f1"] is None
+
+
+def test_the_table_is_sorted_and_typed() -> None:
+    evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
+    rows = [trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation)]
+    rows += [{**rows[0], "trial": name, "objective": None} for name in ("t000", "arm-random")]
+    table = trials_table(rows)
+    assert table.schema == TRIALS_SCHEMA
+    assert table["trial"].to_pylist() == ["arm-random", "t000", "t001"]
+    assert table["objective"].to_pylist() == [None, None, 0.75]
+
+
+def test_batches_with_those_held_out() -> None:
+    emd_S = np.array([2.0, 4.0, 0.0, 1.0])
+    reward_S = np.array([0.5, 0.25, np.inf, 1.0])
+    table = batches_table(BATCHES, [0, 1, 2], emd_S, reward_S, STAGES)
+    assert table["selectable"].to_pylist() == [True, True, True, False]
+    assert table.to_pylist()[2] == {
+        "batch_id": 2,
+        "subject": "s2",
+        "recording": "s2-n1",
+        "first_epoch": 7,
+        "n": 2,
+        "selectable": True,
+        "emd_mean": 0.0,
+        "reward": float("inf"),
+        "W": 0,
+        "N1": 1,
+        "N2": 0,
+        "N3": 0,
+        "REM": 1,
+    }
+    assert table["W"].to_pylist() == [2, 0, 0, 1]

@@ -1,0 +1,219 @@
+"""One trial on small arrays: what it trains on, what it predicts, and that it is done once."""
+
+import dataclasses
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from orchestrator.alignment.selection import select_quantile
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep import trial
+from orchestrator.sweep.encoder import build
+from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweep.trial import Configuration, TrialInputs
+from trainables import checkpoint, selective
+from trainables.seeding import seed_everything
+from trainables.settings import EncoderSettings
+from trainables.stages import STAGE_NAMES, Stage
+
+N_BATCHES, BATCH_SIZE = 6, 4
+LEARNED = (Stage.W, Stage.N2, Stage.N3)
+
+
+def unlabelled(n: int, seed: int) -> UnlabelledEpochs:
+    x = np.random.default_rng(seed).normal(size=(n, 1, 3000)).astype(np.float32)
+    return UnlabelledEpochs(
+        x=x,
+        recording=np.repeat(np.arange(2, dtype=np.int32), n)[:n],
+        epoch_index=np.arange(n, dtype=np.int32) * 2,
+    )
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    seed_everything(0)
+    model = selective.build_model(EncoderSettings(), n_channels=1)
+    weights = checkpoint.to_bytes(
+        model.state_dict(),
+        {"encoder": json.dumps(dataclasses.asdict(EncoderSettings())), "n_channels": "1"},
+    )
+    stages = rng.choice(np.array(LEARNED), (N_BATCHES, BATCH_SIZE)).astype(np.int64)
+    return {
+        "score_id": "0123",
+        "weights": weights,
+        "reward_S": np.array([0.3, 0.1, 0.6, 0.2, 0.5, 0.4]),
+        "batches_x": rng.normal(size=(N_BATCHES, BATCH_SIZE, 1, 3000)).astype(np.float32),
+        "batches_stages": stages,
+        "class_weights": selective.class_weights(stages.reshape(-1), LEARNED),
+        "objective_epochs": unlabelled(7, 1),
+        "test_epochs": unlabelled(5, 2),
+    }
+
+
+@pytest.fixture
+def inputs(arrays: dict[str, Any], tmp_path: Path) -> TrialInputs:
+    return TrialInputs(
+        store_uri=str(tmp_path),
+        sweep_name="probe",
+        learned_stages=LEARNED,
+        default_learning_rate=1e-3,
+        n_steps=2,
+        seed=5,
+        **arrays,
+    )
+
+
+def predictions(inputs: TrialInputs, name: str) -> pa.Table:
+    return Store.open(inputs.store_uri).read_table(paths.predictions("probe", name))
+
+
+def probabilities(table: pa.Table) -> NDArray[np.float32]:
+    return np.stack([table[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
+
+
+def file_of(inputs: TrialInputs, name: str) -> Path:
+    return Path(inputs.store_uri) / paths.predictions("probe", name)
+
+
+def test_a_trial_holds_no_stage_of_the_target(inputs: TrialInputs) -> None:
+    holders = {"batches_stages", "class_weights", "learned_stages"}  # all of the source
+    with_stages = {f.name for f in dataclasses.fields(TrialInputs) if "stage" in f.name}
+    assert with_stages == holders - {"class_weights"}
+    for epochs in (inputs.objective_epochs, inputs.test_epochs):
+        assert type(epochs) is UnlabelledEpochs
+    assert "stage" not in " ".join(f.name for f in dataclasses.fields(UnlabelledEpochs))
+
+
+def test_the_predictions_of_a_trial(inputs: TrialInputs) -> None:
+    configuration = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
+    assert configuration.kept.tolist() == [2, 4, 5]
+    assert configuration.tau_absolute == np.nextafter(0.4, 0)
+    assert (configuration.learning_rate, configuration.n_steps) == (2e-3, 2)
+    table = predictions(inputs, trial.run(inputs, configuration))
+    assert table["role"].to_pylist() == ["objective"] * 7 + ["test"] * 5
+    expected = [inputs.objective_epochs, inputs.test_epochs]
+    for column in ("recording", "epoch_index"):
+        values = np.concatenate([getattr(epochs, column) for epochs in expected])
+        assert table[column].to_pylist() == values.tolist()
+    probability = probabilities(table)
+    np.testing.assert_allclose(probability[:, list(LEARNED)].sum(axis=1), 1, atol=1e-6)
+    assert (probability[:, [Stage.N1, Stage.REM]] == 0).all()
+
+
+def test_no_adapt_predicts_with_the_pretrained_model(inputs: TrialInputs) -> None:
+    configuration = trial.arm_configuration(inputs, "no_adapt")
+    assert len(configuration.kept) == 0
+    assert configuration.n_steps == 0
+    assert configuration.learning_rate is None
+    probability = probabilities(predictions(inputs, trial.run(inputs, configuration)))
+    torch.set_num_threads(1)
+    model = build(inputs.weights)
+    for rows, epochs in (
+        (slice(0, 7), inputs.objective_epochs),
+        (slice(7, 12), inputs.test_epochs),
+    ):
+        expected = selective.predict(model, epochs.x, declared=LEARNED)
+        assert probability[rows].tobytes() == expected.tobytes()
+
+
+def test_a_trial_trains_on_exactly_the_kept_batches(
+    inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    finetune = selective.finetune
+
+    def spy(model: Any, batches_x: Any, batches_stages: Any, **options: Any) -> Any:
+        seen.update(x=batches_x, stages=batches_stages, **options)
+        return finetune(model, batches_x, batches_stages, **options)
+
+    monkeypatch.setattr(selective, "finetune", spy)
+    trial.run(
+        inputs, trial.trial_configuration(inputs, {"tau_quantile": 0.6, "learning_rate": 3e-4})
+    )
+    np.testing.assert_array_equal(seen["x"], inputs.batches_x[[2, 4, 5]])
+    np.testing.assert_array_equal(seen["stages"], inputs.batches_stages[[2, 4, 5]])
+    assert (seen["settings"].learning_rate, seen["settings"].n_steps) == (3e-4, 2)
+    assert seen["seed"] == 5
+
+
+def test_the_same_seed_gives_the_same_bytes(inputs: TrialInputs, tmp_path: Path) -> None:
+    elsewhere = replace(inputs, store_uri=str(tmp_path / "elsewhere"))
+    other_seed = replace(inputs, seed=6)
+    files = []
+    for given in (inputs, elsewhere, other_seed):
+        name = trial.run(given, trial.arm_configuration(given, "all_source"))
+        files.append(file_of(given, name))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].name == files[1].name
+    assert files[0].read_bytes() != files[2].read_bytes()
+    assert files[0].name != files[2].name
+
+
+def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
+    configuration = trial.arm_configuration(inputs, "no_adapt")
+    name = trial.run(inputs, configuration)
+    before = file_of(inputs, name).stat()
+    assert trial.run(inputs, configuration) == name
+    after = file_of(inputs, name).stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_tau_0_is_the_selection_of_all_source(inputs: TrialInputs) -> None:
+    zero = trial.trial_configuration(
+        inputs, {"tau_quantile": 0.0, "learning_rate": inputs.default_learning_rate}
+    )
+    every = trial.arm_configuration(inputs, "all_source")
+    assert zero.kept.tolist() == every.kept.tolist() == list(range(N_BATCHES))
+    assert every.n_steps == zero.n_steps
+    # So at the same learning rate it is the same training, found by its signature.
+    assert trial.signature(inputs, zero) == trial.signature(inputs, every)
+
+
+def test_two_taus_that_keep_the_same_batches_are_one_training(inputs: TrialInputs) -> None:
+    names = {
+        trial.signature(
+            inputs, trial.trial_configuration(inputs, {"tau_quantile": tau, "learning_rate": 1e-3})
+        )
+        for tau in (0.5, 0.55, 0.6)
+    }
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"score_id": "4567"}, {"seed": 6}, {"default_learning_rate": 1e-4}, {"n_steps": 3}],
+)
+def test_the_signature_depends_on_all_that_the_predictions_depend_on(
+    inputs: TrialInputs, change: dict[str, Any]
+) -> None:
+    changed = replace(inputs, **change)
+    assert trial.signature(
+        inputs, trial.arm_configuration(inputs, "all_source")
+    ) != trial.signature(changed, trial.arm_configuration(changed, "all_source"))
+
+
+def test_the_random_arm_is_as_large_as_tau_one_half(inputs: TrialInputs) -> None:
+    rng = np.random.default_rng(1)
+    wide = replace(inputs, reward_S=rng.permutation(99).astype(np.float64) + 1)
+    arms: list[Configuration] = [
+        trial.arm_configuration(replace(wide, seed=seed), "random") for seed in (1, 1, 2)
+    ]
+    assert len(arms[0].kept) == select_quantile(wide.reward_S, 0.5).n_kept == 50
+    assert arms[0].kept.tolist() == arms[1].kept.tolist() == sorted(set(arms[0].kept))
+    assert arms[0].kept.tolist() != arms[2].kept.tolist()
+    assert (arms[0].n_steps, arms[0].learning_rate) == (2, 1e-3)
+    assert arms[0].tau_quantile is None
+
+
+def test_the_random_arm_counts_ties_as_tau_does(inputs: TrialInputs) -> None:
+    tied = replace(inputs, reward_S=np.array([1.0, 1.0, 1.0, 1.0, 1.0, 2.0]))
+    assert len(trial.arm_configuration(tied, "random").kept) == 6

@@ -1,0 +1,79 @@
+"""The Ray session of a command."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from orchestrator.telemetry.session import prepare_ray_environment, ray_session
+
+NAMES = (
+    "RAY_USAGE_STATS_ENABLED",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV",
+    "RAY_CHDIR_TO_TRIAL_DIR",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    "RAY_AUTH_MODE",
+    "RAY_AUTH_TOKEN",
+    "RAY_ADDRESS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+
+
+@pytest.fixture
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that it is put back, whatever the test sets
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("_bare_environment")
+def test_a_session_of_ones_own_has_a_token_of_its_own_and_one_thread_a_worker() -> None:
+    prepare_ray_environment()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    token = os.environ["RAY_AUTH_TOKEN"]
+    assert len(token) == 64
+    del os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"]
+    prepare_ray_environment()
+    assert os.environ["RAY_AUTH_TOKEN"] != token
+
+
+@pytest.mark.usefixtures("_bare_environment")
+def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    prepare_ray_environment()
+    assert os.environ["OMP_NUM_THREADS"] == "4"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+@pytest.mark.usefixtures("_bare_environment")
+def test_a_cluster_keeps_its_own_authentication(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    prepare_ray_environment()
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+def test_preparing_the_environment_does_not_import_ray() -> None:
+    code = (
+        "import sys; from orchestrator.telemetry.session import prepare_ray_environment\n"
+        "prepare_ray_environment(); print('ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.ray
+def test_a_running_session_is_used_and_left_running(ray_cluster: Any) -> None:
+    with ray_session():
+        assert ray_cluster.is_initialized()
+    assert ray_cluster.is_initialized()
+    assert ray_cluster.get(ray_cluster.put(1)) == 1
