@@ -3,9 +3,10 @@
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -81,6 +82,18 @@ def _unflagged(store: Store, recording: StoredRecording, flags: Flag) -> NDArray
     return np.asarray(table["epoch_index"].to_numpy()[keep], np.int32)
 
 
+def check_modality(store: Store, recording: StoredRecording, modality: str) -> None:
+    """Refuse a modality that a recording does not have, by reading its metadata alone.
+
+    Raises
+    ------
+    ConfigError
+        The data set has no such modality.
+    """
+    metadata = json.loads(store.read_schema(recording.path).metadata[METADATA_KEY])
+    _require_modality(recording, metadata, modality)
+
+
 def read_signals(
     store: Store,
     recording: StoredRecording,
@@ -116,11 +129,7 @@ def read_signals(
         )
     file = pq.ParquetFile(io.BytesIO(data))
     metadata = json.loads(file.schema_arrow.metadata[METADATA_KEY])
-    if modality not in metadata["channels"]:
-        raise ConfigError(
-            f"data set {recording.dataset!r} has no modality {modality!r}; it has "
-            f"{', '.join(metadata['channels'])}. Change `modality` of the sweep file."
-        )
+    _require_modality(recording, metadata, modality)
     # As int16, by way of the storage array: to_numpy of the tensor type would not be zero-copy over chunks.
     column = file.read([modality])[modality].combine_chunks()
     shape = (len(column), *column.type.shape)
@@ -132,3 +141,13 @@ def read_signals(
     )
     scaled = counts * (step / spread).astype(np.float32) - (center / spread).astype(np.float32)
     return np.asarray(np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS), np.float32)
+
+
+def _require_modality(
+    recording: StoredRecording, metadata: Mapping[str, Any], modality: str
+) -> None:
+    if modality not in metadata["channels"]:
+        raise ConfigError(
+            f"data set {recording.dataset!r} has no modality {modality!r}; it has "
+            f"{', '.join(metadata['channels'])}. Change `modality` of the sweep file."
+        )

@@ -9,6 +9,7 @@ from orchestrator.config.sweep import SweepFile, check_objective, resolve_subjec
 from orchestrator.errors import ConfigError
 from orchestrator.psg.feed import (
     StoredRecording,
+    check_modality,
     signal_epochs,
     stored_recordings,
     usable_epochs,
@@ -84,7 +85,7 @@ def plan_sweep(sweep: SweepFile, store: Store) -> SweepPlan:
     Raises
     ------
     ConfigError
-        An unknown data set or subject, a subject in two roles, or too few batches or validation subjects.
+        An unknown data set, subject or modality, a subject in two roles, or too few batches or validation subjects.
     """
     source, target = sweep.source, sweep.target
     source_recordings = stored_recordings(store, source.dataset)
@@ -108,6 +109,8 @@ def plan_sweep(sweep: SweepFile, store: Store) -> SweepPlan:
         source_batches=(),
         target_batches=(),
     )
+    for recording in (plan.train[0], plan.target[0]):  # all of a data set have the same
+        check_modality(store, recording, sweep.modality)
     source_batches = cut_batches(
         [(r.subject, r.recording, usable_epochs(store, r)) for r in plan.source], sweep.batch_size
     )

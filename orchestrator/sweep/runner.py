@@ -218,7 +218,7 @@ def _run_arms(
     """Train and predict the control arms side by side; returns the signature of each."""
     import ray
 
-    @ray.remote(num_cpus=1)
+    @ray.remote(num_cpus=1, max_calls=1)  # the process ends with its arm: trials get their own
     def run_arm(shared: trial.TrialInputs, arm: str) -> str:
         return trial.run(shared, trial.arm_configuration(shared, arm))
 

@@ -78,16 +78,21 @@ class Cli:
 
     def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own, so that all of it can be ended."""
-        return subprocess.Popen(
-            [COMMAND, *map(str, arguments)],
-            cwd=self.cwd,
-            env=dict(self.env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        # A shell starts background jobs with Ctrl-C ignored, and a child would inherit that from us.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                [COMMAND, *map(str, arguments)],
+                cwd=self.cwd,
+                env=dict(self.env),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def having(self, **variables: str) -> "Cli":
         """Return one with more environment variables."""
@@ -100,19 +105,23 @@ def kill_group(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """The command, with an empty folder as working directory and home."""
-    return make_cli(tmp_path)
+MakeCli = Callable[[Path], Cli]
 
 
-def make_cli(folder: Path) -> Cli:
-    """Return the command in an environment that holds nothing of the caller's clouds and clusters."""
+@pytest.fixture(scope="session")
+def make_cli(tmp_path_factory: pytest.TempPathFactory) -> MakeCli:
+    """From a working directory to the command, in an environment without the caller's clouds and clusters."""
     assert COMMAND.exists(), f"{COMMAND} is missing: install the project into this environment"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_INHERITED)}
-    return Cli(
-        cwd=folder, env={**inherited, "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
-    )
+    home = tmp_path_factory.mktemp("home")  # one for all: matplotlib makes its font cache there
+    env = {**inherited, "HOME": str(home), "AWS_EC2_METADATA_DISABLED": "true"}
+    return lambda folder: Cli(cwd=folder, env=env)
+
+
+@pytest.fixture
+def cli(make_cli: MakeCli, tmp_path: Path) -> Cli:
+    """The command, with an empty folder as working directory."""
+    return make_cli(tmp_path)
 
 
 TINY_DATASET = """\
@@ -255,7 +264,9 @@ class Done:
 
 
 @pytest.fixture(scope="session")
-def nights_done(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def nights_done(
+    nights: Nights, make_cli: MakeCli, tmp_path_factory: pytest.TempPathFactory
+) -> Done:
     """A store with the nights ingested; tests must not change what is in it, but may add."""
     folder = tmp_path_factory.mktemp("nights-done")
     result = make_cli(folder)("ingest", nights.dataset, "--data", nights.data).ok()
@@ -263,7 +274,7 @@ def nights_done(nights: Nights, tmp_path_factory: pytest.TempPathFactory) -> Don
 
 
 @pytest.fixture(scope="session")
-def ucddb_done(test_data: Path, nights_done: Done, root: Path) -> Done:
+def ucddb_done(test_data: Path, nights_done: Done, make_cli: MakeCli, root: Path) -> Done:
     """The real nights, swept and reviewed as README says. About 80 s, so it is done once."""
     run = make_cli(nights_done.store.parent)
     sweep = run("sweep", root / "sweeps" / "tau-ucddb.yaml").ok()
@@ -272,7 +283,7 @@ def ucddb_done(test_data: Path, nights_done: Done, root: Path) -> Done:
 
 
 @pytest.fixture(scope="session")
-def tiny_done(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def tiny_done(tiny: Tiny, make_cli: MakeCli, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The small recordings, ingested and swept; tests must not change the store."""
     folder = tmp_path_factory.mktemp("tiny-done")
     run = make_cli(folder)
@@ -301,7 +312,6 @@ def wait_for(condition: Callable[[], bool], *, timeout_s: float, what: str) -> N
 class Tools:
     """The functions of this file: a test file can ask for a fixture, but not import its conftest."""
 
-    make_cli = staticmethod(make_cli)
     tree = staticmethod(tree)
     wait_for = staticmethod(wait_for)
     kill_group = staticmethod(kill_group)

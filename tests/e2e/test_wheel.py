@@ -1,0 +1,44 @@
+"""The wheel holds the three packages with what they need at run time, and nothing else."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        + ["--wheel-dir", str(folder), str(root)],
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_wheel_ships_three_packages_their_template_and_the_examples(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"orchestrator", "search_spaces", "trainables"}
+    assert "orchestrator/review/review.html.j2" in names
+    assert "orchestrator/examples/sweeps/tau.yaml" in names
+    assert "orchestrator/examples/datasets/synthetic.yaml" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_demo_of_an_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = "from orchestrator import demo; print(demo._example('sweeps/tau.yaml'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert (
+        Path(done.stdout.strip()) == tmp_path / "orchestrator" / "examples" / "sweeps" / "tau.yaml"
+    )
