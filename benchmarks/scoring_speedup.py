@@ -1,4 +1,4 @@
-"""Claim: the score table of flattened (2400-d) features is computed 1.6 times as fast by two CPUs as by one.
+"""Claim: two CPUs compute the tiles of a score table of flattened (2400-d) features 1.6 times as fast as one.
 
 Two tables: that of the thirteen nights of ``datasets/ucddb.yaml`` (110 x 25 batches of 32 epochs; with ``--data``, the
 folder of the recordings), and a made-up one of 64 x 64 batches of 128 epochs, which takes long enough for the start
@@ -42,7 +42,7 @@ from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
 from orchestrator.sweep.encoder import encoder_id  # noqa: E402
 from orchestrator.sweep.plan import plan_sweep  # noqa: E402
-from orchestrator.sweep.runner import run_scoring  # noqa: E402
+from orchestrator.sweep.scoring import run_scoring  # noqa: E402
 from orchestrator.telemetry.events import EventLog, read_events  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 

@@ -52,7 +52,7 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
 
     sweep = load_sweep(sweep_file)
     store = Store.open(store_uri, writable=True)
-    from orchestrator.sweep.runner import run_scoring
+    from orchestrator.sweep.scoring import run_scoring
 
     scored = run_scoring(store, sweep, n_cpus=n_cpus)
     plan = scored.plan

@@ -34,13 +34,17 @@ class StudySearch(OptunaSearch):
     Optuna would refuse it and the trial would stay RUNNING.
     """
 
-    def __init__(self, *, objective: Objective, **options: Any) -> None:
+    def __init__(
+        self, *, objective: Objective, told: Callable[[], None] | None = None, **options: Any
+    ) -> None:
         super().__init__(metric=METRIC, mode="max", **options)
         self._objective = objective
+        self._told = told
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the objective out: Tune pickles the searcher into a snapshot that nothing reads."""
-        return {key: value for key, value in self.__dict__.items() if key != "_objective"}
+        """Leave our functions out: Tune pickles the searcher into a snapshot that nothing reads."""
+        ours = {"_objective", "_told"}
+        return {key: value for key, value in self.__dict__.items() if key not in ours}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore intermediate results: a trial reports once."""
@@ -62,6 +66,8 @@ class StudySearch(OptunaSearch):
             super().on_trial_complete(trial_id, result={METRIC: value}, error=False)
         else:
             super().on_trial_complete(trial_id, result=None, error=True)
+        if self._told is not None:
+            self._told()
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the study is the record, and Tune's snapshot of the searcher would repeat trials."""
@@ -114,6 +120,7 @@ class Study:
         space: Mapping[str, Uniform | LogUniform],
         first: list[dict[str, float]],
         objective: Objective,
+        told: Callable[[], None] | None = None,
     ) -> StudySearch:
         """Return the searcher of the next attempt.
 
@@ -123,6 +130,8 @@ class Study:
         first : list of dict
             Configurations to try before any other; each is enqueued once, whatever the attempt.
         objective : callable
+        told : callable, optional
+            Called after each trial that the study was told of, whether it failed or not.
         """
         attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
         self._study.set_user_attr(_ATTEMPT, attempt + 1)
@@ -130,6 +139,7 @@ class Study:
             self._study.enqueue_trial(params, skip_if_exists=True)
         return StudySearch(
             objective=objective,
+            told=told,
             space={name: _distribution(declared) for name, declared in space.items()},
             # A seeded sampler repeats its first draws when it starts again.
             sampler=optuna.samplers.TPESampler(multivariate=True, seed=self._seed + attempt),

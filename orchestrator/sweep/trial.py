@@ -44,7 +44,7 @@ class TrialInputs:
     batches_stages: NDArray[np.int64]
     """(n_selectable, batch_size)."""
     class_weights: NDArray[np.float32]
-    """(5,), of all source training epochs: the same in every trial."""
+    """(5,), from the stages of all selectable batches: the same in every trial."""
     learned_stages: tuple[Stage, ...]
     """Stages that the model can predict."""
     objective_epochs: UnlabelledEpochs

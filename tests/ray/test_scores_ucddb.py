@@ -25,7 +25,7 @@ from orchestrator.sweep import runner
 from orchestrator.sweep.encoder import ensure_encoder
 from orchestrator.sweep.epochs import batch_stages
 from orchestrator.sweep.plan import SweepPlan, plan_sweep
-from orchestrator.sweep.runner import Scored, run_scoring
+from orchestrator.sweep.scoring import Scored, run_scoring
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import selective
 from trainables.stages import Stage
@@ -172,7 +172,7 @@ def test_finetuning_gets_the_selectable_batches_alone(
     selectable = [plan.source_batches[i] for i in plan.selectable]
     gate = LabelGate(ucddb_store, log)
     stages = batch_stages(gate, plan.train, selectable, Split.SOURCE_TRAIN, "test")
-    inputs = runner._inputs(ucddb_store, scored, stages)
+    inputs = runner.trial_inputs(ucddb_store, scored, stages)
     assert inputs.batches_x.shape == (98, 32, 1, 3000)
     assert inputs.batches_stages.shape == (98, 32)
     np.testing.assert_array_equal(inputs.reward_S, scored.reward_S[list(plan.selectable)])

@@ -1,0 +1,115 @@
+"""What a sweep writes about itself besides its trials: the manifest, and the table of source batches."""
+
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from platform import python_version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from orchestrator.psg.feed import StoredRecording
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.results import batches_table
+from orchestrator.sweep.scoring import Scored
+
+_PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "pot", "numpy")
+
+
+def write_batches(
+    store: Store, scored: Scored, stages: NDArray[np.int64], held_out_stages: NDArray[np.int64]
+) -> None:
+    """Write distance, reward and stage mix of every source batch.
+
+    Parameters
+    ----------
+    stages, held_out_stages : (n_selectable, batch_size), (n_held_out, batch_size)
+        Each in the order of the batch ids.
+    """
+    plan = scored.plan
+    every = np.empty((len(plan.source_batches), plan.sweep.batch_size), np.int64)
+    chosen = np.isin(np.arange(len(every)), plan.selectable)
+    every[chosen], every[~chosen] = stages, held_out_stages
+    store.write_table(
+        paths.sweep_batches(plan.sweep.name),
+        batches_table(plan.source_batches, plan.selectable, scored.emd_S, scored.reward_S, every),
+    )
+
+
+def write_manifest(
+    store: Store, scored: Scored, judge: Judge, no_adapt: pa.Table, n_target_epochs: int
+) -> None:
+    """Write what the sweep runs on, and what its encoder is worth without adaptation.
+
+    Parameters
+    ----------
+    judge : Judge
+        Of the objective.
+    no_adapt : table
+        Predictions of the pretrained model.
+    """
+    plan, sweep, encoder = scored.plan, scored.plan.sweep, scored.encoder
+    counts = encoder.metadata["train_stage_counts"]
+    majority = max(sweep.stages, key=lambda stage: counts[stage.name])
+    manifest = {
+        "name": sweep.name,
+        "method": sweep.method,
+        "objective": sweep.search.objective,
+        "declared_stages": [stage.name for stage in sweep.stages],
+        "learned_stages": encoder.metadata["learned_stages"],
+        "source_dataset": sweep.source.dataset,
+        "target_dataset": sweep.target.dataset,
+        "source_subjects": _subjects(plan.train),
+        "validation_subjects": _subjects((*plan.early_stop, *plan.source_validation)),
+        "early_stop_subject": plan.early_stop[0].subject,
+        "target_subjects": _subjects(plan.target_test),
+        "target_validation_subjects": _subjects(plan.target_validation),
+        "transductive": plan.transductive,
+        "batch_size": sweep.batch_size,
+        "n_source_batches": len(plan.source_batches),
+        "n_selectable": len(plan.selectable),
+        "n_target_batches": len(plan.target_batches),
+        "n_target_epochs": n_target_epochs,
+        "layer": sweep.score.layer,
+        "metric": sweep.score.metric,
+        "standardise": sweep.score.standardise,
+        "aggregate": sweep.score.aggregate,
+        "encoder_id": encoder.encoder_id,
+        "score_id": scored.score_id,
+        "default_learning_rate": sweep.search.default_learning_rate,
+        "n_steps": sweep.search.n_steps,
+        "seed": sweep.seed,
+        "pretrain": {
+            "source_val_macro_f1": judge.evaluate(no_adapt).macro_f1,
+            "majority_macro_f1": judge.constant(majority, no_adapt),
+            "majority_stage": majority.name,
+            "n_steps": encoder.metadata["n_steps"],
+            "n_passes": encoder.metadata["n_passes"],
+            "best_pass": encoder.metadata["best_pass"],
+        },
+        "versions": {
+            "python": python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+    }
+    _write_json(store, paths.sweep_manifest(sweep.name), manifest)
+
+
+def add_target_counts(store: Store, name: str, test: Judge, no_adapt: pa.Table) -> None:
+    """Write the stages of the target into the manifest, now that they may be known."""
+    manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
+    manifest["target_stage_counts"] = test.stage_counts
+    manifest["target_evaluation_epochs"] = test.evaluate(no_adapt).n_epochs
+    _write_json(store, paths.sweep_manifest(name), manifest)
+
+
+def _write_json(store: Store, path: str, content: dict[str, Any]) -> None:
+    store.write_bytes(path, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def _subjects(recordings: Iterable[StoredRecording]) -> list[str]:
+    return sorted({recording.subject for recording in recordings})
