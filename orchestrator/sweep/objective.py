@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orchestrator.errors import DataError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.sweep.epochs import key_of
@@ -50,10 +51,21 @@ class Judge:
         self._stages = gate.read([key_of(r) for r in recordings], split, purpose)
 
     def evaluate(self, predictions: pa.Table) -> Evaluation:
-        """Return the metrics of a table that :func:`orchestrator.sweep.trial.run` wrote."""
+        """Return the metrics of a table that :func:`orchestrator.sweep.trial.run` wrote.
+
+        Raises
+        ------
+        DataError
+            No epoch is scored with a declared stage.
+        """
         mine, true = self._mine(predictions)
         probability = np.stack([mine[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
         counted = np.isin(true, self._declared)
+        if not counted.any():
+            raise DataError(
+                f"none of the {len(true)} {self._role} epochs is scored as {', '.join(s.name for s in self._declared)}, so "
+                "there is nothing to judge predictions by. Choose other subjects or other `stages`."
+            )
         masked = np.full_like(probability, -1.0)
         masked[:, list(self._declared)] = probability[:, list(self._declared)]
         return self._metrics(true[counted], masked.argmax(axis=1)[counted])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from orchestrator.config.sweep import SweepFile
-from orchestrator.errors import IntegrityError
+from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import stored_recordings
 from orchestrator.store.store import Store
@@ -112,3 +112,9 @@ def test_stage_counts_are_those_of_the_recordings(store: Store) -> None:
 def test_no_judge_of_the_test_labels_during_the_search(store: Store) -> None:
     with pytest.raises(IntegrityError):
         judge(store, Stage.W, Stage.N3, split=Split.TARGET_TEST)
+
+
+@pytest.mark.usefixtures("nights")
+def test_no_epoch_of_a_declared_stage_is_a_named_error(store: Store) -> None:
+    with pytest.raises(DataError, match=r"none of the .* objective epochs is scored as REM"):
+        judge(store, Stage.REM).evaluate(predictions()[0])

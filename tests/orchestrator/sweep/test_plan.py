@@ -179,3 +179,11 @@ def test_a_target_shorter_than_a_batch_is_refused(
 ) -> None:
     add_night("short", "t1", [2] * 8, flat=[3])
     assert "the target gives no batch of 8" in refused(make_sweep(target="short"), store)
+
+
+def test_a_target_without_a_scored_epoch_is_refused_before_any_training(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("ward", "u1", [-1] * 24)
+    message = refused(make_sweep(target="ward"), store)
+    assert "no epoch of the target recordings (u1-n1) is scored" in message
