@@ -62,8 +62,9 @@ class Judge:
         probability = np.stack([mine[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
         counted = np.isin(true, self._declared)
         if not counted.any():
+            declared = ", ".join(stage.name for stage in self._declared)
             raise DataError(
-                f"none of the {len(true)} {self._role} epochs is scored as {', '.join(s.name for s in self._declared)}, so "
+                f"none of the {len(true)} {self._role} epochs is scored as {declared}, so "
                 "there is nothing to judge predictions by. Choose other subjects or other `stages`."
             )
         masked = np.full_like(probability, -1.0)

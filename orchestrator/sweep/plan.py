@@ -126,7 +126,19 @@ def plan_sweep(sweep: SweepFile, store: Store) -> SweepPlan:
             f"the target gives no batch of {sweep.batch_size} epochs that are not flat. Lower batch_size or add "
             "recordings."
         )
+    _check_judged(store, "target", plan.target_test)
+    _check_judged(store, "objective", plan.objective_recordings)
     return replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
+
+
+def _check_judged(store: Store, role: str, recordings: Sequence[StoredRecording]) -> None:
+    """Look at flags, not at stages: without a scored epoch all training would be in vain."""
+    if not any(len(usable_epochs(store, recording)) for recording in recordings):
+        names = ", ".join(recording.recording for recording in recordings)
+        raise ConfigError(
+            f"no epoch of the {role} recordings ({names}) is scored and not flat, so there is nothing to judge by. "
+            "Choose other subjects."
+        )
 
 
 def _check_roles(
