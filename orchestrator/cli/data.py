@@ -2,7 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import store_option
+from orchestrator.cli.options import cpus_option, store_option
 
 
 @click.command()
@@ -16,7 +16,10 @@ from orchestrator.cli.options import store_option
 )
 @click.option("--strict", is_flag=True, help="Exit with 3 if any recording was quarantined.")
 @store_option
-def ingest(dataset_file: str, data_uri: str, strict: bool, store_uri: str) -> None:
+@cpus_option
+def ingest(
+    dataset_file: str, data_uri: str, strict: bool, store_uri: str, n_cpus: int | None
+) -> None:
     """Convert the recordings that dataset FILE describes into 30-s epochs at 100 Hz.
 
     A recording that is done is skipped; a broken one is quarantined with a reason, and the rest goes on.
@@ -29,7 +32,7 @@ def ingest(dataset_file: str, data_uri: str, strict: bool, store_uri: str) -> No
 
     dataset = load_dataset(dataset_file)
     store = Store.open(store_uri, writable=True)
-    report = run_ingest(dataset, data_uri, store)
+    report = run_ingest(dataset, data_uri, store, n_cpus=n_cpus)
     rows = [row for row in report.manifest.to_pylist() if row["status"] == "ok"]
     click.echo(
         f"{dataset.name}: {len(rows)} recordings of {len({r['subject'] for r in rows})} subjects in the store "
@@ -54,7 +57,9 @@ def ingest(dataset_file: str, data_uri: str, strict: bool, store_uri: str) -> No
 
 @click.command()
 @click.argument("out", metavar="OUT")
-@click.option("--subjects", "n_subjects", type=int, default=8, show_default=True)
+@click.option(
+    "--subjects", "n_subjects", type=int, default=8, show_default=True, help="One recording each."
+)
 @click.option("--shift", type=float, default=0.0, show_default=True, help="Of the domain, 0 to 2.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Other seed, other subjects.")
 @click.option("--hours", type=float, default=2.0, show_default=True, help="Of each recording.")

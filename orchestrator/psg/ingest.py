@@ -78,7 +78,9 @@ class _Job:
     ingest_id: str
 
 
-def ingest(dataset: DatasetFile, data_uri: str, store: Store) -> IngestReport:
+def ingest(
+    dataset: DatasetFile, data_uri: str, store: Store, *, n_cpus: int | None = None
+) -> IngestReport:
     """Convert the recordings of a data set that are not in the store yet, and write its manifest.
 
     A recording counts as done when the store holds its epochs with the id that its content and the dataset file
@@ -104,7 +106,8 @@ def ingest(dataset: DatasetFile, data_uri: str, store: Store) -> IngestReport:
     if todo:
         with EventLog(store, paths.ingest_events(dataset.name)) as log:
             log.emit("ingest_started", n_recordings=len(todo), n_skipped=len(rows), data=data.uri)
-            rows += _convert_all(dataset.name, todo, settings, data, store, log)
+            with ray_session(n_cpus):
+                rows += _convert_all(dataset.name, todo, settings, data, store, log)
             log.emit("ingest_finished", n_recordings=len(todo))
     manifest = _write_manifest(dataset, settings, rows, store)
     report = IngestReport(
@@ -190,7 +193,7 @@ def _convert_all(
         return {"row": json.dumps(row), "seconds": time.perf_counter() - started, **_worker()}
 
     rows = []
-    with ray_session(), progress(f"ingest {dataset}", len(jobs)) as advance:
+    with progress(f"ingest {dataset}", len(jobs)) as advance:
         tasks = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(convert_one)
         for result in tasks.iter_rows():
             row = json.loads(result["row"])

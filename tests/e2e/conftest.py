@@ -235,13 +235,13 @@ class Nights:
 @pytest.fixture(scope="session")
 def nights(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Nights:
     """The real nights where the machine has them, else generated ones; tests must not change the folder."""
-    real = os.environ.get("SLEEP_TEST_DATA")
-    if real or os.environ.get("REQUIRE_TEST_DATA") == "1":
-        data = Path(real or "") / "ucddb"
-        n_recordings = len(list(data.glob("ucddb*.edf")))
-        assert n_recordings == 13, f"SLEEP_TEST_DATA={real!r} does not hold the 13 nights"
+    folder = os.environ.get("SLEEP_TEST_DATA", "")
+    if os.environ.get("REQUIRE_TEST_DATA") == "1" or (folder and Path(folder).is_dir()):
+        real = Path(folder, "ucddb")
+        n_recordings = len(list(real.glob("ucddb*.edf")))
+        assert n_recordings == 13, f"SLEEP_TEST_DATA={folder!r} does not hold the 13 nights"
         return Nights(
-            data=data.resolve(),
+            data=real.resolve(),
             dataset=root / "datasets" / "ucddb.yaml",
             name="ucddb",
             n_recordings=n_recordings,

@@ -331,7 +331,7 @@ def test_ctrl_c_during_ingest(
     tools.write_edf(data / "s01.edf", seed=1, n_epochs=960)
     for i in range(2, 13):
         shutil.copy(data / "s01.edf", data / f"s{i:02d}.edf")
-    command = ("ingest", tiny.dataset, "--data", data)
+    command = ("ingest", tiny.dataset, "--data", data, "--cpus", "2")
 
     process = cli.start(*command)
     tools.wait_for(
