@@ -13,9 +13,9 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder))
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--wheel-dir", str(folder), str(root)],
+        [sys.executable, "-m", "pip", "wheel", *options, str(root)],
         check=True,
         capture_output=True,
     )
