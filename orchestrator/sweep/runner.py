@@ -1,6 +1,7 @@
 """Run a sweep: score, arms, trials, and the final table with the target's test labels."""
 
 import json
+import platform
 import tempfile
 from pathlib import Path
 
@@ -47,6 +48,13 @@ def run_sweep(store: Store, sweep: SweepFile, *, n_cpus: int | None = None) -> p
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
     with ray_session(n_cpus), EventLog(store, paths.sweep_events(sweep.name)) as log:
+        resources = ray.cluster_resources()
+        log.emit(
+            "sweep_started",
+            machine=platform.machine(),
+            n_cpus=resources.get("CPU", 0),
+            n_gpus=resources.get("GPU", 0),
+        )
         scored = run_scoring(store, sweep, plan=plan)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         return _run_trials(store, scored, LabelGate(store, log), log)
