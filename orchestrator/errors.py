@@ -50,13 +50,14 @@ class RecordingError(DataError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(
+            reason, message
+        )  # both, so that the error survives a trip between processes
         self.reason = reason
         self.message = message
 
-    def __reduce__(self) -> tuple[type["RecordingError"], tuple[str, str]]:
-        """Rebuild from both arguments, so that the error survives a trip between processes."""
-        return type(self), (self.reason, self.message)
+    def __str__(self) -> str:
+        return self.message
 
 
 class FeatureMismatchError(DataError, ValueError):

@@ -1,9 +1,6 @@
 """Features of every epoch from a frozen encoder, one Ray Data task per recording."""
 
 import json
-import os
-import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +15,7 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from orchestrator.telemetry.session import ray_session
+from orchestrator.telemetry.tasks import outcome, result_of
 
 _METADATA_KEY = b"features"
 
@@ -62,24 +60,19 @@ def encode_recordings(
     with ray_session(), progress(f"encode {layer}", len(todo)) as advance:
         encode_ref = ray.put(encode)
 
-        def encode_one(item: dict[str, Any]) -> dict[str, Any]:
-            started = time.perf_counter()
-            recording = todo[item["id"]]
+        def encode_one(recording: StoredRecording) -> dict[str, Any]:
             worker_store = Store.open(store.uri)
             epochs = signal_epochs(worker_store, recording)
             signals = read_signals(worker_store, recording, modality, epochs)
             table = _table(recording, epochs, ray.get(encode_ref)(signals))
             worker_store.write_table(_path(recording, encoder_id, layer), table)
-            return {
-                "recording": recording.recording,
-                "n_epochs": len(epochs),
-                "seconds": time.perf_counter() - started,
-                "worker_pid": os.getpid(),
-                "worker_host": socket.gethostname(),
-            }
+            return {"recording": recording.recording, "n_epochs": len(epochs)}
 
-        tasks = ray.data.range(len(todo), override_num_blocks=len(todo)).map(encode_one)
-        for done in tasks.iter_rows():
+        tasks = ray.data.range(len(todo), override_num_blocks=len(todo)).map(
+            lambda item: {"outcome": outcome(lambda: encode_one(todo[item["id"]]))}
+        )
+        for task in tasks.iter_rows():
+            done = result_of(task["outcome"])
             log.emit("recording_encoded", layer=layer, **done)
             advance(done["recording"])
 

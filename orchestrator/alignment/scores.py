@@ -1,12 +1,11 @@
 """The score table: exact EMD of every source batch to every target batch, computed once by a Ray Data set of tiles."""
 
 import json
-import os
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +24,7 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from orchestrator.telemetry.session import ray_session
+from orchestrator.telemetry.tasks import outcome, result_of
 
 TILE_SOURCE, TILE_TARGET = 8, 64
 """Source and target batches of a tile: at 128 epochs and 2400 dimensions two seconds of work."""
@@ -167,8 +167,7 @@ def _score_tiles(
             for start in sorted({tile.target.start for tile in tiles})
         }
 
-        def score_tile(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-            tile = tiles[int(batch["id"][0])]
+        def score_tile(tile: _Tile) -> dict[str, Any]:
             sources, targets = ray.get(
                 [source_refs[tile.source.start], target_refs[tile.target.start]]
             )
@@ -179,19 +178,22 @@ def _score_tiles(
             table = _tile_table(tile, values, sources.shape[1], targets.shape[1])
             Store.open(uri).write_table(paths.score_tile(score_id, tile.name), table)
             return {
-                "tile": np.array([tile.name]),
-                "n_pairs": np.array([values.size]),
-                "started": np.array([started_at.isoformat(timespec="milliseconds")]),
-                "seconds": np.array([seconds]),
-                "worker_pid": np.array([os.getpid()]),
-                "worker_host": np.array([socket.gethostname()]),
+                "tile": tile.name,
+                "n_pairs": values.size,
+                "started": started_at.isoformat(timespec="milliseconds"),
+                "seconds": round(seconds, 4),
             }
 
+        def score_tiles(batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            outcomes = [outcome(partial(score_tile, tiles[int(i)])) for i in batch["id"]]
+            return {"outcome": np.array(outcomes)}
+
         tasks = ray.data.range(len(tiles), override_num_blocks=len(tiles)).map_batches(
-            score_tile, batch_size=1, num_cpus=1
+            score_tiles, batch_size=1, num_cpus=1
         )
-        for done in tasks.iter_rows():
-            log.emit("tile_scored", **{**done, "seconds": round(float(done["seconds"]), 4)})
+        for task in tasks.iter_rows():
+            done = result_of(str(task["outcome"]))
+            log.emit("tile_scored", **done)
             advance(done["tile"])
 
 

@@ -36,7 +36,8 @@ def ingest(
     rows = [row for row in report.manifest.to_pylist() if row["status"] == "ok"]
     click.echo(
         f"{dataset.name}: {len(rows)} recordings of {len({r['subject'] for r in rows})} subjects in the store "
-        f"({report.n_converted} converted, {report.n_skipped} already done), "
+        f"({report.n_converted} converted, {report.n_skipped} already done"
+        f"{f', {report.n_kept} of earlier folders' if report.n_kept else ''}), "
         f"{sum(r['n_usable'] for r in rows)} of {sum(r['n_epochs'] for r in rows)} epochs usable."
     )
     for row in report.quarantined:

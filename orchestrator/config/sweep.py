@@ -169,7 +169,8 @@ class Search(Section):
     """Tau quantiles tried first, at the default learning rate; inside ``space.tau_quantile``.
     Unless given, those of ``search_spaces.selective.ENQUEUED_TAU_QUANTILES`` that lie inside."""
     max_concurrent: Annotated[int, Field(ge=1)] = 2
-    """Trials that run at the same time."""
+    """Trials that run at the same time. With more than one, a proposal may depend on which trial ended first,
+    so that a search of more than about a dozen trials need not repeat."""
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":

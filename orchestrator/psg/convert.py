@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.config.dataset import DatasetFile
-from orchestrator.psg import edf, hypnogram, preprocess
+from orchestrator.psg import edf, hypnogram, preprocess, quality
 from orchestrator.psg.quality import Flag, clipped_epochs, flat_epochs
 from orchestrator.psg.recordings import Source
 from trainables.stages import STAGE_NAMES, UNSCORED
@@ -51,6 +51,9 @@ class Settings:
             "schema_version": SCHEMA_VERSION,
             "sfreq": preprocess.SFREQ,
             "epoch_s": hypnogram.EPOCH_S,
+            "lowest_sfreq": preprocess.LOWEST_SFREQ,
+            "flat_steps": quality.FLAT_STEPS,
+            "clipped_share": quality.CLIPPED_SHARE,
         }
 
 

@@ -1,9 +1,10 @@
 """From the epoch store to arrays: which epochs may be used, and their scaled signals. Never their stages."""
 
+import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -77,9 +78,22 @@ def signal_epochs(store: Store, recording: StoredRecording) -> NDArray[np.int32]
 
 
 def _unflagged(store: Store, recording: StoredRecording, flags: Flag) -> NDArray[np.int32]:
-    table = store.read_table(recording.path, ["epoch_index", "flags"])
+    with _expected(store, recording):
+        table = store.read_table(recording.path, ["epoch_index", "flags"])
     keep = (table["flags"].to_numpy() & np.uint8(flags)) == 0
     return np.asarray(table["epoch_index"].to_numpy()[keep], np.int32)
+
+
+@contextlib.contextmanager
+def _expected(store: Store, recording: StoredRecording) -> Iterator[None]:
+    """Say which file is missing that the manifest names."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise IntegrityError(
+            f"{store.uri_of(recording.path)} is missing, although the manifest of {recording.dataset!r} names it. "
+            "Ingest again."
+        ) from error
 
 
 def check_modality(store: Store, recording: StoredRecording, modality: str) -> None:
@@ -90,7 +104,8 @@ def check_modality(store: Store, recording: StoredRecording, modality: str) -> N
     ConfigError
         The data set has no such modality.
     """
-    metadata = json.loads(store.read_schema(recording.path).metadata[METADATA_KEY])
+    with _expected(store, recording):
+        metadata = json.loads(store.read_schema(recording.path).metadata[METADATA_KEY])
     _require_modality(recording, metadata, modality)
 
 
@@ -121,7 +136,8 @@ def read_signals(
     IntegrityError
         The file is not the one that the manifest describes.
     """
-    data = store.read_bytes(recording.path)
+    with _expected(store, recording):
+        data = store.read_bytes(recording.path)
     if hashlib.sha256(data).hexdigest() != recording.epochs_sha256:
         raise IntegrityError(
             f"{store.uri_of(recording.path)} is not the file that the manifest of {recording.dataset!r} describes: its "

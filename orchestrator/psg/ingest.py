@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import socket
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.config.dataset import DatasetFile
-from orchestrator.errors import DataError, RecordingError
+from orchestrator.errors import ConfigError, DataError, IntegrityError, RecordingError
 from orchestrator.psg import convert
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.store import paths
@@ -22,6 +19,7 @@ from orchestrator.store.store import Store, parquet_bytes, sha256
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from orchestrator.telemetry.session import ray_session
+from orchestrator.telemetry.tasks import outcome, result_of
 from trainables.stages import STAGE_NAMES
 
 _COUNTS = (
@@ -61,6 +59,8 @@ class IngestReport:
     manifest: pa.Table
     n_converted: int
     n_skipped: int
+    n_kept: int
+    """Recordings of earlier ingests that are not in this data folder."""
 
     @property
     def quarantined(self) -> list[dict[str, Any]]:
@@ -85,12 +85,15 @@ def ingest(
 
     A recording counts as done when the store holds its epochs with the id that its content and the dataset file
     give; so a killed ingest goes on where it was, and a changed file or filter is converted again. A broken
-    recording is quarantined: a manifest row with a reason, and no epochs.
+    recording is quarantined: a manifest row with a reason, and no epochs. Recordings of earlier ingests that are not
+    in this folder stay in the data set.
 
     Raises
     ------
     DataError
         No recording was found, or none could be used.
+    ConfigError
+        Recordings of an earlier ingest that are not in this folder were converted with other settings.
     ConfigError, StoreUnreachableError, SetupError
         See :func:`orchestrator.psg.recordings.find_recordings` and :meth:`Store.open`.
     """
@@ -100,6 +103,7 @@ def ingest(
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock
         jobs = list(pool.map(lambda source: _job(source, settings, data), sources))
     store.remove_partials(f"{paths.EPOCHS}/{dataset.name}")
+    elsewhere = _rows_of_other_folders(dataset.name, jobs, settings, store)
     known = _known_rows(dataset.name, jobs, store)
     todo = [job for job in jobs if job.ingest_id not in known]
     rows = [known[job.ingest_id] for job in jobs if job.ingest_id in known]
@@ -109,14 +113,15 @@ def ingest(
             with ray_session(n_cpus):
                 rows += _convert_all(dataset.name, todo, settings, data, store, log)
             log.emit("ingest_finished", n_recordings=len(todo))
-    manifest = _write_manifest(dataset, settings, rows, store)
+    manifest = _write_manifest(dataset, settings, [*rows, *elsewhere], store)
     report = IngestReport(
         dataset=dataset.name,
         manifest=manifest,
         n_converted=len(todo),
         n_skipped=len(jobs) - len(todo),
+        n_kept=len(elsewhere),
     )
-    if len(report.quarantined) == len(jobs):
+    if len(report.quarantined) == len(jobs) and not elsewhere:
         first = report.quarantined[0]
         raise DataError(
             f"none of the {len(jobs)} recordings of {dataset.name!r} can be used. First one: "
@@ -158,7 +163,7 @@ def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, d
         row = rows.get(job.ingest_id)
         if row is not None and (row["status"] == "quarantined" or path in present):
             known[job.ingest_id] = row
-        elif path in present and _stored_ingest_id(store, path) == job.ingest_id:
+        elif path in present and _stored_metadata(store, path).get("ingest_id") == job.ingest_id:
             # Written by an ingest that was killed before its manifest.
             known[job.ingest_id] = _row(
                 job,
@@ -168,10 +173,37 @@ def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, d
     return known
 
 
-def _stored_ingest_id(store: Store, path: str) -> str | None:
-    metadata = store.read_schema(path).metadata or {}
-    value = json.loads(metadata.get(convert.METADATA_KEY, b"{}")).get("ingest_id")
-    return value if isinstance(value, str) else None
+def _rows_of_other_folders(
+    dataset: str, jobs: Sequence[_Job], settings: convert.Settings, store: Store
+) -> list[dict[str, Any]]:
+    """Return manifest rows of recordings that are in the store and not in this folder."""
+    if not store.exists(paths.manifest(dataset)):
+        return []
+    here = {(job.source.subject, job.source.recording) for job in jobs}
+    present = set(store.files(f"{paths.EPOCHS}/{dataset}"))
+    kept = []
+    for row in store.read_table(paths.manifest(dataset)).to_pylist():
+        path = paths.epochs(dataset, row["subject"], row["recording"])
+        if (row["subject"], row["recording"]) in here or path not in present:
+            continue
+        if _stored_metadata(store, path).get("preprocessing") != settings.as_json():
+            raise ConfigError(
+                f"data set {dataset!r} in {store.uri} also holds {row['recording']}, which is not in this folder and "
+                "was converted with other settings (channels, labels or filters). Ingest all recordings from one "
+                "folder, give the dataset file another `name`, or use another --store."
+            )
+        kept.append(row)
+    return kept
+
+
+def _stored_metadata(store: Store, path: str) -> dict[str, Any]:
+    """Return our metadata of an epoch file; empty where it is damaged, so that it is converted again."""
+    try:
+        metadata = store.read_schema(path).metadata or {}
+    except IntegrityError:
+        return {}
+    decoded: dict[str, Any] = json.loads(metadata.get(convert.METADATA_KEY, b"{}"))
+    return decoded
 
 
 def _convert_all(
@@ -186,33 +218,24 @@ def _convert_all(
 
     by_position = list(jobs)
 
-    def convert_one(item: dict[str, Any]) -> dict[str, Any]:
-        job = by_position[item["id"]]
-        started = time.perf_counter()
-        row = _convert(dataset, job, settings, Store.open(data.uri), Store.open(store.uri))
-        return {"row": json.dumps(row), "seconds": time.perf_counter() - started, **_worker()}
+    def convert_one(job: _Job) -> dict[str, Any]:
+        return {
+            "row": _convert(dataset, job, settings, Store.open(data.uri), Store.open(store.uri))
+        }
 
     rows = []
     with progress(f"ingest {dataset}", len(jobs)) as advance:
-        tasks = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(convert_one)
-        for result in tasks.iter_rows():
-            row = json.loads(result["row"])
+        tasks = ray.data.range(len(jobs), override_num_blocks=len(jobs)).map(
+            lambda item: {"outcome": outcome(lambda: convert_one(by_position[item["id"]]))}
+        )
+        for task in tasks.iter_rows():
+            result = result_of(task["outcome"])
+            row = result.pop("row")
             rows.append(row)
-            log.emit(
-                "recording_done",
-                recording=row["recording"],
-                status=row["status"],
-                reason=row["reason"],
-                seconds=round(result["seconds"], 3),
-                worker_pid=result["worker_pid"],
-                worker_host=result["worker_host"],
-            )
+            about = {key: row[key] for key in ("recording", "status", "reason")}
+            log.emit("recording_done", **about, **result)
             advance(row["recording"] + (f": {row['reason']}" if row["reason"] else ""))
     return rows
-
-
-def _worker() -> dict[str, Any]:
-    return {"worker_pid": os.getpid(), "worker_host": socket.gethostname()}
 
 
 def _convert(

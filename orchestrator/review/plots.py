@@ -79,9 +79,7 @@ def rewards_png(batches: Sequence[Batch], manifest: Manifest, chosen: Trial | No
         _title(axes, "Distance of every source batch to the target", manifest)
         tau = chosen.tau_absolute if chosen else None
         for label, style, group in _reward_groups(batches, tau):
-            points = [
-                (x, batch.emd_mean) for batch, x in _strip(batches, subjects) if batch in group
-            ]
+            points = [(x, batch.emd) for batch, x in _strip(batches, subjects) if batch in group]
             if points:
                 xs, ys = zip(*points, strict=True)
                 axes.scatter(xs, ys, label=f"{label} ({len(points)})", zorder=3, **style)
@@ -100,7 +98,7 @@ def rewards_png(batches: Sequence[Batch], manifest: Manifest, chosen: Trial | No
         for edge in np.arange(0.5, len(subjects) - 1):
             axes.axvline(edge, color=LIGHT, linewidth=0.6, zorder=1)
         _label_subjects(axes, subjects)
-        axes.set_ylabel("mean EMD to the target batches\n(feature units; reward R = 1/EMD)")
+        axes.set_ylabel("EMD to the target batches\n(feature units; reward R = 1/EMD)")
         _legend_below(figure, n_columns=3)
         return _png(figure)
 
@@ -338,7 +336,7 @@ def _reward_groups(
     batches: Sequence[Batch], tau: float | None
 ) -> list[tuple[str, dict[str, Any], frozenset[Batch]]]:
     """Label, marker style and members of the groups in the reward figure, each batch in one."""
-    scored = [batch for batch in batches if batch.emd_mean is not None]
+    scored = [batch for batch in batches if batch.emd is not None]
     selectable = [batch for batch in scored if batch.selectable]
     kept = frozenset(
         b for b in selectable if tau is not None and b.reward is not None and b.reward > tau

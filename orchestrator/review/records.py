@@ -91,7 +91,7 @@ class Batch:
     """Epochs in the batch."""
     selectable: bool
     """False for a held-out subject: scored and shown, never trained on."""
-    emd_mean: float | None
+    emd: float | None
     """Mean earth mover's distance to the target batches, in feature units."""
     reward: float | None
     """R = 1/EMD; infinite at distance 0."""

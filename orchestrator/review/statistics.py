@@ -87,7 +87,7 @@ class StageShare:
     target_share: float | None
     """Of the target epochs that the metric is computed on."""
     emd_correlation: float | None
-    """Spearman correlation, over selectable batches, of the stage's share with the mean EMD.
+    """Spearman correlation, over selectable batches, of the stage's share with the EMD.
     Negative: batches with more of this stage are closer to the target. None when constant."""
 
 
@@ -188,8 +188,8 @@ def stage_shares(
     the same mix: the stage-mix confound. Batches without an EMD are left out of the correlation.
     """
     selectable = [batch for batch in batches if batch.selectable]
-    scored = [batch for batch in selectable if batch.emd_mean is not None and any(batch.epochs)]
-    emds = [_known(batch.emd_mean) for batch in scored]
+    scored = [batch for batch in selectable if batch.emd is not None and any(batch.epochs)]
+    emds = [_known(batch.emd) for batch in scored]
     total = [sum(counts) for counts in zip(*(b.epochs for b in selectable), strict=True)]
     kept = list(chosen.kept_epochs) if chosen else []
     target = [target_counts.get(stage, 0) for stage in STAGE_COLUMNS]

@@ -270,7 +270,7 @@ def _confound(shares: Sequence[StageShare]) -> list[Caution]:
     moved = moved_mix(shares)
     text = (
         f"Spearman correlation between the share of {strongest.stage} in a source batch and its "
-        f"mean EMD: {signed(rho, 2)}, the strongest of the stages; batches with more "
+        f"EMD: {signed(rho, 2)}, the strongest of the stages; batches with more "
         f"{strongest.stage} are {'farther from' if rho > 0 else 'closer to'} the target. "
     )
     if moved is not None:
@@ -294,13 +294,12 @@ def _confound(shares: Sequence[StageShare]) -> list[Caution]:
 
 
 def _few_batches(manifest: Manifest) -> list[Caution]:
-    if manifest.n_source_batches >= FEW_SOURCE_BATCHES:
+    if manifest.n_selectable >= FEW_SOURCE_BATCHES:
         return []
     return [
         Caution(
             level=Level.WARNING,
-            title=f"Only {counted(manifest.n_source_batches, 'source batch', 'source batches')}, "
-            f"{manifest.n_selectable} of them selectable.",
+            title=f"Only {counted(manifest.n_selectable, 'source batch', 'source batches')} to select from.",
             text=f"With fewer than {FEW_SOURCE_BATCHES}, neighbouring taus keep the same batches "
             "and one batch decides the curve. A smaller batch_size gives more of them.",
         )
@@ -402,7 +401,7 @@ def reading_notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Reward and tau",
-            "R = 1/EMD, where EMD is the mean earth mover's distance of a source batch to the "
+            "R = 1/EMD, where EMD is the earth mover's distance of a source batch to the "
             "target batches. A batch is kept when R > tau. tau_quantile p keeps the share 1 "
             "\u2212 p of the selectable batches with the highest reward; tau_absolute is the "
             "same cut on R, and it means nothing for another encoder.",

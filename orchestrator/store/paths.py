@@ -69,6 +69,11 @@ def score_events(score_id: str) -> str:
     return f"scores/{score_id}/events.jsonl"
 
 
+def sweep_folder(name: str) -> str:
+    """Everything of a sweep."""
+    return f"{SWEEPS}/{name}"
+
+
 def sweep_file(name: str) -> str:
     """Sweep file as resolved, every default filled."""
     return f"{SWEEPS}/{name}/sweep.yaml"

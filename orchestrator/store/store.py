@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.errors import ConfigError, SetupError, StoreUnreachableError
+from orchestrator.errors import ConfigError, IntegrityError, SetupError, StoreUnreachableError
 
 _PARTIAL = ".part"
 _HINT_S3 = (
@@ -275,6 +275,10 @@ def _translated(uri: str) -> Iterator[None]:
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise SetupError(
             f"cannot use {uri}: {error.strerror or error}. Give a folder you may write to."
+        ) from error
+    except pa.ArrowInvalid as error:
+        raise IntegrityError(
+            f"{uri} is damaged: {_one_line(error)}. Remove it, and run the command that makes it again."
         ) from error
     except OSError as error:
         if uri.startswith("s3://"):

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.errors import IntegrityError
+from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
+from orchestrator.psg.feed import CLIP_SPREADS
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
@@ -19,6 +20,7 @@ from orchestrator.sweep.plan import SweepPlan
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import checkpoint, selective
+from trainables.errors import TrainableError
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import EncoderSettings
 from trainables.stages import Stage
@@ -97,6 +99,7 @@ def _identity(plan: SweepPlan) -> dict[str, Any]:
         "pretrain": asdict(sweep.pretrain),
         "stages": [stage.name for stage in sweep.stages],
         "modality": sweep.modality,
+        "clip_spreads": CLIP_SPREADS,
         "seed": sweep.seed,
         "train": [r.epochs_sha256 for r in plan.train],
         "early_stop": [r.epochs_sha256 for r in plan.early_stop],
@@ -132,6 +135,11 @@ def _pretrain(store: Store, plan: SweepPlan, wanted: str, log: EventLog) -> None
                 seed=sweep.seed,
                 report=report,
             )
+    except TrainableError as error:
+        raise DataError(
+            f"pretraining failed: {error} It learns from {', '.join(r.recording for r in plan.train)} and stops early "
+            f"on {', '.join(r.recording for r in plan.early_stop)}; choose other subjects, stages or settings."
+        ) from error
     finally:
         torch.set_num_threads(threads)
     n_channels = train.x.shape[1]

@@ -84,7 +84,9 @@ def write_manifest(
         "n_steps": sweep.search.n_steps,
         "seed": sweep.seed,
         "pretrain": {
-            "source_val_macro_f1": judge.evaluate(no_adapt).macro_f1,
+            f"{sweep.search.objective.removeprefix('oracle_')}_macro_f1": judge.evaluate(
+                no_adapt
+            ).macro_f1,
             "majority_macro_f1": judge.constant(majority, no_adapt),
             "majority_stage": majority.name,
             "n_steps": encoder.metadata["n_steps"],

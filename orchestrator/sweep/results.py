@@ -127,7 +127,7 @@ def batches_table(
             "first_epoch": pa.array([int(b.epochs[0]) for b in batches], pa.int32()),
             "n": pa.array([len(b.epochs) for b in batches], pa.int32()),
             "selectable": pa.array([b.batch_id in chosen for b in batches]),
-            "emd_mean": pa.array(emd_S),
+            "emd": pa.array(emd_S),
             "reward": pa.array(reward_S),
             **{stage.name: pa.array((stages == stage).sum(axis=1), pa.int32()) for stage in Stage},
         }

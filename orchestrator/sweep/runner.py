@@ -11,7 +11,7 @@ import ray
 from numpy.typing import NDArray
 
 from orchestrator.config.sweep import SweepFile, diff, dump, load_sweep
-from orchestrator.errors import ConfigError, SweepFailedError
+from orchestrator.errors import ConfigError, InterruptedSweepError, SweepFailedError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -41,6 +41,8 @@ def run_sweep(store: Store, sweep: SweepFile, *, n_cpus: int | None = None) -> p
         The sweep file or its data changed since the sweep began, or a name in it is unknown.
     SweepFailedError
         Every trial failed.
+    InterruptedSweepError
+        Ctrl-C during the trials; the same call goes on.
     """
     _check_same_file(store, sweep)
     plan = plan_sweep(sweep, store)
@@ -48,7 +50,7 @@ def run_sweep(store: Store, sweep: SweepFile, *, n_cpus: int | None = None) -> p
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
     with ray_session(n_cpus), EventLog(store, paths.sweep_events(sweep.name)) as log:
-        resources = ray.cluster_resources()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         log.emit(
             "sweep_started",
             machine=platform.machine(),
@@ -69,7 +71,7 @@ def _check_same_file(store: Store, sweep: SweepFile) -> None:
     if changes:
         raise ConfigError(
             f"sweep {sweep.name!r} was begun with other settings: {'; '.join(changes)}. Give the changed file another "
-            f"`name`, or remove {store.uri_of(paths.SWEEPS)}/{sweep.name}."
+            f"`name`, or remove {store.uri_of(paths.sweep_folder(sweep.name))}."
         )
 
 
@@ -82,7 +84,7 @@ def _check_same_data(store: Store, plan: SweepPlan) -> None:
     if begun_with != now:
         raise ConfigError(
             f"the epochs of sweep {plan.sweep.name!r} changed since it began (score table {begun_with}, now {now}). "
-            f"Give the sweep another `name`, or remove {store.uri_of(paths.SWEEPS)}/{plan.sweep.name}."
+            f"Give the sweep another `name`, or remove {store.uri_of(paths.sweep_folder(plan.sweep.name))}."
         )
 
 
@@ -107,6 +109,11 @@ def _run_trials(store: Store, scored: Scored, gate: LabelGate, log: EventLog) ->
     no_adapt = _predictions(store, sweep, arms["no_adapt"][search.SIGNATURE])
     record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
     trials = _search(store, sweep, inputs, inputs_ref, judge, log)
+    if len(trials) < sweep.search.n_trials:  # Ray Tune takes Ctrl-C for itself, and returns
+        raise InterruptedSweepError(
+            f"sweep {sweep.name!r} was interrupted after {len(trials)} of {sweep.search.n_trials} trials. The same "
+            "command goes on where it was."
+        )
     if all(entry.error for entry in trials):
         raise SweepFailedError(
             f"all {len(trials)} trials of sweep {sweep.name!r} failed. First one: {trials[0].error}"
@@ -211,9 +218,13 @@ def _search(
                     if not store.is_local:
                         store.write_bytes(paths.sweep_journal(sweep.name), journal.read_bytes())
 
-                execution.run_trials(
-                    sweep, inputs_ref, study, objective, told, n_left, journal.parent / "tune"
+                # Nothing reads Tune's own files again, so on S3 they are not kept.
+                tune_folder = (
+                    Path(store.uri_of(paths.sweep_tune(sweep.name)))
+                    if store.is_local
+                    else Path(scratch) / "tune"
                 )
+                execution.run_trials(sweep, inputs_ref, study, objective, told, n_left, tune_folder)
         return [
             Entry(
                 trial=f"t{number:03d}",

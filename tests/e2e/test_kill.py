@@ -172,3 +172,33 @@ def study(folder: Path) -> Any:
 
 def finished_trials(folder: Path) -> list[Any]:
     return list(study(folder).get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+
+
+def test_ctrl_c_during_trials_reads_no_test_label_and_the_sweep_goes_on(
+    cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
+) -> None:
+    store, sweep_file = cli.cwd / "runs", cli.cwd / "stopped.yaml"
+    shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
+    head, _, _ = tiny.sweep.read_text().partition("  n_trials:")
+    search = f"  n_trials: {N_TRIALS}\n  n_steps: 20\n"
+    sweep_file.write_text(head.replace("name: small", "name: stopped") + search)
+    folder = store / "sweeps" / "stopped"
+
+    process = cli.start("sweep", sweep_file, "--cpus", "2")
+    tools.wait_for(
+        lambda: n_told(folder) >= 2 or process.poll() is not None,
+        timeout_s=180,
+        what="two trials are finished",
+    )
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in out + err
+    assert not (folder / "trials.parquet").exists()
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert "target_test" not in {event.get("split") for event in events}
+
+    cli("sweep", sweep_file).ok()
+    rows = pq.read_table(folder / "trials.parquet").to_pylist()
+    assert sum(row["kind"] == "trial" for row in rows) == N_TRIALS
+    assert all(row["state"] == "complete" for row in rows)

@@ -92,7 +92,7 @@ def test_batches_and_roles(manifest: dict[str, Any], sweep_folder: Path) -> None
     assert held_out == {"ucddb010", "ucddb019"}
     assert {b["n"] for b in batches} == {32}
     assert all(b["W"] + b["N3"] == 32 for b in batches)
-    assert all(b["reward"] == 1 / b["emd_mean"] for b in batches)
+    assert all(b["reward"] == 1 / b["emd"] for b in batches)
 
 
 def test_twelve_trials_and_three_arms(

@@ -157,6 +157,21 @@ def test_a_file_that_is_not_the_manifests_is_refused(store: Store, night: Stored
         read_signals(store, night, "eeg", [0])
 
 
+def test_a_missing_epoch_file_is_named(store: Store, night: StoredRecording) -> None:
+    store.delete(night.path)
+    for read in (usable_epochs, signal_epochs):
+        with pytest.raises(
+            IntegrityError, match=r"p1-n1\.parquet is missing, although the manifest"
+        ):
+            read(store, night)
+
+
+def test_a_truncated_epoch_file_is_named(store: Store, night: StoredRecording) -> None:
+    store.write_bytes(night.path, store.read_bytes(night.path)[:500])
+    with pytest.raises(IntegrityError, match=r"p1-n1\.parquet is damaged"):
+        usable_epochs(store, night)
+
+
 def test_an_unknown_data_set_is_met_with_a_guess(store: Store, night: StoredRecording) -> None:
     with pytest.raises(ConfigError, match=r"'tinny' is not in the store .*did you mean 'tiny'\?"):
         stored_recordings(store, "tinny")

@@ -234,3 +234,37 @@ def test_one_missing_hypnogram_is_quarantined(
     (folder / "p0-night.txt").write_text("0\n1\n1\n1\n")
     assert ingest(dataset({"from: annotations": codes}), str(folder), store).n_converted == 1
     assert rows(store)["p0-night"]["n_N3"] == 3
+
+
+def test_second_folder_adds_to_the_data_set(
+    store: Store, dataset: LoadDataset, tiny_nights: TinyNights, tmp_path: Path
+) -> None:
+    folder = tiny_nights(3)
+    other = tmp_path / "other"
+    other.mkdir()
+    (folder / "p2-night.edf").rename(other / "p2-night.edf")
+    ingest(dataset(), str(folder), store)
+    report = ingest(dataset(), str(other), store)
+    assert (report.n_converted, report.n_skipped, report.n_kept) == (1, 0, 2)
+    assert list(rows(store)) == ["p0-night", "p1-night", "p2-night"]
+    apart = contents(store)
+
+    (other / "p2-night.edf").rename(folder / "p2-night.edf")
+    together = Store.open(str(tmp_path / "together"), writable=True)
+    ingest(dataset(), str(folder), together)
+    assert contents(together) == apart
+
+
+def test_second_folder_with_other_settings_is_refused(
+    store: Store, dataset: LoadDataset, tiny_nights: TinyNights, tmp_path: Path
+) -> None:
+    folder = tiny_nights(2)
+    other = tmp_path / "other"
+    other.mkdir()
+    (folder / "p1-night.edf").rename(other / "p1-night.edf")
+    ingest(dataset(), str(folder), store)
+    before = times(store)
+    changed = dataset().model_copy(update={"filter_hz": {"eeg": (1.0, 30.0)}})
+    with pytest.raises(ConfigError, match=r"also holds p0-night, .* other settings"):
+        ingest(changed, str(other), store)
+    assert times(store) == before

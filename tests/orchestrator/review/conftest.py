@@ -97,7 +97,7 @@ def make_arm(arm: str, **changes: Any) -> Trial:
 
 def batch_row(batch_id: int = 0, **changes: Any) -> dict[str, Any]:
     """One row of batches.parquet; the reward follows the distance."""
-    emd = changes.get("emd_mean", 8.0)
+    emd = changes.get("emd", 8.0)
     row = {
         "batch_id": batch_id,
         "subject": "s01",
@@ -105,7 +105,7 @@ def batch_row(batch_id: int = 0, **changes: Any) -> dict[str, Any]:
         "first_epoch": 32 * batch_id,
         "n": 32,
         "selectable": True,
-        "emd_mean": emd,
+        "emd": emd,
         "reward": None if emd is None else (1 / emd if emd else float("inf")),
         "W": 16,
         "N1": 0,
@@ -180,7 +180,7 @@ def whole_sweep(seed: int = 0) -> tuple[list[dict[str, Any]], list[dict[str, Any
                 subject=f"s{subject + 1:02d}",
                 recording=f"s{subject + 1:02d}n1",
                 selectable=subject not in (4, 9),
-                emd_mean=emd,
+                emd=emd,
                 W=awake,
                 N3=32 - awake,
             )

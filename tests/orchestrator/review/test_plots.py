@@ -48,7 +48,7 @@ def test_reward_figure_takes_any_number_of_subjects(made: Any, n_subjects: int) 
 
 
 def test_rewards_at_distance_zero_and_without_value_can_be_drawn(made: Any) -> None:
-    batches = [made.batch(0, emd_mean=0.0), made.batch(1, emd_mean=None), made.batch(2)]
+    batches = [made.batch(0, emd=0.0), made.batch(1, emd=None), made.batch(2)]
     assert plots.rewards_png(batches, made.manifest(), made.trial(tau_absolute=1e308))
     assert plots.rewards_png([], made.manifest(), None)
 

@@ -10,7 +10,7 @@ from orchestrator.review.records import read_batches, read_manifest, read_trials
 
 def test_null_and_nan_become_none_and_an_infinite_reward_stays(made: Any) -> None:
     (trial,) = read_trials([made.trial_row(objective=math.nan, target_kappa=None)])
-    (batch,) = read_batches([made.batch_row(emd_mean=0.0)])
+    (batch,) = read_batches([made.batch_row(emd=0.0)])
     assert (trial.objective, trial.target_kappa) == (None, None)
     assert batch.reward == math.inf
 

@@ -102,7 +102,7 @@ def test_curve_table_keeps_every_digit(save_sweep: SaveSweep, made: Any) -> None
 
 
 def test_tables_hold_every_trial_and_batch(save_sweep: SaveSweep, made: Any) -> None:
-    batches = [made.batch_row(0, emd_mean=0.0), made.batch_row(1, emd_mean=4.0, selectable=False)]
+    batches = [made.batch_row(0, emd=0.0), made.batch_row(1, emd=4.0, selectable=False)]
     rows = [made.trial_row("t000"), made.trial_row("t001", state="failed", error="boom, twice")]
     store = save_sweep(trials=rows, batches=batches)
     write_review(store, "tau-lab")

@@ -147,10 +147,10 @@ def test_agreement_ranks_trials_and_counts_what_choosing_gives_up(made: Any) -> 
 
 def test_stage_shares_by_hand(made: Any) -> None:
     batches = [
-        made.batch(0, W=32, N3=0, emd_mean=1.0),
-        made.batch(1, W=16, N3=16, emd_mean=2.0),
-        made.batch(2, W=0, N3=32, emd_mean=3.0),
-        made.batch(3, W=32, N3=0, emd_mean=9.0, selectable=False),  # would spoil the order
+        made.batch(0, W=32, N3=0, emd=1.0),
+        made.batch(1, W=16, N3=16, emd=2.0),
+        made.batch(2, W=0, N3=32, emd=3.0),
+        made.batch(3, W=32, N3=0, emd=9.0, selectable=False),  # would spoil the order
     ]
     chosen = made.trial(n_kept=1, kept_W=32, kept_N3=0)
     shares = statistics.stage_shares(batches, chosen, {"W": 3, "N3": 1})

@@ -88,16 +88,16 @@ def test_transductive_says_what_it_means(made: Any) -> None:
 
 
 def test_stage_mix_confound_has_its_numbers(made: Any) -> None:
-    strong = [made.batch(i, W=4 * i, N3=32 - 4 * i, emd_mean=9.0 - i) for i in range(8)]
+    strong = [made.batch(i, W=4 * i, N3=32 - 4 * i, emd=9.0 - i) for i in range(8)]
     weak = [
-        made.batch(i, W=w, N3=32 - w, emd_mean=emd)
+        made.batch(i, W=w, N3=32 - w, emd=emd)
         for i, (w, emd) in enumerate([(0, 2.0), (8, 4.0), (16, 1.0), (24, 3.0)])
     ]
     manifest = made.manifest(transductive=False)
     trials = [made.trial(kept_W=100, kept_N3=0), *all_arms(made)]
     (caution,) = cautions_of(manifest, trials, strong)
     assert caution.level is Level.WARNING
-    assert "share of W in a source batch and its mean EMD: \u22121.00" in caution.text
+    assert "share of W in a source batch and its EMD: \u22121.00" in caution.text
     # All batches: W 112 of 256 epochs; kept: all W.
     assert "56\u00a0% of the kept epochs" in caution.text
     (caution,) = cautions_of(manifest, trials, weak)
@@ -106,9 +106,9 @@ def test_stage_mix_confound_has_its_numbers(made: Any) -> None:
 
 def test_few_source_batches(made: Any) -> None:
     trials = [made.trial(), *all_arms(made)]
-    few = made.manifest(n_source_batches=19, n_selectable=15, transductive=False)
-    enough = made.manifest(n_source_batches=20, n_selectable=15, transductive=False)
-    assert "Only 19 source batches, 15 of them selectable." in text_of(cautions_of(few, trials))
+    few = made.manifest(n_source_batches=25, n_selectable=19, transductive=False)
+    enough = made.manifest(n_source_batches=25, n_selectable=20, transductive=False)
+    assert "Only 19 source batches to select from." in text_of(cautions_of(few, trials))
     assert cautions_of(enough, trials) == ()
 
 

@@ -124,7 +124,7 @@ def test_batches_with_those_held_out() -> None:
         "first_epoch": 7,
         "n": 2,
         "selectable": True,
-        "emd_mean": 0.0,
+        "emd": 0.0,
         "reward": float("inf"),
         "W": 0,
         "N1": 1,
