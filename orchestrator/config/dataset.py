@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
-from orchestrator.config.yaml_source import Section, validate, wrong_key
+from orchestrator.config.validation import Section, validate, wrong_key
 from orchestrator.errors import RecordingError
 from trainables.stages import ANNOTATION_STAGES
 
@@ -28,7 +28,7 @@ STORE_SFREQ = 100
 """Sampling rate of the epoch store, Hz; a filter must end below half of it."""
 
 EPOCH_S = 30
-"""Length of an epoch, s."""
+"""Length of an epoch, s (Rechtschaffen & Kales 1968; AASM)."""
 
 DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {
     "eeg": (0.3, 35.0),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.yaml_source import not_allowed
+from orchestrator.config.validation import not_allowed
 from trainables.stages import STAGE_NAMES, UNSCORED, Stage
 
 Modality = Literal["eeg", "eog", "emg", "ecg"]

@@ -14,14 +14,9 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality, Slug, StageName, Text
-from orchestrator.config.yaml_source import (
-    Section,
-    did_you_mean,
-    dump_yaml,
-    one_of,
-    validate,
-    wrong_key,
-)
+from orchestrator.config.suggest import did_you_mean
+from orchestrator.config.validation import Section, one_of, validate, wrong_key
+from orchestrator.config.yaml_source import dump_yaml
 from orchestrator.errors import ConfigError
 from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
 from search_spaces.space import LogUniform, Uniform

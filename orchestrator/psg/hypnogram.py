@@ -7,12 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.config.dataset import EPOCH_S as EPOCH_S
 from orchestrator.errors import RecordingError
 from orchestrator.psg.edf import Annotation
 from trainables.stages import UNSCORED
-
-EPOCH_S = 30
-"""Length of an epoch in seconds (Rechtschaffen & Kales 1968; AASM)."""
 
 _TOLERANCE_S = 0.01
 """How far an onset may be off the grid: scorers' programs round."""

@@ -7,10 +7,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.config.dataset import STORE_SFREQ
 from orchestrator.errors import RecordingError
 from orchestrator.psg.hypnogram import EPOCH_S
 
-SFREQ = 100
+SFREQ = STORE_SFREQ
 """Hz, of every stored epoch."""
 EPOCH_N_TIMES = EPOCH_S * SFREQ
 LOWEST_SFREQ = 50

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from orchestrator.config.yaml_source import did_you_mean
+from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError
 from orchestrator.review import plots, statistics, tau, wording
 from orchestrator.review.records import (

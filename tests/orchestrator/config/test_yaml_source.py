@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config.yaml_source import Position, did_you_mean, dump_yaml, load
+from orchestrator.config.suggest import did_you_mean
+from orchestrator.config.yaml_source import Position, dump_yaml, load
 from orchestrator.errors import ConfigError
 
 ROOT = Path(__file__).parents[3]
