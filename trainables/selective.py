@@ -5,9 +5,8 @@ recipe is that of AttnSleep (Eldele et al., IEEE TNSRE 29, 2021), from which MRC
 further choice is tagged ``Reconstruction:``. Which batches to keep is decided elsewhere: this
 module sees arrays only.
 
-Stages: a **declared** stage is one that the caller wants staged. A stage has weight 0 where it is
-not declared or absent from the training epochs: it is masked from the loss and its epochs
-contribute nothing.
+Stages: a **declared** stage is one that the caller wants staged. One that is not declared, or absent from the training
+epochs, has weight 0, see :mod:`trainables.stage_loss`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,21 +19,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainables.errors import DivergedError, EpochsError, SettingsError
 from trainables.metrics import macro_f1
 from trainables.models.mrcnn import StageClassifier
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings, FinetuneSettings, PretrainSettings
-from trainables.stages import UNSCORED, Stage
-from trainables.training import Batch, PassMetrics, Report, TrainingOutcome, train
+from trainables.stage_loss import (
+    check_declared,
+    check_stages,
+    class_weights,
+    restrict_weights,
+    stage_loss,
+    weight_of_each,
+)
+from trainables.stages import Stage
+from trainables.training import (
+    Batch,
+    PassMetrics,
+    Report,
+    SupervisedStep,
+    TrainingOutcome,
+    train,
+)
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.integer[Any]]
-
-# AttnSleep's "mu": how much a stage counts before its frequency does, for W, N1, N2, N3, REM.
-_IMPORTANCE = np.array([1.5, 2.0, 1.5, 1.0, 1.5]) / len(Stage)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,11 +144,10 @@ def pretrain(
 
     seed_everything(seed)
     model = build_model(encoder, n_channels=x.shape[1], n_times=x.shape[2])
-    rng = np.random.default_rng(seed)
-    counted = np.flatnonzero(_weight_of_each(stages, weights) > 0)
+    counted = np.flatnonzero(weight_of_each(stages, weights) > 0)
 
-    def batches() -> Iterator[Batch]:
-        order = rng.permutation(counted)
+    def batches_of(pass_number: int) -> Iterator[Batch]:
+        order = _shuffled(counted, seed, pass_number)
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
             yield _to_batch(x[rows], stages[rows])
@@ -147,11 +156,11 @@ def pretrain(
         predicted = predict(model, x_early_stop, declared=learned).argmax(axis=1)
         return macro_f1(stages_early_stop, predicted, declared)
 
+    loss = partial(stage_loss, weights=torch.from_numpy(weights))
     outcome = train(
-        model,
-        _adam(model, settings),
-        (batches() for _ in range(settings.n_passes)),
-        partial(stage_loss, weights=torch.from_numpy(weights)),
+        SupervisedStep(model=model, optimizer=_adam(model, settings), loss=loss),
+        batches_of,
+        n_passes=settings.n_passes,
         learning_rate=settings.learning_rate_at,
         validate=early_stop_macro_f1,
         patience=settings.patience,
@@ -226,8 +235,8 @@ def finetune(
     Reconstruction: the paper gives neither steps nor rates, and does not say what is frozen.
     """
     _check_epochs("kept", batches_x, batches_stages, n_dims=4)
-    weights = _restrict(class_weights, declared)
-    counted = np.flatnonzero((_weight_of_each(batches_stages, weights) > 0).any(axis=1))
+    weights = restrict_weights(class_weights, declared)
+    counted = np.flatnonzero((weight_of_each(batches_stages, weights) > 0).any(axis=1))
     if not counted.size:
         raise EpochsError(
             f"no epoch in {len(batches_x)} kept batches has a declared stage of positive weight, "
@@ -235,100 +244,20 @@ def finetune(
         )
 
     seed_everything(seed)
-    rng = np.random.default_rng(seed)
 
-    def passes() -> Iterator[Iterator[Batch]]:
-        while True:
-            order = rng.permutation(counted)
-            yield (_to_batch(batches_x[i], batches_stages[i]) for i in order)
+    def batches_of(pass_number: int) -> Iterator[Batch]:
+        for i in _shuffled(counted, seed, pass_number):
+            yield _to_batch(batches_x[i], batches_stages[i])
 
+    loss = partial(stage_loss, weights=torch.from_numpy(weights))
     outcome = train(
-        model,
-        _adam(model, settings),
-        passes(),
-        partial(stage_loss, weights=torch.from_numpy(weights)),
+        SupervisedStep(model=model, optimizer=_adam(model, settings), loss=loss),
+        batches_of,
         n_steps=settings.n_steps,
         report=report,
     )
     model.eval()
     return outcome
-
-
-def class_weights(stages: IntArray, declared: Sequence[Stage]) -> FloatArray:
-    """Weigh each stage by its importance and its rarity, as AttnSleep does.
-
-    ``weight_k = mu_k * max(1, log(mu_k * N / N_k))``, rounded to two decimals, with
-    ``mu = (1.5, 2, 1.5, 1, 1.5) / 5`` for W, N1, N2, N3, REM.
-
-    Parameters
-    ----------
-    stages : (n_epochs,)
-        Stage values of the training epochs, -1 for unscored. Unlike in AttnSleep's code, held-out
-        epochs have no business here.
-    declared : sequence of Stage
-        Stages that count.
-
-    Returns
-    -------
-    (5,) float32
-        0 for a stage that is absent or not declared.
-
-    Raises
-    ------
-    EpochsError
-        A value is not a stage.
-    SettingsError
-        ``declared`` is empty or names a stage twice.
-
-    Notes
-    -----
-    Reconstruction: AttnSleep always has five stages. With fewer, N counts the declared epochs only,
-    and mu stays.
-
-    Examples
-    --------
-    >>> class_weights(np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), [Stage.W, Stage.N1]).tolist()
-    [0.30000001192092896, 0.550000011920929, 0.0, 0.0, 0.0]
-    """
-    _check_stages("training", stages)
-    _check_declared(declared)
-    counts = np.zeros(len(Stage))
-    for stage in declared:
-        counts[stage] = np.count_nonzero(stages == stage)
-    present = counts > 0
-    weights = np.zeros(len(Stage), dtype=np.float32)
-    rarity = np.log(_IMPORTANCE[present] * counts.sum() / counts[present])
-    weights[present] = np.round(_IMPORTANCE[present] * np.maximum(1.0, rarity), 2)
-    return weights
-
-
-def stage_loss(logits: Tensor, stages: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross-entropy over the stages of positive weight.
-
-    Parameters
-    ----------
-    logits : (b, 5)
-    stages : (b,) int64
-        Stage values, -1 for unscored.
-    weights : (5,)
-        0 for a stage to ignore: its logit is masked, and its epochs contribute nothing.
-
-    Returns
-    -------
-    scalar Tensor
-        Mean over the epochs that count, each weighing as its stage does; 0, with zero gradient,
-        where none does.
-    """
-    counted = (stages >= 0) & (weights[stages.clamp_min(0)] > 0)
-    stages = stages[counted]
-    total = functional.cross_entropy(
-        logits[counted].masked_fill(weights == 0, -torch.inf),
-        stages,
-        weight=weights,
-        reduction="sum",
-    )
-    # The floor is for the empty sum, which must give 0 and not 0 / 0.
-    return total / weights[stages].sum().clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def predict(
@@ -359,7 +288,7 @@ def predict(
     DivergedError
         A probability is not finite: the weights or the signals are not.
     """
-    _check_declared(declared)
+    check_declared(declared)
     undeclared = torch.ones(len(Stage), dtype=torch.bool)
     undeclared[list(declared)] = False
 
@@ -440,6 +369,14 @@ def _adam(model: nn.Module, settings: PretrainSettings | FinetuneSettings) -> to
     )
 
 
+def _shuffled(rows: IntArray, seed: int, pass_number: int) -> IntArray:
+    """Return the order of a pass, whichever passes came before in this process."""
+    rng = np.random.default_rng(seed)
+    for _ in range(pass_number):
+        order = rng.permutation(rows)
+    return order
+
+
 def _to_batch(x: FloatArray, stages: IntArray) -> Batch:
     return _to_float(x), torch.tensor(stages, dtype=torch.int64)
 
@@ -449,44 +386,6 @@ def _to_float(x: FloatArray) -> Tensor:
     return torch.tensor(x, dtype=torch.float32)
 
 
-def _weight_of_each(stages: IntArray, weights: FloatArray) -> FloatArray:
-    """Look up the weight of each epoch; 0 where it is unscored."""
-    weight: FloatArray = np.where(stages == UNSCORED, np.float32(0), weights[stages])
-    return weight
-
-
-def _restrict(class_weights: FloatArray, declared: Sequence[Stage]) -> FloatArray:
-    """Check weights that came from outside, and set those of undeclared stages to 0."""
-    _check_declared(declared)
-    weights = np.asarray(class_weights, dtype=np.float32)
-    if weights.shape != (len(Stage),) or not (np.isfinite(weights) & (weights >= 0)).all():
-        raise SettingsError(
-            f"class_weights are {weights.tolist()}; "
-            f"allowed: {len(Stage)} finite numbers, none negative."
-        )
-    restricted = np.zeros_like(weights)
-    restricted[list(declared)] = weights[list(declared)]
-    return restricted
-
-
-def _check_declared(declared: Sequence[Stage]) -> None:
-    valid = set(Stage)
-    if not declared or len(set(declared)) < len(declared) or not set(declared) <= valid:
-        raise SettingsError(
-            f"declared stages are {[int(stage) for stage in declared]}; allowed: one or more of "
-            f"{', '.join(f'{stage.value} ({stage.name})' for stage in Stage)}, each once."
-        )
-
-
-def _check_stages(name: str, stages: IntArray) -> None:
-    outside = stages[(stages < UNSCORED) | (stages >= len(Stage))]
-    if outside.size:
-        raise EpochsError(
-            f"the {name} epochs hold stage {outside.flat[0]}; allowed: 0 to {len(Stage) - 1}, "
-            f"or {UNSCORED} for unscored."
-        )
-
-
 def _check_epochs(name: str, x: FloatArray, stages: IntArray, *, n_dims: int) -> None:
     """Epochs end with channels and times, stages have the axes before; all values are usable."""
     if x.ndim != n_dims or x.shape[:-2] != stages.shape:
@@ -494,7 +393,7 @@ def _check_epochs(name: str, x: FloatArray, stages: IntArray, *, n_dims: int) ->
             f"the {name} epochs have shape {x.shape} and their stages {stages.shape}; the epochs "
             f"need {n_dims} axes, the last two channels and times, and the stages the axes before."
         )
-    _check_stages(name, stages)
+    check_stages(name, stages)
     if not np.isfinite(x).all():
         raise EpochsError(
             f"the {name} epochs hold NaN or infinite values; drop these epochs first."

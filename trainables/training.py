@@ -1,7 +1,7 @@
-"""The one training loop: passes over batches, early stop on a validation, a report per pass.
+"""The one training loop: passes over batches, early stop on a validation, a report per pass, checkpoints.
 
-Pretraining uses it with a validation and a limit of passes, finetuning with a fixed number of
-steps.
+What happens in a step is the method's affair, see `TrainingStep`. Pretraining and SleepMG use the loop with a
+validation and a limit of passes, finetuning with a fixed number of steps.
 """
 
 import copy
@@ -9,18 +9,22 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trainables.errors import DivergedError, TrainableError
+from trainables.snapshot import Progress, Snapshot
 
 Batch = tuple[Tensor, Tensor]
-"""What one step takes: epochs (b, n_channels, n_times) and their stages (b,)."""
+"""What a `SupervisedStep` takes: epochs (b, n_channels, n_times) and their stages (b,)."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits (b, n_stages) and stages (b,) -> scalar."""
+
+AnyBatch = TypeVar("AnyBatch")
+AnyBatchIn = TypeVar("AnyBatchIn", contravariant=True)
 
 
 class PassMetrics(TypedDict):
@@ -38,8 +42,80 @@ class PassMetrics(TypedDict):
     validation: NotRequired[float]
     """What ``validate`` returned, where there is one."""
 
+    details: NotRequired[dict[str, float]]
+    """What the step has to say about the pass, where it has."""
+
 
 Report = Callable[[PassMetrics], None]
+
+
+class TrainingStep(Protocol[AnyBatchIn]):
+    """One optimiser update, with whatever it remembers between updates."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Over the parameters of the model."""
+
+    def __call__(self, batch: AnyBatchIn) -> float:
+        """Update the weights; return the loss before."""
+
+    def end_pass(self) -> dict[str, float]:
+        """Say what is to be reported of the pass, and begin a new one."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what has to be remembered besides model and optimiser."""
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take it back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupervisedStep:
+    """The plain step: logits, loss, gradient, update. Remembers nothing."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+
+    def __call__(self, batch: Batch) -> float:
+        """Update the weights on epochs and their stages; return the loss before."""
+        x, stages = batch
+        self.optimizer.zero_grad()
+        value = self.loss(self.model(x), stages)
+        if math.isfinite(value.item()):  # else the loop stops; the weights stay as they are
+            value.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return value.item()
+
+    def end_pass(self) -> dict[str, float]:
+        """Nothing to say."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing to remember."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to take back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoints:
+    """How a training is saved on its way, and where it goes on."""
+
+    save: Callable[[bytes], None]
+    """Called with the bytes of a `Snapshot`; each replaces the one before."""
+
+    every_n_steps: int | None = None
+    """Save after so many steps too; after each pass in any case."""
+
+    resume_from: bytes | None = None
+    """Go on from here: the result is the same to the last bit as without the interruption (on a CPU, with the
+    same number of threads)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,32 +137,29 @@ class TrainingOutcome:
 
 
 def train(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    passes: Iterable[Iterable[Batch]],
-    loss: Loss,
+    step: TrainingStep[AnyBatch],
+    batches_of: Callable[[int], Iterable[AnyBatch]],
     *,
+    n_passes: int | None = None,
     n_steps: int | None = None,
     learning_rate: Callable[[int], float] | None = None,
     validate: Callable[[], float] | None = None,
     patience: int | None = None,
     min_passes: int = 1,
     report: Report | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
     """Train a model in place until the steps, the passes or the patience are used up.
 
     Parameters
     ----------
-    model : Module
-        In train mode during every step, batch-norm included.
-    optimizer : Optimizer
-        Over the parameters of ``model``.
-    passes : iterable of iterables of Batch
-        May be endless where ``n_steps`` is given.
-    loss : callable
-        Logits and stages to a scalar.
-    n_steps : int, optional
-        Exactly this many steps, the last pass cut short where needed.
+    step : TrainingStep
+        Its model is in train mode during every step, batch-norm included.
+    batches_of : callable
+        Number of a pass (from 1) to its batches. Must not depend on which passes were asked for before: a resumed
+        training asks for later ones only.
+    n_passes, n_steps : int, optional
+        At most this many passes; exactly this many steps, the last pass cut short where needed. One of both at least.
     learning_rate : callable, optional
         Number of a pass (from 1) to the learning rate of its steps; without it the optimiser's
         stays.
@@ -99,6 +172,7 @@ def train(
         Do not stop for lack of patience before this many passes.
     report : callable, optional
         Called with the metrics of each pass.
+    checkpoints : Checkpoints, optional
 
     Returns
     -------
@@ -107,72 +181,121 @@ def train(
     Raises
     ------
     DivergedError
-        The loss or the validation is not finite.
+        The loss or the validation is not finite. The last checkpoint is from before.
+    CheckpointError
+        The checkpoint belongs to another training.
     TrainableError
-        A pass holds no batch, the passes end before ``n_steps``, or there is patience without
-        validation.
+        A pass holds no batch, the passes end before ``n_steps``, there is patience without
+        validation, or no limit.
     """
     if patience is not None and validate is None:
         raise TrainableError(f"patience is {patience}, but there is no validation to wait for.")
-    history: list[PassMetrics] = []
-    n_taken = 0
-    best_pass: int | None = None
-    best_validation = -math.inf
-    best_state: Mapping[str, Tensor] = {}
-    for pass_number, batches in enumerate(passes, start=1):
+    if n_passes is None and n_steps is None:
+        raise TrainableError("neither n_passes nor n_steps is given; training needs an end.")
+    loop = _Loop(step, checkpoints)
+    while not loop.progress.is_finished:
+        pass_number = loop.progress.pass_number
+        if n_passes is not None and pass_number > n_passes:
+            break
         if learning_rate is not None:
-            for group in optimizer.param_groups:
+            for group in step.optimizer.param_groups:
                 group["lr"] = learning_rate(pass_number)
-        n_left = None if n_steps is None else n_steps - n_taken
-        losses = _take_steps(model, optimizer, itertools.islice(batches, n_left), loss)
-        if not losses:
-            raise TrainableError(f"pass {pass_number} holds no batch; it needs at least one.")
-        n_taken += len(losses)
+        loop.take_pass(batches_of(pass_number), n_steps)
+        loop.end_pass(validate, report)
+        progress = loop.progress
+        out_of_patience = (
+            patience is not None
+            and progress.best_pass is not None
+            and pass_number >= max(min_passes, progress.best_pass + patience)
+        )
+        progress.is_finished = progress.n_steps == n_steps or out_of_patience
+        loop.save()
+    progress = loop.progress
+    if progress.n_steps < (n_steps or 1):
+        raise TrainableError(
+            f"the passes hold {progress.n_steps} batches; {n_steps or 1} are needed."
+        )
+    if progress.best_pass is not None:
+        step.model.load_state_dict(loop.best_weights)
+    return TrainingOutcome(
+        n_steps=progress.n_steps,
+        n_passes=len(progress.history),
+        best_pass=progress.best_pass,
+        history=tuple(progress.history),
+    )
+
+
+class _Loop(Generic[AnyBatch]):
+    """Where a training stands, and how it is saved."""
+
+    def __init__(self, step: TrainingStep[AnyBatch], checkpoints: Checkpoints | None) -> None:
+        self.step = step
+        self.checkpoints = checkpoints
+        self.progress: Progress[PassMetrics] = Progress()
+        self.best_weights: Mapping[str, Tensor] = {}
+        if checkpoints is not None and checkpoints.resume_from is not None:
+            snapshot: Snapshot[PassMetrics] = Snapshot.from_bytes(checkpoints.resume_from)
+            snapshot.restore(step.model, step.optimizer)
+            step.load_state(snapshot.step)
+            self.progress, self.best_weights = snapshot.progress, snapshot.best_weights
+
+    def take_pass(self, batches: Iterable[AnyBatch], n_steps: int | None) -> None:
+        """Take a step per batch that is left of the pass."""
+        progress = self.progress
+        n_done = len(progress.losses)
+        n_left = None if n_steps is None else n_done + n_steps - progress.n_steps
+        self.step.model.train()
+        for batch in itertools.islice(batches, n_done, n_left):
+            loss = self.step(batch)
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the loss of step {progress.n_steps + 1} (step {len(progress.losses) + 1} of pass "
+                    f"{progress.pass_number}) is {loss}; a smaller learning rate may help."
+                )
+            progress.losses.append(loss)
+            progress.n_steps += 1
+            every = self.checkpoints.every_n_steps if self.checkpoints else None
+            if every is not None and progress.n_steps % every == 0:
+                self.save()
+        if not progress.losses:
+            raise TrainableError(
+                f"pass {progress.pass_number} holds no batch; it needs at least one."
+            )
+
+    def end_pass(self, validate: Callable[[], float] | None, report: Report | None) -> None:
+        """Validate, keep the best weights, and report."""
+        progress = self.progress
         metrics = PassMetrics(
-            n_passes=pass_number, n_steps=n_taken, loss=math.fsum(losses) / len(losses)
+            n_passes=progress.pass_number,
+            n_steps=progress.n_steps,
+            loss=math.fsum(progress.losses) / len(progress.losses),
         )
         if validate is not None:
             metrics["validation"] = validation = validate()
             if not math.isfinite(validation):
-                raise DivergedError(f"the validation after pass {pass_number} is {validation}.")
-            if validation > best_validation:
-                best_pass, best_validation = pass_number, validation
-                best_state = copy.deepcopy(model.state_dict())
-        history.append(metrics)
+                raise DivergedError(
+                    f"the validation after pass {progress.pass_number} is {validation}."
+                )
+            if validation > progress.best_validation:
+                progress.best_pass, progress.best_validation = progress.pass_number, validation
+                self.best_weights = copy.deepcopy(self.step.model.state_dict())
+        details = self.step.end_pass()
+        if details:
+            metrics["details"] = details
+        progress.history.append(metrics)
+        progress.pass_number += 1
+        progress.losses.clear()
         if report is not None:
             report(metrics)
-        if n_taken == n_steps:
-            break
-        if (
-            patience is not None
-            and best_pass is not None
-            and pass_number >= max(min_passes, best_pass + patience)
-        ):
-            break
-    if n_taken < (n_steps or 1):
-        raise TrainableError(f"the passes hold {n_taken} batches; {n_steps or 1} are needed.")
-    if best_pass is not None:
-        model.load_state_dict(best_state)
-    return TrainingOutcome(
-        n_steps=n_taken, n_passes=len(history), best_pass=best_pass, history=tuple(history)
-    )
 
-
-def _take_steps(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], loss: Loss
-) -> list[float]:
-    """Take one step per batch and return the losses."""
-    model.train()
-    losses: list[float] = []
-    for x, stages in batches:
-        optimizer.zero_grad()
-        value = loss(model(x), stages)
-        losses.append(value.item())
-        if not math.isfinite(losses[-1]):
-            raise DivergedError(
-                f"the loss of step {len(losses)} of a pass is {losses[-1]}; "
-                "a smaller learning rate may help."
+    def save(self) -> None:
+        """Hand over all that a later process needs to go on."""
+        if self.checkpoints is not None:
+            snapshot = Snapshot.take(
+                self.step.model,
+                self.step.optimizer,
+                self.step.state(),
+                self.progress,
+                self.best_weights,
             )
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return losses
+            self.checkpoints.save(snapshot.to_bytes())

@@ -25,7 +25,7 @@ from orchestrator.sweep.scoring import Scored, run_scoring
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from orchestrator.telemetry.session import ray_session
-from trainables import selective
+from trainables.stage_loss import class_weights
 from trainables.stages import Stage
 
 
@@ -153,7 +153,7 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> tri
         reward_S=scored.reward_S[list(plan.selectable)],
         batches_x=batch_signals(store, plan.train, selectable, sweep.modality),
         batches_stages=stages,
-        class_weights=selective.class_weights(stages.reshape(-1), sweep.stages),
+        class_weights=class_weights(stages.reshape(-1), sweep.stages),
         learned_stages=learned,
         objective_epochs=unlabelled_epochs(store, plan.objective_recordings, sweep.modality),
         test_epochs=unlabelled_epochs(store, plan.target_test, sweep.modality),

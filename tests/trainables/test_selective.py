@@ -17,14 +17,13 @@ from trainables.models.mrcnn import StageClassifier
 from trainables.selective import (
     PretrainOutcome,
     build_model,
-    class_weights,
     encode,
     finetune,
     predict,
     pretrain,
-    stage_loss,
 )
 from trainables.settings import EncoderSettings, FinetuneSettings, PretrainSettings
+from trainables.stage_loss import class_weights, stage_loss
 from trainables.stages import UNSCORED, Stage
 
 N_TIMES = 600

@@ -1,14 +1,23 @@
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.errors import DivergedError, TrainableError
-from trainables.training import Batch, PassMetrics, train
+from trainables.errors import CheckpointError, DivergedError, TrainableError
+from trainables.training import (
+    Batch,
+    Checkpoints,
+    Loss,
+    PassMetrics,
+    SupervisedStep,
+    TrainingOutcome,
+    train,
+)
 
 BATCHES: list[Batch] = [
     (torch.tensor([[1.0, 0.0]]), torch.tensor([0])),
@@ -20,6 +29,24 @@ def linear() -> tuple[nn.Linear, torch.optim.SGD]:
     torch.manual_seed(0)
     model = nn.Linear(2, 2)
     return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def run(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    passes: Iterable[Iterable[Batch]],
+    loss: Loss,
+    **options: Any,
+) -> TrainingOutcome:
+    """Train on a list of passes, or on as many as an iterator gives."""
+    if isinstance(passes, list):
+        options["n_passes"] = len(passes)
+    iterator = iter(passes)
+    return train(
+        SupervisedStep(model=model, optimizer=optimizer, loss=loss),
+        lambda _: next(iterator),
+        **options,
+    )
 
 
 def weights(model: nn.Module) -> Tensor:
@@ -37,7 +64,7 @@ def test_takes_exactly_n_steps(n_steps: int, n_passes: int) -> None:
             drawn += 1
             yield batch
 
-    outcome = train(
+    outcome = run(
         model,
         optimizer,
         (counting() for _ in itertools.count()),
@@ -81,10 +108,10 @@ def test_early_stop_restores_the_best_state(
         states.append(weights(model))
         return next(values)
 
-    outcome = train(
+    outcome = run(
         model,
         optimizer,
-        (BATCHES for _ in validations),
+        [BATCHES for _ in validations],
         functional.cross_entropy,
         validate=validate,
         patience=patience,
@@ -106,7 +133,7 @@ def test_reports_each_pass_with_the_mean_loss() -> None:
         return value
 
     reported: list[PassMetrics] = []
-    outcome = train(
+    outcome = run(
         model, optimizer, itertools.repeat(BATCHES), loss, n_steps=3, report=reported.append
     )
     assert tuple(reported) == outcome.history
@@ -124,7 +151,7 @@ def test_learning_rate_is_set_for_each_pass() -> None:
         seen.append(optimizer.param_groups[0]["lr"])
         return functional.cross_entropy(logits, stages)
 
-    train(model, optimizer, [BATCHES, BATCHES], loss, learning_rate={1: 0.5, 2: 0.25}.__getitem__)
+    run(model, optimizer, [BATCHES, BATCHES], loss, learning_rate={1: 0.5, 2: 0.25}.__getitem__)
     assert seen == [0.5, 0.5, 0.25, 0.25]
 
 
@@ -140,7 +167,7 @@ def test_model_trains_in_train_mode_even_if_the_validation_leaves_it_in_another(
         model.eval()
         return 0.0
 
-    train(model.eval(), optimizer, [BATCHES, BATCHES], loss, validate=validate)
+    run(model.eval(), optimizer, [BATCHES, BATCHES], loss, validate=validate)
     assert modes == [True] * 4
 
 
@@ -157,25 +184,147 @@ def test_too_few_batches_are_refused(
 ) -> None:
     model, optimizer = linear()
     with pytest.raises(TrainableError, match=message):
-        train(model, optimizer, passes, functional.cross_entropy, n_steps=n_steps)
+        run(model, optimizer, passes, functional.cross_entropy, n_steps=n_steps)
 
 
 def test_patience_without_validation_is_refused() -> None:
     model, optimizer = linear()
     with pytest.raises(TrainableError, match="patience is 3"):
-        train(model, optimizer, [BATCHES], functional.cross_entropy, patience=3)
+        run(model, optimizer, [BATCHES], functional.cross_entropy, patience=3)
 
 
 def test_divergence_stops_before_the_weights_are_touched() -> None:
     model, optimizer = linear()
     before = weights(model)
     bad = (torch.tensor([[math.nan, 0.0]]), torch.tensor([0]))
-    with pytest.raises(DivergedError, match="step 1 of a pass is nan"):
-        train(model, optimizer, [[bad]], functional.cross_entropy)
+    with pytest.raises(DivergedError, match=r"step 1 \(step 1 of pass 1\) is nan"):
+        run(model, optimizer, [[bad]], functional.cross_entropy)
     assert torch.equal(weights(model), before)
 
 
 def test_validation_that_is_not_finite_is_refused() -> None:
     model, optimizer = linear()
     with pytest.raises(DivergedError, match="validation after pass 1 is nan"):
-        train(model, optimizer, [BATCHES], functional.cross_entropy, validate=lambda: math.nan)
+        run(model, optimizer, [BATCHES], functional.cross_entropy, validate=lambda: math.nan)
+
+
+def test_training_without_an_end_is_refused() -> None:
+    model, optimizer = linear()
+    with pytest.raises(TrainableError, match="neither n_passes nor n_steps"):
+        run(model, optimizer, itertools.repeat(BATCHES), functional.cross_entropy)
+
+
+class Noisy(nn.Module):
+    """Draws random numbers in every step, and has a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layers(x))
+        return logits
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.05, amsgrad=True),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
+}
+
+
+def noisy_training(
+    optimizer_name: str, checkpoints: Checkpoints | None, stop_after: int | None = None
+) -> tuple[Tensor, TrainingOutcome]:
+    """Train over four passes of five batches; `stop_after` so many steps of this process, it dies."""
+    torch.manual_seed(0)
+    model = Noisy()
+    optimizer = OPTIMIZERS[optimizer_name](model.parameters())
+    x = torch.randn(40, 2)
+    stages = (x.sum(dim=1) > 0).long()
+    n_taken = itertools.count()
+
+    def loss(logits: Tensor, stages: Tensor) -> Tensor:
+        if next(n_taken) == stop_after:
+            raise Killed
+        return functional.cross_entropy(logits, stages)
+
+    def batches_of(pass_number: int) -> Iterator[Batch]:
+        order = torch.randperm(40, generator=torch.Generator().manual_seed(pass_number))
+        for start in range(0, 40, 8):
+            rows = order[start : start + 8]
+            yield x[rows], stages[rows]
+
+    def validate() -> float:
+        model.eval()
+        with torch.no_grad():
+            return -functional.cross_entropy(model(x), stages).item()
+
+    outcome = train(
+        SupervisedStep(model=model, optimizer=optimizer, loss=loss),
+        batches_of,
+        n_passes=4,
+        validate=validate,
+        patience=3,
+        checkpoints=checkpoints,
+    )
+    return torch.cat([value.flatten() for value in model.state_dict().values()]), outcome
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 15, 19])
+def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
+    optimizer: str, stop_after: int
+) -> None:
+    expected, uninterrupted = noisy_training(optimizer, None)
+    saved: list[bytes] = []
+    with pytest.raises(Killed):
+        noisy_training(
+            optimizer, Checkpoints(save=saved.append, every_n_steps=1), stop_after=stop_after
+        )
+    torch.rand(3)  # whatever happened in between must not matter
+    found, resumed = noisy_training(
+        optimizer, Checkpoints(save=saved.append, resume_from=saved[-1])
+    )
+    assert torch.equal(found, expected)
+    assert resumed == uninterrupted
+
+
+def test_a_finished_training_resumes_to_its_end_without_a_step() -> None:
+    expected, uninterrupted = noisy_training("adam", None)
+    saved: list[bytes] = []
+    noisy_training("adam", Checkpoints(save=saved.append))
+    found, resumed = noisy_training(
+        "adam", Checkpoints(save=saved.append, resume_from=saved[-1]), stop_after=0
+    )
+    assert torch.equal(found, expected)
+    assert resumed == uninterrupted
+
+
+def test_equal_trainings_give_equal_checkpoints() -> None:
+    first: list[bytes] = []
+    second: list[bytes] = []
+    for saved in (first, second):
+        noisy_training("adam", Checkpoints(save=saved.append, every_n_steps=3))
+    assert first == second
+    assert len(first) == 4 + 20 // 3
+
+
+def test_the_checkpoint_of_another_model_is_refused() -> None:
+    saved: list[bytes] = []
+    noisy_training("adam", Checkpoints(save=saved.append))
+    model, optimizer = linear()
+    with pytest.raises(CheckpointError, match="another model or optimiser"):
+        run(
+            model,
+            optimizer,
+            [BATCHES],
+            functional.cross_entropy,
+            checkpoints=Checkpoints(save=saved.append, resume_from=saved[-1]),
+        )
+    with pytest.raises(CheckpointError, match="not a safetensors"):
+        noisy_training("adam", Checkpoints(save=saved.append, resume_from=saved[-1][:-1]))

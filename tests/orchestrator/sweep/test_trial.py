@@ -22,6 +22,7 @@ from orchestrator.sweep.trial import Configuration, TrialInputs
 from trainables import checkpoint, selective
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings
+from trainables.stage_loss import class_weights
 from trainables.stages import STAGE_NAMES, Stage
 
 N_BATCHES, BATCH_SIZE = 6, 4
@@ -53,7 +54,7 @@ def arrays() -> dict[str, Any]:
         "reward_S": np.array([0.3, 0.1, 0.6, 0.2, 0.5, 0.4]),
         "batches_x": rng.normal(size=(N_BATCHES, BATCH_SIZE, 1, 3000)).astype(np.float32),
         "batches_stages": stages,
-        "class_weights": selective.class_weights(stages.reshape(-1), LEARNED),
+        "class_weights": class_weights(stages.reshape(-1), LEARNED),
         "objective_epochs": unlabelled(7, 1),
         "test_epochs": unlabelled(5, 2),
     }
