@@ -39,10 +39,6 @@ class Encoder:
     metadata: dict[str, Any]
     """Content of ``encoder.json``."""
 
-    def model(self) -> StageClassifier:
-        """Build the model with its weights."""
-        return build(self.weights)
-
 
 def encoder_id(plan: SweepPlan) -> str:
     """Return the content id of the encoder that a sweep needs, before it exists."""

@@ -107,24 +107,35 @@ def test_ingest_goes_on_after_kill(
 N_TRIALS = 10
 
 
-def test_sweep_goes_on_after_kill(
-    cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
-) -> None:
-    store, sweep_file = cli.cwd / "runs", cli.cwd / "killed.yaml"
-    # Everything up to the score table is there, so that the sweep starts with its trials.
+def longer_sweep(cli: "Cli", tiny: "Tiny", tiny_done: "Done", name: str) -> tuple[Path, Path, Path]:
+    """Return store, sweep file and folder of a sweep that lasts a while and begins with its trials."""
+    store, sweep_file = cli.cwd / "runs", cli.cwd / f"{name}.yaml"
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
     head, mark, _ = tiny.sweep.read_text().partition("  n_trials:")
     assert mark
     search = f"  n_trials: {N_TRIALS}\n  n_steps: 20\n"
-    sweep_file.write_text(head.replace("name: small", "name: killed") + search)
-    folder = store / "sweeps" / "killed"
+    sweep_file.write_text(head.replace("name: small", f"name: {name}") + search)
+    return store, sweep_file, store / "sweeps" / name
 
+
+def started_until(
+    n_trials: int, cli: "Cli", sweep_file: Path, folder: Path, tools: "type[Tools]"
+) -> "subprocess.Popen[str]":
+    """Start the sweep and wait until so many trials are finished."""
     process = cli.start("sweep", sweep_file, "--cpus", "2")
     tools.wait_for(
-        lambda: n_told(folder) >= 3 or process.poll() is not None,
+        lambda: n_told(folder) >= n_trials or process.poll() is not None,
         timeout_s=180,
-        what="three trials are finished",
+        what=f"{n_trials} trials are finished",
     )
+    return process
+
+
+def test_sweep_goes_on_after_kill(
+    cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
+) -> None:
+    store, sweep_file, folder = longer_sweep(cli, tiny, tiny_done, "killed")
+    process = started_until(3, cli, sweep_file, folder, tools)
     kill_driver(process, tools.wait_for)
     told = finished_trials(folder)
     assert 3 <= len(told) < N_TRIALS
@@ -177,19 +188,8 @@ def finished_trials(folder: Path) -> list[Any]:
 def test_ctrl_c_during_trials_reads_no_test_label_and_the_sweep_goes_on(
     cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
 ) -> None:
-    store, sweep_file = cli.cwd / "runs", cli.cwd / "stopped.yaml"
-    shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
-    head, _, _ = tiny.sweep.read_text().partition("  n_trials:")
-    search = f"  n_trials: {N_TRIALS}\n  n_steps: 20\n"
-    sweep_file.write_text(head.replace("name: small", "name: stopped") + search)
-    folder = store / "sweeps" / "stopped"
-
-    process = cli.start("sweep", sweep_file, "--cpus", "2")
-    tools.wait_for(
-        lambda: n_told(folder) >= 2 or process.poll() is not None,
-        timeout_s=180,
-        what="two trials are finished",
-    )
+    _, sweep_file, folder = longer_sweep(cli, tiny, tiny_done, "stopped")
+    process = started_until(2, cli, sweep_file, folder, tools)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err

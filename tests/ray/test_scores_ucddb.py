@@ -22,7 +22,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import encoder as encoder_module
 from orchestrator.sweep import runner
-from orchestrator.sweep.encoder import ensure_encoder
+from orchestrator.sweep.encoder import build, ensure_encoder
 from orchestrator.sweep.epochs import batch_stages
 from orchestrator.sweep.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.scoring import Scored, run_scoring
@@ -225,7 +225,7 @@ def test_features_are_what_the_model_gives_in_this_process(
     assert stored.features.dtype == np.float32
     _, _, signal = raw(ucddb_store, TARGET)
     x = signal[stored.epoch_index[:64]].astype(np.float32)
-    expected = selective.encode(scored.encoder.model(), x, LAYER)
+    expected = selective.encode(build(scored.encoder.weights), x, LAYER)
     np.testing.assert_allclose(stored.features[:64], expected, rtol=1e-3, atol=1e-3)
 
 
