@@ -259,6 +259,10 @@ class FoldSettings:
     class_weights: tuple[float, ...] = (1.0, 1.2, 1.0, 1.0, 1.25)
     """How much a W, N1, N2, N3 and REM epoch weighs in the loss (MSTGCN)."""
 
+    sync_batch_norm: bool = True
+    """Several workers: batch-norm takes the statistics of the whole batch, as one worker would; without, each worker
+    takes those of its own part, which is faster."""
+
     precision: str = "float32"
     """``float32``, or ``bfloat16``: forward and loss in mixed precision."""
 
@@ -303,12 +307,17 @@ class SleepMGSettings:
             raise SettingsError(
                 "mod_d is on, but adversary.enabled is off: there is no discriminator to modulate. Turn one of them."
             )
+        if not self.network.multimodal and self.network.fusion != "concat":
+            raise SettingsError(
+                f"fusion is {self.network.fusion!r}, but network.multimodal is off: with one extractor for all "
+                "channels there is nothing to join. Turn it on, or leave fusion at 'concat'."
+            )
         if not self.network.multimodal and (
             modulation.mod_f or modulation.mod_y or modulation.mod_d
         ):
             raise SettingsError(
-                "mod_f, mod_y or mod_d is on, but network.multimodal is off: with one extractor for all channels "
-                "there are no modalities to balance. Turn them off."
+                "mod_f, mod_y or mod_d is on, but network.multimodal is off: with one extractor for all "
+                "channels there are no modalities to balance. Turn them off."
             )
 
 
