@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-unit lint format bench clean
+.PHONY: demo test test-unit test-workers lint format bench ablations clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -14,10 +14,13 @@ demo: .venv/installed  ## the whole story on made-up recordings; prints where th
 	$(BIN)/orchestrator demo
 
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
-	$(PYTEST) -q --durations=10 $(PYTEST_ARGS)
+	$(PYTEST) -q -m 'not slow' --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about a minute
 	$(PYTEST) -q -m 'not ray and not e2e' $(PYTEST_ARGS)
+
+test-workers: .venv/installed  ## sweeps whose trials are trained by two workers each, from the shell
+	$(PYTEST) -q -m 'slow' tests/e2e/test_workers.py $(PYTEST_ARGS)
 
 lint: .venv/installed  ## style, types, who may import whom
 	$(BIN)/ruff check .
@@ -31,6 +34,9 @@ format: .venv/installed
 
 bench: .venv/installed  ## claims about speed, each a ratio measured in one interleaved run
 	set -e; for script in benchmarks/*.py; do $(BIN)/python $$script $(BENCH_ARGS); done
+
+ablations: .venv/installed  ## SleepMG's ablations on made-up recordings, with all figures; about half an hour
+	$(BIN)/python benchmarks/studies/ablations.py $(ABLATIONS_ARGS)
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -35,14 +35,14 @@ import pyarrow as pa  # noqa: E402
 from orchestrator.alignment.batches import cut_batches  # noqa: E402
 from orchestrator.alignment.scores import ScoreRequest, score  # noqa: E402
 from orchestrator.config.dataset import load_dataset  # noqa: E402
-from orchestrator.config.sweep import SweepFile, load_sweep  # noqa: E402
+from orchestrator.config.sweep import SelectiveSweep, load_sweep  # noqa: E402
 from orchestrator.psg.feed import StoredRecording  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
-from orchestrator.sweep.encoder import encoder_id  # noqa: E402
-from orchestrator.sweep.plan import plan_sweep  # noqa: E402
-from orchestrator.sweep.scoring import run_scoring  # noqa: E402
+from orchestrator.sweep.selective.encoder import encoder_id  # noqa: E402
+from orchestrator.sweep.selective.plan import plan_sweep  # noqa: E402
+from orchestrator.sweep.selective.scoring import run_scoring  # noqa: E402
 from orchestrator.telemetry.events import EventLog, read_events  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 
@@ -124,8 +124,10 @@ def prepare_ucddb(store: Store, data: str) -> None:
         run_scoring(store, ucddb_sweep(store))
 
 
-def ucddb_sweep(store: Store) -> SweepFile:
-    return load_sweep(store.uri_of("flat.yaml"))
+def ucddb_sweep(store: Store) -> SelectiveSweep:
+    sweep = load_sweep(store.uri_of("flat.yaml"))
+    assert isinstance(sweep, SelectiveSweep)
+    return sweep
 
 
 def ucddb_request(store: Store) -> ScoreRequest:

@@ -1,6 +1,8 @@
 """The only gate to stage labels. It hands them out by split, and keeps the ledger of who read which, and when.
 
-Stages of the target's test subjects open once, at the end of a sweep; asked for earlier, the sweep stops.
+Stages that judge a finished sweep (of the target's test subjects; of every fold's test subjects) open once, at the end;
+asked for earlier, the sweep stops. In a cross-validation the same stages are those of training subjects in other folds:
+there, each fold is handed its own with those of its test subjects masked.
 """
 
 from collections.abc import Sequence
@@ -26,6 +28,12 @@ class Split(StrEnum):
     SOURCE_VALIDATION = "source_validation"
     TARGET_VALIDATION = "target_validation"
     TARGET_TEST = "target_test"
+    FOLD_TRAIN = "fold_train"
+    FOLD_VALIDATION = "fold_validation"
+    FOLD_TEST = "fold_test"
+
+
+_JUDGING = (Split.TARGET_TEST, Split.FOLD_TEST)
 
 
 class LabelGate:
@@ -61,10 +69,10 @@ class LabelGate:
         Raises
         ------
         IntegrityError
-            Test labels of the target while the search is running, or a second time.
+            Test labels while the search is running, or a second time.
         """
-        if split is Split.TARGET_TEST:
-            self._open_test(purpose)
+        if split in _JUDGING:
+            self._open_test(split, purpose)
         stages = [
             np.asarray(
                 self._store.read_table(paths.epochs(*key), ["stage"])["stage"].to_numpy(), np.int8
@@ -80,12 +88,12 @@ class LabelGate:
         )
         return stages
 
-    def _open_test(self, purpose: str) -> None:
+    def _open_test(self, split: Split, purpose: str) -> None:
         if self._searching or self._test_read:
             when = "during the search" if self._searching else "a second time"
-            self._log.emit("labels_refused", split=Split.TARGET_TEST.value, purpose=purpose)
+            self._log.emit("labels_refused", split=split.value, purpose=purpose)
             raise IntegrityError(
-                f"test labels of the target were asked for {when} ({purpose}). They may be read once, after the last "
+                f"test labels were asked for {when} ({purpose}). They may be read once, after the last "
                 "trial; the sweep stops because its result could not be trusted."
             )
         self._test_read = True

@@ -17,6 +17,7 @@ from trainables.errors import DivergedError
 from trainables.models.fusion import Block, FusionHead
 from trainables.multimodal import Output, SleepMG
 from trainables.settings import SleepMGSettings
+from trainables.stage_loss import stage_loss
 from trainables.workers import Workers
 
 RECORD = ("score_y", "rho_y", "k_y", "score_d", "rho_d", "k_d", "k_f")
@@ -174,14 +175,7 @@ class BalancedStep:
 
     def _loss(self, output: Output, batch: MultimodalBatch) -> Tensor:
         """Return this worker's part of the loss, times the number of workers: gradients are averaged over them."""
-        weights = self._class_weights
-        total = functional.cross_entropy(
-            _full(output.logits).masked_fill(self._masked, -torch.inf),
-            batch.stages,
-            weight=weights,
-            reduction="sum",
-        )
-        loss = self._workers.n * total / self._workers.sum(weights[batch.stages].sum())
+        loss = stage_loss(_full(output.logits), batch.stages, self._class_weights, self._workers)
         if output.domain_logits is not None:
             logits = _full(output.domain_logits)
             total = functional.cross_entropy(logits, batch.domains, reduction="sum")

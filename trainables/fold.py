@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainables.balanced_step import BalancedStep, Trace
-from trainables.epochs import IntArray, MultimodalBatch, MultimodalEpochs
+from trainables.epochs import IntArray, MultimodalBatch, MultimodalEpochs, Signals
 from trainables.errors import DivergedError, EpochsError, SettingsError
 from trainables.metrics import macro_f1
 from trainables.multimodal import SleepMG
@@ -185,7 +185,7 @@ def train_fold(
     weights[list(declared)] = np.asarray(settings.training.class_weights)[list(declared)]
     if workers.n > 1 and settings.training.sync_batch_norm:
         model.sync()
-    n_batches = -(-len(fold.train) // settings.training.batch_size)
+    n_batches = n_batches_of_pass(fold, settings.training, workers.n)
     network: nn.Module = torch.compile(model) if settings.training.compile else model  # type: ignore[assignment]
     step = BalancedStep(
         model,
@@ -199,8 +199,14 @@ def train_fold(
         trace=trace,
     )
 
+    def batches_of_pass(pass_number: int) -> Iterable[MultimodalBatch]:
+        workers.seed(
+            seed, pass_number
+        )  # several workers go on from a pass, each with its own dropout
+        return (batches_of or own_batches)(pass_number)
+
     def own_batches(pass_number: int) -> Iterator[MultimodalBatch]:
-        order = np.random.default_rng((seed, pass_number)).permutation(len(fold.train))
+        order = order_of_pass(fold, seed, pass_number)
         for start in range(0, len(order), settings.training.batch_size):
             yield batch_of(
                 epochs, fold, order[start : start + settings.training.batch_size], device
@@ -216,9 +222,9 @@ def train_fold(
 
     outcome = train(
         step,
-        batches_of or own_batches,
+        batches_of_pass,
         n_passes=settings.training.n_passes,
-        validate=lambda: workers.first(validate()),
+        validate=lambda: workers.first(validate() if workers.rank == 0 else 0.0),
         patience=settings.training.patience,
         report=report,
         checkpoints=checkpoints,
@@ -226,13 +232,41 @@ def train_fold(
     return FoldOutcome(model=model.eval(), training=outcome)
 
 
+def order_of_pass(fold: Fold, seed: int, pass_number: int) -> NDArray[np.intp]:
+    """Return the positions in ``fold.train`` in the order in which a pass takes them."""
+    return np.random.default_rng((seed, pass_number)).permutation(len(fold.train))
+
+
+def n_batches_of_pass(fold: Fold, settings: FoldSettings, n_workers: int) -> int:
+    """Return how many steps a pass has. Several workers share whole batches only: the rest waits for the next pass.
+
+    Raises
+    ------
+    SettingsError
+        Several workers, and fewer training epochs than a batch, or a batch that they cannot share evenly.
+    """
+    size, n = settings.batch_size, len(fold.train)
+    if n_workers == 1:
+        return -(-n // size)
+    if size > n or size % n_workers:
+        raise SettingsError(
+            f"batch_size is {size}; allowed with {n_workers} workers and {n} training epochs: a multiple of "
+            f"{n_workers} of at most {n}."
+        )
+    return n // size
+
+
 def batch_of(
-    epochs: MultimodalEpochs, fold: Fold, positions: IntArray, device: str = "cpu"
+    epochs: MultimodalEpochs,
+    fold: Fold,
+    positions: IntArray,
+    device: str = "cpu",
+    signals: Signals | None = None,
 ) -> MultimodalBatch:
-    """Return a batch of training epochs, by their positions in ``fold.train``."""
+    """Return a batch of training epochs, by their positions in ``fold.train``; signals may come from elsewhere."""
     rows = fold.train[positions]
     return MultimodalBatch(
-        signals=epochs.signals(rows, device),
+        signals=signals or epochs.signals(rows, device),
         stages=torch.from_numpy(epochs.stages[rows].astype(np.int64)).to(device),
         domains=torch.from_numpy(fold.domain[positions]).to(device),
         rows=rows,

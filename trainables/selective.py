@@ -9,6 +9,7 @@ Stages: a **declared** stage is one that the caller wants staged. One that is no
 epochs, has weight 0, see :mod:`trainables.stage_loss`.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from trainables.errors import DivergedError, EpochsError, SettingsError
 from trainables.metrics import macro_f1
 from trainables.models.mrcnn import StageClassifier
+from trainables.models.synced_batch_norm import sync_batch_norm
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings, FinetuneSettings, PretrainSettings
 from trainables.stage_loss import (
@@ -42,6 +44,7 @@ from trainables.training import (
     TrainingOutcome,
     train,
 )
+from trainables.workers import Workers
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.integer[Any]]
@@ -188,6 +191,8 @@ def finetune(
     settings: FinetuneSettings,
     seed: int,
     report: Report | None = None,
+    own_batches: Iterator[Batch] | None = None,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> TrainingOutcome:
     """Finetune a model in place on kept source batches, for exactly ``settings.n_steps`` steps.
 
@@ -214,6 +219,10 @@ def finetune(
         Of dropout and shuffling. Same seed, same weights to the last bit (see `seed_everything`).
     report : callable, optional
         Called after each pass through the kept batches, and after the last step.
+    own_batches : iterator, optional
+        This worker's part of each batch, in the order of `finetuning_order`, where several workers finetune.
+    wrap : callable, optional
+        Makes of the model what is called in training, where several workers finetune.
 
     Returns
     -------
@@ -236,28 +245,49 @@ def finetune(
     """
     _check_epochs("kept", batches_x, batches_stages, n_dims=4)
     weights = restrict_weights(class_weights, declared)
-    counted = np.flatnonzero((weight_of_each(batches_stages, weights) > 0).any(axis=1))
-    if not counted.size:
-        raise EpochsError(
-            f"no epoch in {len(batches_x)} kept batches has a declared stage of positive weight, "
-            "so there is nothing to finetune on."
-        )
-
+    counted = _trainable_batches(batches_stages, weights)
+    workers = Workers.current()
     seed_everything(seed)
+    workers.seed(seed)
+    if workers.n > 1:
+        sync_batch_norm(model)
 
     def batches_of(pass_number: int) -> Iterator[Batch]:
+        if own_batches is not None:
+            yield from itertools.islice(own_batches, len(counted))
+            return
         for i in _shuffled(counted, seed, pass_number):
             yield _to_batch(batches_x[i], batches_stages[i])
 
-    loss = partial(stage_loss, weights=torch.from_numpy(weights))
     outcome = train(
-        SupervisedStep(model=model, optimizer=_adam(model, settings), loss=loss),
+        SupervisedStep(
+            model=model,
+            optimizer=_adam(model, settings),
+            loss=partial(stage_loss, weights=torch.from_numpy(weights), workers=workers),
+            network=wrap(model) if wrap is not None else None,
+            workers=workers,
+        ),
         batches_of,
         n_steps=settings.n_steps,
         report=report,
     )
     model.eval()
     return outcome
+
+
+def finetuning_order(
+    batches_stages: IntArray,
+    *,
+    declared: Sequence[Stage],
+    class_weights: FloatArray,
+    n_steps: int,
+    seed: int,
+) -> NDArray[np.intp]:
+    """Return which kept batch each step of `finetune` takes, (n_steps,); parameters and errors as there."""
+    counted = _trainable_batches(batches_stages, restrict_weights(class_weights, declared))
+    n_passes = -(-n_steps // len(counted))
+    passes = [_shuffled(counted, seed, number) for number in range(1, n_passes + 1)]
+    return np.asarray(np.concatenate(passes)[:n_steps], np.intp)
 
 
 def predict(
@@ -367,6 +397,17 @@ def _adam(model: nn.Module, settings: PretrainSettings | FinetuneSettings) -> to
         weight_decay=settings.weight_decay,
         amsgrad=True,
     )
+
+
+def _trainable_batches(batches_stages: IntArray, weights: FloatArray) -> NDArray[np.intp]:
+    """Return the batches in which at least one epoch counts; at least one of them."""
+    counted = np.flatnonzero((weight_of_each(batches_stages, weights) > 0).any(axis=1))
+    if not counted.size:
+        raise EpochsError(
+            f"no epoch in {len(batches_stages)} kept batches has a declared stage of positive weight, "
+            "so there is nothing to finetune on."
+        )
+    return counted
 
 
 def _shuffled(rows: IntArray, seed: int, pass_number: int) -> IntArray:

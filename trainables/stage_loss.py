@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from trainables.errors import EpochsError, SettingsError
 from trainables.stages import UNSCORED, Stage
+from trainables.workers import Workers
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.integer[Any]]
@@ -71,7 +72,9 @@ def class_weights(stages: IntArray, declared: Sequence[Stage]) -> FloatArray:
     return weights
 
 
-def stage_loss(logits: Tensor, stages: Tensor, weights: Tensor) -> Tensor:
+def stage_loss(
+    logits: Tensor, stages: Tensor, weights: Tensor, workers: Workers | None = None
+) -> Tensor:
     """Weighted cross-entropy over the stages of positive weight.
 
     Parameters
@@ -81,12 +84,14 @@ def stage_loss(logits: Tensor, stages: Tensor, weights: Tensor) -> Tensor:
         Stage values, -1 for unscored.
     weights : (5,)
         0 for a stage to ignore: its logit is masked, and its epochs contribute nothing.
+    workers : Workers, optional
+        Of which each has a part of the batch: the mean is over all of it.
 
     Returns
     -------
     scalar Tensor
         Mean over the epochs that count, each weighing as its stage does; 0, with zero gradient,
-        where none does.
+        where none does. With several workers, this one's part times their number: gradients are averaged over them.
     """
     counted = (stages >= 0) & (weights[stages.clamp_min(0)] > 0)
     stages = stages[counted]
@@ -96,8 +101,10 @@ def stage_loss(logits: Tensor, stages: Tensor, weights: Tensor) -> Tensor:
         weight=weights,
         reduction="sum",
     )
+    workers = workers or Workers()
+    of_all = workers.sum(weights[stages].sum())
     # The floor is for the empty sum, which must give 0 and not 0 / 0.
-    return total / weights[stages].sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    return workers.n * total / of_all.clamp_min(torch.finfo(weights.dtype).tiny)
 
 
 def weight_of_each(stages: IntArray, weights: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trainables.errors import DivergedError, TrainableError
 from trainables.snapshot import Progress, Snapshot
+from trainables.workers import Workers
 
 Batch = tuple[Tensor, Tensor]
 """What a `SupervisedStep` takes: epochs (b, n_channels, n_times) and their stages (b,)."""
@@ -80,16 +81,21 @@ class SupervisedStep:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     loss: Loss
+    network: nn.Module | None = None
+    """What is called instead of the model: the same, wrapped for several workers."""
+    workers: Workers = field(default_factory=Workers)
+    """Of which each has a part of every batch."""
 
     def __call__(self, batch: Batch) -> float:
-        """Update the weights on epochs and their stages; return the loss before."""
+        """Update the weights on epochs and their stages; return the loss of the whole batch before."""
         x, stages = batch
         self.optimizer.zero_grad()
-        value = self.loss(self.model(x), stages)
-        if math.isfinite(value.item()):  # else the loop stops; the weights stay as they are
+        value = self.loss((self.network or self.model)(x), stages)
+        total = float(self.workers.sum(value)) / self.workers.n
+        if math.isfinite(total):  # else the loop stops; the weights stay as they are
             value.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-        return value.item()
+        return total
 
     def end_pass(self) -> dict[str, float]:
         """Nothing to say."""

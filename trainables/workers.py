@@ -6,6 +6,7 @@ of them, so that N workers compute what one would.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -27,6 +28,12 @@ class Workers:
         if dist.is_available() and dist.is_initialized():
             return cls(n=dist.get_world_size(), rank=dist.get_rank())
         return cls()
+
+    def seed(self, *numbers: int) -> None:
+        """Seed torch differently in each of several workers, so that each draws its own dropout; one is left alone."""
+        if self.n > 1:
+            state = np.random.SeedSequence((*numbers, self.rank)).generate_state(1)
+            torch.manual_seed(int(state[0]))
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum over all workers, without gradient; every worker has to call it."""

@@ -10,7 +10,7 @@ import click
 from orchestrator.cli.options import cpus_option, store_option
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from orchestrator.config.sweep import SelectiveSweep
 
 
 @click.command()
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 @store_option
 def pretrain(sweep_file: str, store_uri: str) -> None:
     """Pretrain the source encoder that sweep FILE needs, unless the store has it."""
-    from orchestrator.config.sweep import load_sweep
     from orchestrator.store import paths
     from orchestrator.store.store import Store
 
-    sweep = load_sweep(sweep_file)
+    sweep = _load_selective(sweep_file, "pretrain")
     store = Store.open(store_uri, writable=True)
-    from orchestrator.sweep.encoder import ensure_encoder
-    from orchestrator.sweep.plan import plan_sweep
+    from orchestrator.sweep.selective.encoder import ensure_encoder
+    from orchestrator.sweep.selective.plan import plan_sweep
 
     encoder = ensure_encoder(store, plan_sweep(sweep, store))
     about = encoder.metadata
@@ -46,13 +45,12 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
 
     Pretrains first where the store has no encoder.
     """
-    from orchestrator.config.sweep import load_sweep
     from orchestrator.store import paths
     from orchestrator.store.store import Store
 
-    sweep = load_sweep(sweep_file)
+    sweep = _load_selective(sweep_file, "score")
     store = Store.open(store_uri, writable=True)
-    from orchestrator.sweep.scoring import run_scoring
+    from orchestrator.sweep.selective.scoring import run_scoring
 
     scored = run_scoring(store, sweep, n_cpus=n_cpus)
     plan = scored.plan
@@ -69,11 +67,13 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
 @store_option
 @cpus_option
 def sweep(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
-    """Search over tau and the finetuning learning rate as sweep FILE says, with control arms.
+    """Run the search of sweep FILE, with its control arms or rows.
 
-    Pretrains and scores first where that is missing. A sweep that is complete is looked up; one that was killed
-    goes on.
+    Method selective: over tau and the finetuning learning rate; pretrains and scores first where that is missing.
+    Method sleepmg: over modulation, gradient reversal and training; each trial is a whole cross-validation. A sweep
+    that is complete is looked up; one that was killed goes on.
     """
+    from orchestrator.cli.trials import print_trials
     from orchestrator.config.sweep import load_sweep
     from orchestrator.store import paths
     from orchestrator.store.store import Store
@@ -83,50 +83,24 @@ def sweep(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
     from orchestrator.sweep.runner import run_sweep
 
     table = run_sweep(store, file, n_cpus=n_cpus)
-    print_trials(table)
+    print_trials(file, table)
     click.echo(
         f"{store.uri_of(paths.sweep_trials(file.name))}\nnext: orchestrator review {file.name}"
     )
 
 
-def print_trials(table: "pa.Table") -> None:
-    """Print trials and arms, the best objective first."""
-    columns = (
-        "trial",
-        "tau quantile",
-        "tau (R)",
-        "learning rate",
-        "kept",
-        "steps",
-        "objective",
-        "target F1",
-    )
-    click.echo(
-        f"{columns[0]:<15}" + "".join(f"{name:>{max(len(name) + 2, 10)}}" for name in columns[1:])
-    )
-    rows = sorted(
-        table.to_pylist(), key=lambda r: (r["kind"] != "trial", -(r["objective"] or -1), r["trial"])
-    )
-    for row in rows:
-        cells = (
-            _cell(row["tau_quantile"], ".3f"),
-            _cell(row["tau_absolute"], ".4g"),
-            _cell(row["learning_rate"], ".2e"),
-            f"{row['n_kept']}/{row['n_selectable']}",
-            str(row["n_steps"]),
-            _cell(row["objective"], ".3f"),
-            _cell(row["target_macro_f1"], ".3f"),
-        )
-        line = "".join(
-            f"{cell:>{max(len(name) + 2, 10)}}"
-            for cell, name in zip(cells, columns[1:], strict=True)
-        )
-        failed = "  failed" if row["state"] == "failed" else ""
-        click.echo(f"{row['trial']:<15}{line}{failed}")
+def _load_selective(sweep_file: str, command: str) -> "SelectiveSweep":
+    """Read a sweep file of the method that has an encoder and rewards."""
+    from orchestrator.config.sweep import SelectiveSweep, load_sweep
+    from orchestrator.errors import ConfigError
 
-
-def _cell(value: float | None, spec: str) -> str:
-    return "-" if value is None else format(value, spec)
+    sweep = load_sweep(sweep_file)
+    if not isinstance(sweep, SelectiveSweep):
+        raise ConfigError(
+            f"{sweep_file}: method {sweep.method!r} has nothing to {command}; that is for method 'selective'. Run "
+            f"`orchestrator sweep {sweep_file}`."
+        )
+    return sweep
 
 
 COMMANDS = (pretrain, score, sweep)

@@ -6,6 +6,8 @@ Ray, torch or MNE.
 
 from orchestrator.config.dataset import DatasetFile, load_dataset
 from orchestrator.config.sweep import (
+    SelectiveSweep,
+    SleepMGSweep,
     SweepFile,
     check_objective,
     diff,
@@ -16,6 +18,8 @@ from orchestrator.config.sweep import (
 
 __all__ = [
     "DatasetFile",
+    "SelectiveSweep",
+    "SleepMGSweep",
     "SweepFile",
     "check_objective",
     "diff",

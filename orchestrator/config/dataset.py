@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
@@ -20,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
+from orchestrator.config.montage import BundledMontage, Channels, bundled_montage
 from orchestrator.config.validation import Section, validate, wrong_key
 from orchestrator.errors import RecordingError
 from trainables.stages import ANNOTATION_STAGES
@@ -85,23 +85,9 @@ def _epoch_length(value: int) -> int:
     return value
 
 
-def _names(value: Any) -> Any:
-    """Let a channel with one name be written without brackets."""
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
 Glob = Annotated[Text, AfterValidator(_pattern)]
 Regex = Annotated[Text, AfterValidator(_regex)]
 Band = Annotated[tuple[float, float], AfterValidator(_band)]
-MontageChannel = Annotated[
-    tuple[Text, ...], BeforeValidator(_names), AfterValidator(lambda names: _not_empty(names))
-]
-
-
-def _not_empty(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names:
-        raise PydanticCustomError("no_name", "a channel needs at least one name")
-    return names
 
 
 class StageFile(Section):
@@ -214,33 +200,74 @@ class DatasetFile(Section):
     labels: dict[Text, StageLabel] = Field(default_factory=dict)
     """Annotation text to stage or ``unscored``; added to the R&K and AASM labels, and wins over
     them."""
-    channels: Annotated[
-        dict[Modality, Annotated[tuple[MontageChannel, ...], Field(min_length=1)]],
-        Field(min_length=1),
-    ]
-    """Modality to montage; each channel is a name or a list of names in order of preference."""
+    listed_channels: Channels | None = Field(default=None, alias="channels", min_length=1)
+    """Written ``channels``. Modality to montage; each channel is a name or a list of names in order of
+    preference."""
+    montage: BundledMontage | None = Field(default=None, validate_default=True)
+    """Instead of ``channels``: the name of a montage that comes with the program."""
+    optional: tuple[Modality, ...] = ()
+    """Modalities that a recording may lack: it is kept without them. At least one is not optional."""
     filter_hz: dict[Modality, Band] = Field(default_factory=dict, validate_default=True)
-    """Modality to pass band ``[low, high]`` in Hz, one for each modality in ``channels``."""
+    """Modality to pass band ``[low, high]`` in Hz, one for each modality of the montage."""
     labels_beyond_signal: Literal["quarantine", "trim"] = "quarantine"
     """What to do when stages are scored after the end of the signal: refuse the recording, or drop
     those stages."""
+
+    @field_validator("montage")
+    @classmethod
+    def _one_of_both(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if "listed_channels" not in info.data:  # wrong, and reported for itself
+            return value
+        if (value is None) == (info.data["listed_channels"] is None):
+            problem = (
+                "is missing, and so is 'channels': write one of them"
+                if value is None
+                else "not together with 'channels': keep one of them"
+            )
+            raise PydanticCustomError("one_of_both", "{problem}", {"problem": problem})
+        return value
+
+    @field_validator("optional")
+    @classmethod
+    def _some_required(
+        cls, value: tuple[Modality, ...], info: ValidationInfo
+    ) -> tuple[Modality, ...]:
+        channels = _channels(info.data)
+        if channels is None:
+            return value
+        for modality in value:
+            if modality not in channels:
+                problem = f"names {modality}, which this data set does not have"
+                raise PydanticCustomError("no_such_modality", "{problem}", {"problem": problem})
+        if set(value) == set(channels):
+            raise PydanticCustomError(
+                "none_required", "names every modality; a recording needs at least one of them"
+            )
+        return tuple(modality for modality in MODALITIES if modality in value)
 
     @field_validator("filter_hz")
     @classmethod
     def _default_filters(
         cls, value: dict[Modality, tuple[float, float]], info: ValidationInfo
     ) -> dict[Modality, tuple[float, float]]:
-        channels: Mapping[Modality, object] | None = info.data.get("channels")
-        if channels is None:  # wrong, and reported for itself
+        channels = _channels(info.data)
+        if channels is None:
             return value
         for modality in value:
             if modality not in channels:
-                raise wrong_key(modality, f"has no effect: 'channels' has no {modality}")
+                raise wrong_key(modality, f"has no effect: this data set has no {modality}")
         return {
             modality: value.get(modality, DEFAULT_FILTER_HZ[modality])
             for modality in MODALITIES
             if modality in channels
         }
+
+    @property
+    def channels(self) -> Channels:
+        """Modality to channels, listed here or by the montage."""
+        channels = _channels({"listed_channels": self.listed_channels, "montage": self.montage})
+        assert channels is not None
+        return channels
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -251,6 +278,14 @@ class DatasetFile(Section):
     def annotation_stages(self) -> dict[str, int]:
         """Annotation texts that are stage labels here, each with its stage or ``UNSCORED``."""
         return {**ANNOTATION_STAGES, **self.labels}
+
+
+def _channels(values: Mapping[str, Any]) -> Channels | None:
+    """Return the channels of a data set; None where they are wrong, which is reported for itself."""
+    listed, montage = values.get("listed_channels"), values.get("montage")
+    if listed is None and montage is not None:
+        return bundled_montage(montage).channels
+    return listed
 
 
 def load_dataset(path: str | Path) -> DatasetFile:

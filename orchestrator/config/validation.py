@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -72,7 +72,7 @@ def validate(model_class: type[ModelT], path: str | Path) -> ModelT:
     Parameters
     ----------
     model_class : type of BaseModel
-        Frozen, with ``extra="forbid"``.
+        Frozen, with ``extra="forbid"``; or a ``RootModel`` of a union of such models.
     path : str or Path
         The YAML file.
 
@@ -229,6 +229,8 @@ def _members(annotation: Any) -> list[Any]:
     """Alternatives of a union without ``None``; a type that is no union is its only alternative."""
     if typing.get_origin(annotation) is Annotated:
         return _members(typing.get_args(annotation)[0])
+    if isinstance(annotation, type) and issubclass(annotation, RootModel):
+        return _members(annotation.model_fields["root"].annotation)
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         return [arg for arg in typing.get_args(annotation) if arg is not types.NoneType]
     return [annotation]

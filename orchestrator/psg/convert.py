@@ -1,7 +1,7 @@
 """One recording -> one epoch table. Plain functions; ``ingest`` runs them in Ray tasks."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.config.dataset import DatasetFile
+from orchestrator.config.fields import MODALITIES
+from orchestrator.errors import RecordingError
 from orchestrator.psg import edf, hypnogram, preprocess, quality
 from orchestrator.psg.quality import Flag, clipped_epochs, flat_epochs
 from orchestrator.psg.recordings import Source
@@ -33,6 +35,7 @@ class Settings:
     channels: Mapping[str, tuple[tuple[str, ...], ...]]
     filter_hz: Mapping[str, tuple[float, float]]
     labels_beyond_signal: hypnogram.BeyondSignal
+    optional: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dataset: DatasetFile) -> "Settings":
@@ -42,12 +45,18 @@ class Settings:
             channels={str(m): dataset.channels[m] for m in dataset.modalities},
             filter_hz={str(m): dataset.filter_hz[m] for m in dataset.modalities},
             labels_beyond_signal=dataset.labels_beyond_signal,
+            optional=dataset.optional,
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return plain JSON values, the constants of the preprocessing included."""
+        values = json.loads(json.dumps(asdict(self)))
+        if (
+            not self.optional
+        ):  # so that ids of data sets without it stay what they were before it was a key
+            del values["optional"]
         return {
-            **json.loads(json.dumps(asdict(self))),
+            **values,
             "schema_version": SCHEMA_VERSION,
             "sfreq": preprocess.SFREQ,
             "epoch_s": hypnogram.EPOCH_S,
@@ -66,6 +75,9 @@ def epoch_table(
     int16, (n_channels, 3000) at 100 Hz. The metadata hold for each channel the microvolts per step and the
     robust centre and spread that :mod:`orchestrator.psg.feed` scales with.
 
+    An optional modality has no column, and no part in the flags, where the recording has none of its channels or where
+    each of them is flat throughout or sampled at a rate that cannot be used.
+
     Raises
     ------
     RecordingError
@@ -73,7 +85,12 @@ def epoch_table(
     """
     if source.problem is not None:
         raise source.problem
-    montage = [names for channels in settings.channels.values() for names in channels]
+    wanted = {
+        modality: channels
+        for modality, channels in settings.channels.items()
+        if modality not in settings.optional or edf.has_channel(content, source.path, channels)
+    }
+    montage = [names for channels in wanted.values() for names in channels]
     recording = edf.read_recording(content, source.path, montage)
     scored = _hypnogram(source, settings, recording, stage_content)
     n_epochs = len(scored.stages)
@@ -81,34 +98,21 @@ def epoch_table(
     columns: dict[str, pa.Array] = {}
     channel_metadata: dict[str, list[dict[str, Any]]] = {}
     raw_channels = iter(recording.channels)
-    for modality, names in settings.channels.items():
-        signals = []
-        channel_metadata[modality] = []
-        for channel in (next(raw_channels) for _ in names):
-            raw = preprocess.cut_epochs(channel.signal_uv, channel.sfreq, scored.onset_s, n_epochs)
-            flat = flat_epochs(raw, channel.step_uv)
-            flags[flat] |= np.uint8(Flag.FLAT)
-            flags[clipped_epochs(raw, channel.lower_uv, channel.upper_uv) & ~flat] |= np.uint8(
-                Flag.CLIPPED
-            )
-            clean = preprocess.clean_epochs(raw, flat, channel.sfreq, settings.filter_hz[modality])
-            scale = preprocess.robust_scale(clean, flat, channel.label)
-            quantised, step_uv = preprocess.quantise(clean)
-            signals.append(quantised)
-            channel_metadata[modality].append(
-                {
-                    "label": channel.label,
-                    "wanted": names[len(signals) - 1][0],
-                    "unit_in_file": channel.unit,
-                    "sfreq_in_file": channel.sfreq,
-                    "step_uv": step_uv,
-                    "center_uv": scale.center_uv,
-                    "spread_uv": scale.spread_uv,
-                    "n_flat": int(flat.sum()),
-                    "plausible": _PLAUSIBLE_UV[0] <= scale.spread_uv <= _PLAUSIBLE_UV[1],
-                }
-            )
-        columns[modality] = _tensor_column(np.stack(signals, axis=1))
+    for modality, channels in wanted.items():
+        converted = _modality(
+            [(next(raw_channels), names[0]) for names in channels],
+            settings.filter_hz[modality],
+            scored.onset_s,
+            n_epochs,
+            optional=modality in settings.optional,
+        )
+        if not converted:
+            continue
+        for channel in converted:
+            flags[channel.flat_E] |= np.uint8(Flag.FLAT)
+            flags[channel.clipped_E] |= np.uint8(Flag.CLIPPED)
+        channel_metadata[modality] = [channel.metadata for channel in converted]
+        columns[modality] = _tensor_column(np.stack([c.quantised_ET for c in converted], axis=1))
     table = pa.table(
         {
             "epoch_index": pa.array(np.arange(n_epochs, dtype=np.int32)),
@@ -127,11 +131,74 @@ def epoch_table(
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Channel:
+    """One channel as it is stored."""
+
+    quantised_ET: NDArray[np.int16]
+    flat_E: NDArray[np.bool_]
+    clipped_E: NDArray[np.bool_]
+    metadata: dict[str, Any]
+
+
+def _modality(
+    channels: Sequence[tuple[edf.RawChannel, str]],
+    band_hz: tuple[float, float],
+    onset_s: float,
+    n_epochs: int,
+    *,
+    optional: bool,
+) -> list[_Channel]:
+    """Convert the channels of a modality; nothing is left of an optional one of which no channel can be used."""
+    converted, problems = [], []
+    for channel, preferred in channels:
+        try:
+            converted.append(_channel(channel, preferred, band_hz, onset_s, n_epochs))
+        except RecordingError as error:
+            if not optional:
+                raise
+            problems.append(error)
+    if converted and problems:
+        raise problems[0]
+    return converted
+
+
+def _channel(
+    channel: edf.RawChannel,
+    preferred: str,
+    band_hz: tuple[float, float],
+    onset_s: float,
+    n_epochs: int,
+) -> _Channel:
+    raw = preprocess.cut_epochs(channel.signal_uv, channel.sfreq, onset_s, n_epochs)
+    flat = flat_epochs(raw, channel.step_uv)
+    clean = preprocess.clean_epochs(raw, flat, channel.sfreq, band_hz)
+    scale = preprocess.robust_scale(clean, flat, channel.label)
+    quantised, step_uv = preprocess.quantise(clean)
+    return _Channel(
+        quantised_ET=quantised,
+        flat_E=flat,
+        clipped_E=clipped_epochs(raw, channel.lower_uv, channel.upper_uv) & ~flat,
+        metadata={
+            "label": channel.label,
+            "wanted": preferred,
+            "unit_in_file": channel.unit,
+            "sfreq_in_file": channel.sfreq,
+            "step_uv": step_uv,
+            "center_uv": scale.center_uv,
+            "spread_uv": scale.spread_uv,
+            "n_flat": int(flat.sum()),
+            "plausible": _PLAUSIBLE_UV[0] <= scale.spread_uv <= _PLAUSIBLE_UV[1],
+        },
+    )
+
+
 def summary(table: pa.Table) -> dict[str, Any]:
     """Return what the manifest says of an epoch table: counts, channels, quality."""
     flags = table["flags"].to_numpy()
     stages = table["stage"].to_numpy()
-    channels = json.loads(table.schema.metadata[METADATA_KEY])["channels"]
+    metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    channels, wanted = metadata["channels"], metadata["preprocessing"]["channels"]
     every = [channel for name in table.column_names for channel in channels.get(name, ())]
     return {
         "n_epochs": len(stages),
@@ -144,6 +211,7 @@ def summary(table: pa.Table) -> dict[str, Any]:
         "channels": [c["label"] for c in every],
         "substituted": [c["label"] for c in every if c["label"].strip() != c["wanted"]],
         "implausible_amplitude": [c["label"] for c in every if not c["plausible"]],
+        "missing_modalities": [m for m in MODALITIES if m in wanted and m not in channels],
     }
 
 

@@ -97,6 +97,17 @@ def read_recording(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
     return recording
 
 
+def has_channel(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> bool:
+    """Tell whether a file has at least one channel of a montage; arguments and errors as in `read_recording`."""
+    if PurePosixPath(file_name).suffix.lower() in EDF_SUFFIXES:
+        _check_size(data, file_name)
+        with _edf_errors(file_name):
+            labels = tuple(_open_edf(data).labels)
+    else:
+        labels = tuple(_open_with_mne(data, file_name, preload=False).ch_names)
+    return any(index is not None for index in _indices(labels, montage))
+
+
 def read_annotations(data: bytes, file_name: str) -> tuple[Annotation, ...]:
     """Read a file that holds annotations only, such as a Sleep-EDF hypnogram.
 
@@ -187,13 +198,8 @@ def _annotations(edf: edfio.Edf) -> tuple[Annotation, ...]:
 
 
 def _find(labels: Sequence[str], montage: Sequence[Sequence[str]], file_name: str) -> list[int]:
-    exact = {label.strip(): i for i, label in reversed(list(enumerate(labels)))}
-    folded = {label.strip().casefold(): i for i, label in reversed(list(enumerate(labels)))}
     found = []
-    for names in montage:
-        index = next((exact[n] for n in names if n in exact), None)
-        if index is None:
-            index = next((folded[n.casefold()] for n in names if n.casefold() in folded), None)
+    for names, index in zip(montage, _indices(labels, montage), strict=True):
         if index is None:
             raise RecordingError(
                 "missing_channel",
@@ -204,7 +210,25 @@ def _find(labels: Sequence[str], montage: Sequence[Sequence[str]], file_name: st
     return found
 
 
-def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> Recording:
+def _indices(labels: Sequence[str], montage: Sequence[Sequence[str]]) -> list[int | None]:
+    """Return where each wanted channel is in the file, None where it is not."""
+    exact = {label.strip(): i for i, label in reversed(list(enumerate(labels)))}
+    folded = {label.strip().casefold(): i for i, label in reversed(list(enumerate(labels)))}
+    return [
+        next(
+            (
+                where[name]
+                for where, wanted in ((exact, names), (folded, [n.casefold() for n in names]))
+                for name in wanted
+                if name in where
+            ),
+            None,
+        )
+        for names in montage
+    ]
+
+
+def _open_with_mne(data: bytes, file_name: str, *, preload: bool) -> Any:
     import mne  # here: 1 s that EDF does not need
 
     suffix = "".join(PurePosixPath(file_name).suffixes[-2:])
@@ -212,7 +236,7 @@ def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
         file.write(data)
         file.flush()
         try:
-            raw: Any = mne.io.read_raw(file.name, preload=True, verbose="error")
+            return mne.io.read_raw(file.name, preload=preload, verbose="error")
         except MemoryError:
             raise
         except (
@@ -223,6 +247,10 @@ def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
                 "unreadable",
                 f"{file_name} can be read neither as EDF nor by MNE: {' '.join(what.split()).rstrip('.')}.",
             ) from error
+
+
+def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> Recording:
+    raw = _open_with_mne(data, file_name, preload=True)
     labels = tuple(raw.ch_names)
     channels = [
         RawChannel(

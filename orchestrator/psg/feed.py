@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from orchestrator.config.fields import MODALITIES
 from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.psg.convert import METADATA_KEY
 from orchestrator.psg.quality import UNUSABLE, Flag
@@ -102,11 +103,28 @@ def check_modality(store: Store, recording: StoredRecording, modality: str) -> N
     Raises
     ------
     ConfigError
-        The data set has no such modality.
+        The data set has no such modality, or this recording is without it.
     """
-    with _expected(store, recording):
-        metadata = json.loads(store.read_schema(recording.path).metadata[METADATA_KEY])
-    _require_modality(recording, metadata, modality)
+    _require_modality(recording, _metadata(store, recording), modality)
+
+
+def has_modality(store: Store, recording: StoredRecording, modality: str) -> bool:
+    """Tell whether a recording has a modality, by reading its metadata alone."""
+    return modality in channel_labels(store, recording)
+
+
+def modalities_of(store: Store, recording: StoredRecording) -> tuple[str, ...]:
+    """Return the modalities that a recording has, in the order of the epoch store."""
+    return tuple(channel_labels(store, recording))
+
+
+def channel_labels(store: Store, recording: StoredRecording) -> dict[str, list[str]]:
+    """Return the channels of each modality that a recording has, as its file named them, by reading metadata alone.
+
+    Modalities and channels are in the order of the epoch store.
+    """
+    channels = _metadata(store, recording)["channels"]
+    return {m: [c["label"] for c in channels[m]] for m in MODALITIES if m in channels}
 
 
 def read_signals(
@@ -114,6 +132,7 @@ def read_signals(
     recording: StoredRecording,
     modality: str,
     epochs: Sequence[int] | NDArray[np.int32],
+    scale: Literal["recording", "microvolts"] = "recording",
 ) -> NDArray[np.float32]:
     """Return scaled signals of some epochs of one recording.
 
@@ -123,16 +142,19 @@ def read_signals(
         A tensor column of the epoch store: ``eeg``, ``eog``, ``emg`` or ``ecg``.
     epochs : (n,)
         Values of ``epoch_index``, ascending.
+    scale : "recording" or "microvolts"
+        In what: spreads from the recording's own median, which takes its gain away; or microvolts as they were
+        filtered, with artefacts of any size.
 
     Returns
     -------
     (n, n_channels, 3000) float32
-        In spreads from the recording's own median, clipped at ±`CLIP_SPREADS`, 100 Hz.
+        100 Hz. In spreads it is clipped at ±`CLIP_SPREADS`, in microvolts it is not clipped.
 
     Raises
     ------
     ConfigError
-        The data set has no such modality.
+        The data set has no such modality, or this recording is without it.
     IntegrityError
         The file is not the one that the manifest describes.
     """
@@ -151,6 +173,9 @@ def read_signals(
     shape = (len(column), *column.type.shape)
     counts = column.storage.flatten().to_numpy().reshape(shape)[np.asarray(epochs, np.intp)]
     channels = metadata["channels"][modality]
+    if scale == "microvolts":
+        steps = np.array([c["step_uv"] for c in channels], np.float32)[:, None]
+        return np.asarray(counts * steps, np.float32)
     step, center, spread = (
         np.array([c[key] for c in channels], np.float64)[:, None]
         for key in ("step_uv", "center_uv", "spread_uv")
@@ -159,11 +184,26 @@ def read_signals(
     return np.asarray(np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS), np.float32)
 
 
+def _metadata(store: Store, recording: StoredRecording) -> dict[str, Any]:
+    with _expected(store, recording):
+        metadata: dict[str, Any] = json.loads(
+            store.read_schema(recording.path).metadata[METADATA_KEY]
+        )
+    return metadata
+
+
 def _require_modality(
     recording: StoredRecording, metadata: Mapping[str, Any], modality: str
 ) -> None:
-    if modality not in metadata["channels"]:
+    if modality in metadata["channels"]:
+        return
+    has = ", ".join(m for m in MODALITIES if m in metadata["channels"])
+    if modality in metadata["preprocessing"]["channels"]:
         raise ConfigError(
-            f"data set {recording.dataset!r} has no modality {modality!r}; it has "
-            f"{', '.join(metadata['channels'])}. Change `modality` of the sweep file."
+            f"recording {recording.recording!r} of data set {recording.dataset!r} is without {modality!r}; it has "
+            f"{has}. Exclude it in the sweep file, or choose another modality."
         )
+    raise ConfigError(
+        f"data set {recording.dataset!r} has no modality {modality!r}; it has {has}. Change `modality` of the sweep "
+        "file."
+    )

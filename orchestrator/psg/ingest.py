@@ -31,7 +31,7 @@ _COUNTS = (
     "n_clipped",
     "n_usable",
 )
-_LISTS = ("channels", "substituted", "implausible_amplitude")
+_LISTS = ("channels", "substituted", "implausible_amplitude", "missing_modalities")
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -152,10 +152,7 @@ def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
 
 def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, dict[str, Any]]:
     """Return manifest rows of the recordings that need no work, by ingest id."""
-    rows: dict[str, dict[str, Any]] = {}
-    if store.exists(paths.manifest(dataset)):
-        for row in store.read_table(paths.manifest(dataset)).to_pylist():
-            rows[row["ingest_id"]] = row
+    rows = {row["ingest_id"]: row for row in _stored_rows(dataset, store)}
     present = set(store.files(f"{paths.EPOCHS}/{dataset}"))
     known = {}
     for job in jobs:
@@ -177,12 +174,10 @@ def _rows_of_other_folders(
     dataset: str, jobs: Sequence[_Job], settings: convert.Settings, store: Store
 ) -> list[dict[str, Any]]:
     """Return manifest rows of recordings that are in the store and not in this folder."""
-    if not store.exists(paths.manifest(dataset)):
-        return []
     here = {(job.source.subject, job.source.recording) for job in jobs}
     present = set(store.files(f"{paths.EPOCHS}/{dataset}"))
     kept = []
-    for row in store.read_table(paths.manifest(dataset)).to_pylist():
+    for row in _stored_rows(dataset, store):
         path = paths.epochs(dataset, row["subject"], row["recording"])
         if (row["subject"], row["recording"]) in here or path not in present:
             continue
@@ -194,6 +189,17 @@ def _rows_of_other_folders(
             )
         kept.append(row)
     return kept
+
+
+def _stored_rows(dataset: str, store: Store) -> list[dict[str, Any]]:
+    """Return the rows of the manifest; none where there is no manifest yet."""
+    if not store.exists(paths.manifest(dataset)):
+        return []
+    rows: list[dict[str, Any]] = store.read_table(paths.manifest(dataset)).to_pylist()
+    for row in rows:
+        if row["status"] == "ok":
+            row.setdefault("missing_modalities", [])  # manifests of before have no such column
+    return rows
 
 
 def _stored_metadata(store: Store, path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a finished sweep says about tau, as one HTML page with its figures and tables."""
+"""What a finished sweep says, as one HTML page with its figures and tables; a sub-package for each method."""
 
 from orchestrator.review.report import write_review
 

@@ -94,6 +94,26 @@ def sweep_batches(name: str) -> str:
     return f"{SWEEPS}/{name}/batches.parquet"
 
 
+def sweep_folds(name: str) -> str:
+    """Folds of every trial of a cross-validation: who was tested with whom, and when training stopped."""
+    return f"{SWEEPS}/{name}/folds.parquet"
+
+
+def sweep_recordings(name: str) -> str:
+    """Test metrics of every recording, by trial."""
+    return f"{SWEEPS}/{name}/recordings.parquet"
+
+
+def sweep_confusion(name: str) -> str:
+    """Test epochs by true and predicted stage, by trial."""
+    return f"{SWEEPS}/{name}/confusion.parquet"
+
+
+def sweep_modalities(name: str) -> str:
+    """Scores, ratios and coefficients of each modality, by trial, fold and pass."""
+    return f"{SWEEPS}/{name}/modalities.parquet"
+
+
 def sweep_events(name: str) -> str:
     """Event log of a sweep, the label ledger included."""
     return f"{SWEEPS}/{name}/events.jsonl"
@@ -107,6 +127,31 @@ def sweep_journal(name: str) -> str:
 def sweep_tune(name: str) -> str:
     """Folder of Ray Tune's own files."""
     return f"{SWEEPS}/{name}/tune"
+
+
+def fold_json(fold_id: str) -> str:
+    """What is known of a trained fold; written last, so its presence means that weights and predictions are there."""
+    return f"folds/{fold_id}/fold.json"
+
+
+def fold_weights(fold_id: str) -> str:
+    """Weights of a trained fold."""
+    return f"folds/{fold_id}/weights.safetensors"
+
+
+def fold_predictions(fold_id: str) -> str:
+    """Predictions of a trained fold for its validation and test subjects."""
+    return f"folds/{fold_id}/predictions.parquet"
+
+
+def fold_checkpoint(fold_id: str) -> str:
+    """Where a fold under way goes on; removed when it is trained."""
+    return f"folds/{fold_id}/checkpoint.safetensors"
+
+
+def sweep_train(name: str, signature: str) -> str:
+    """Ray Train's own files of a trial under way; nothing reads them again."""
+    return f"{SWEEPS}/{name}/train/{signature}"
 
 
 def predictions(name: str, signature: str) -> str:

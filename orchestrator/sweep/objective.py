@@ -9,11 +9,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestrator.errors import DataError
-from orchestrator.labels import LabelGate, Split
+from orchestrator.labels import LabelGate, LabelKey, Split
 from orchestrator.psg.feed import StoredRecording
-from orchestrator.sweep.epochs import key_of
 from trainables import metrics
 from trainables.stages import STAGE_NAMES, UNSCORED, Stage
+
+
+def key_of(recording: StoredRecording) -> LabelKey:
+    """Return the name under which the label gate knows a recording."""
+    return recording.dataset, recording.subject, recording.recording
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +28,30 @@ class Evaluation:
     accuracy: float
     kappa: float
     n_epochs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """Predictions next to what a scorer said."""
+
+    rows: pa.Table
+    """The predictions, in their order."""
+    true: NDArray[np.int64]
+    """(n,), a declared stage."""
+    predicted: NDArray[np.int64]
+    """(n,), the most probable declared stage."""
+
+
+def evaluation(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], declared: Sequence[Stage]
+) -> Evaluation:
+    """Return all metrics of at least one epoch."""
+    return Evaluation(
+        macro_f1=metrics.macro_f1(true, predicted, declared),
+        accuracy=metrics.accuracy(true, predicted),
+        kappa=metrics.kappa(true, predicted),
+        n_epochs=len(true),
+    )
 
 
 class Judge:
@@ -51,25 +79,34 @@ class Judge:
         self._stages = gate.read([key_of(r) for r in recordings], split, purpose)
 
     def evaluate(self, predictions: pa.Table) -> Evaluation:
-        """Return the metrics of a table that :func:`orchestrator.sweep.trial.run` wrote.
+        """Return the metrics of a table of predictions, as a trial of either method writes it.
 
         Raises
         ------
         DataError
             No epoch is scored with a declared stage.
         """
-        mine, true = self._mine(predictions)
-        probability = np.stack([mine[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
-        counted = np.isin(true, self._declared)
-        if not counted.any():
+        judged = self.judged(predictions)
+        if not len(judged.true):
             declared = ", ".join(stage.name for stage in self._declared)
             raise DataError(
-                f"none of the {len(true)} {self._role} epochs is scored as {declared}, so "
+                f"none of the {len(predictions)} {self._role} epochs is scored as {declared}, so "
                 "there is nothing to judge predictions by. Choose other subjects or other `stages`."
             )
+        return evaluation(judged.true, judged.predicted, self._declared)
+
+    def judged(self, predictions: pa.Table) -> Judged:
+        """Return the predictions of this role for epochs with a declared stage, each with the true one."""
+        mine, true = self._mine(predictions)
+        counted = np.isin(true, self._declared)
+        probability = np.stack([mine[f"p_{name}"].to_numpy() for name in STAGE_NAMES], axis=1)
         masked = np.full_like(probability, -1.0)
         masked[:, list(self._declared)] = probability[:, list(self._declared)]
-        return self._metrics(true[counted], masked.argmax(axis=1)[counted])
+        return Judged(
+            rows=mine.filter(pa.array(counted)),
+            true=true[counted],
+            predicted=masked.argmax(axis=1)[counted],
+        )
 
     def constant(self, stage: Stage, predictions: pa.Table) -> float:
         """Return the macro-F1 of always answering one stage on the epochs of `predictions`."""
@@ -90,11 +127,3 @@ class Judge:
         for i, stages in enumerate(self._stages):
             true[recording == i] = stages[epoch[recording == i]]
         return mine, true
-
-    def _metrics(self, true: NDArray[np.int64], predicted: NDArray[np.int64]) -> Evaluation:
-        return Evaluation(
-            macro_f1=metrics.macro_f1(true, predicted, self._declared),
-            accuracy=metrics.accuracy(true, predicted),
-            kappa=metrics.kappa(true, predicted),
-            n_epochs=len(true),
-        )

@@ -21,7 +21,12 @@ SIGNATURE = "signature"
 """Key of a trial's report: under which name its predictions are stored."""
 ERROR = "error"
 """Key of a trial's report: why there are none."""
+N_PARTS = "n_parts"
+"""Key of an intermediate report: how many parts of the trial are done."""
 _ATTEMPT = "attempt"
+
+Ranges = Mapping[str, Uniform | LogUniform]
+"""What is searched, by name."""
 
 Objective = Callable[[str], float]
 """Signature of predictions -> value to maximise."""
@@ -47,7 +52,7 @@ class StudySearch(OptunaSearch):
         return {key: value for key, value in self.__dict__.items() if key not in ours}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ignore intermediate results: a trial reports once."""
+        """Ignore intermediate results: they hold no objective, and only the last report is told to the study."""
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -117,7 +122,7 @@ class Study:
 
     def search(
         self,
-        space: Mapping[str, Uniform | LogUniform],
+        space: Ranges,
         first: list[dict[str, float]],
         objective: Objective,
         told: Callable[[], None] | None = None,

@@ -27,7 +27,7 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
     import ray
 
     if ray.is_initialized():
-        _configure_data()
+        configure_data()
         yield
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -41,7 +41,7 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
             object_store_memory=_object_store_bytes(),
             **quiet,
         )
-    _configure_data()
+    configure_data()
     try:
         yield
     finally:
@@ -57,6 +57,8 @@ def prepare_ray_environment() -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # How often Ray Train looks whether its workers are done: its default is every two seconds.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     # Each trial runs in a new thread of a reused process; glibc would give every thread an arena and keep them all.
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     if "RAY_AUTH_MODE" not in os.environ and "RAY_ADDRESS" not in os.environ:
@@ -73,8 +75,8 @@ def _object_store_bytes() -> int:
     return int(min(8 * 2**30, max(256 * 2**20, free // 5)))
 
 
-def _configure_data() -> None:
-    """Ray Data: our own progress bar instead of its, no half-hour wait for a hang, all CPUs from the start."""
+def configure_data() -> None:
+    """Set up Ray Data in this process: no progress bar but ours, no half-hour wait for a hang, all CPUs at once."""
     import ray.data
 
     context = ray.data.DataContext.get_current()

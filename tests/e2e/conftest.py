@@ -1,5 +1,6 @@
 """What end-to-end tests share: the command as a process, small recordings, an S3 server."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -309,12 +310,71 @@ def wait_for(condition: Callable[[], bool], *, timeout_s: float, what: str) -> N
         time.sleep(0.02)
 
 
+def descendants(pid: int) -> set[int]:
+    """Return the ids of all processes that a process started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        mine = children.get(todo.pop(), [])
+        found.update(mine)
+        todo += mine
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def kill_driver(process: "subprocess.Popen[str]") -> None:
+    """Kill the command's own process alone, and see that Ray's processes end by themselves."""
+    # Not the two agents of a node: they write nothing of ours, and try for a minute to tell the dead cluster.
+    started = {pid for pid in descendants(process.pid) if "agent" not in command_line(pid).lower()}
+    assert started, "Ray was not running"
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    wait_for(
+        lambda: not any(map(is_running, started)),
+        timeout_s=30,
+        what="workers and daemons of the killed command end",
+    )
+
+
+def kill_tree(process: "subprocess.Popen[str]") -> None:
+    """Kill the command and all processes that it started at once, as a power cut would."""
+    pids = descendants(process.pid)
+    process.kill()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.communicate()
+
+
 class Tools:
     """The functions of this file: a test file can ask for a fixture, but not import its conftest."""
 
     tree = staticmethod(tree)
     wait_for = staticmethod(wait_for)
     kill_group = staticmethod(kill_group)
+    kill_driver = staticmethod(kill_driver)
+    kill_tree = staticmethod(kill_tree)
     write_edf = staticmethod(write_edf)
 
 

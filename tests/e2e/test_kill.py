@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,53 +30,6 @@ def partials(store: Path) -> list[Path]:
     return list(store.rglob("*.part"))
 
 
-def descendants(pid: int) -> set[int]:
-    """Return the ids of all processes that a process started, directly or not."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found: set[int] = set()
-    todo = [pid]
-    while todo:
-        mine = children.get(todo.pop(), [])
-        found.update(mine)
-        todo += mine
-    return found
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def kill_driver(process: "subprocess.Popen[str]", wait_for: Callable[..., None]) -> None:
-    """Kill the command's own process alone, and see that Ray's processes end by themselves."""
-    # Not the two agents of a node: they write nothing of ours, and try for a minute to tell the dead cluster.
-    started = {pid for pid in descendants(process.pid) if "agent" not in command_line(pid).lower()}
-    assert started, "Ray was not running"
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    wait_for(
-        lambda: not any(map(is_running, started)),
-        timeout_s=30,
-        what="workers and daemons of the killed command end",
-    )
-
-
 def test_ingest_goes_on_after_kill(
     cli: "Cli", nights: "Nights", nights_done: "Done", tools: "type[Tools]"
 ) -> None:
@@ -90,7 +42,7 @@ def test_ingest_goes_on_after_kill(
         timeout_s=120,
         what="three recordings are in the store",
     )
-    kill_driver(process, tools.wait_for)
+    tools.kill_driver(process)
     finished = epoch_files(store, nights.name)
     assert 3 <= len(finished) < nights.n_recordings
     assert not (store / "epochs" / nights.name / "manifest.parquet").exists()
@@ -136,7 +88,7 @@ def test_sweep_goes_on_after_kill(
 ) -> None:
     store, sweep_file, folder = longer_sweep(cli, tiny, tiny_done, "killed")
     process = started_until(3, cli, sweep_file, folder, tools)
-    kill_driver(process, tools.wait_for)
+    tools.kill_driver(process)
     told = finished_trials(folder)
     assert 3 <= len(told) < N_TRIALS
     written = {p: p.stat().st_mtime_ns for p in (folder / "predictions").glob("*.parquet")}

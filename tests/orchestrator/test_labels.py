@@ -15,7 +15,8 @@ from orchestrator.telemetry.events import EventLog, read_events
 
 NIGHTS = {"s1": [0, 1, 2, 3, 4, -1], "s2": [-1, 0, 0]}
 KEYS = [("lab", subject, f"{subject}-n1") for subject in NIGHTS]
-SEARCH_SPLITS = [split for split in Split if split is not Split.TARGET_TEST]
+JUDGING_SPLITS = [Split.TARGET_TEST, Split.FOLD_TEST]
+SEARCH_SPLITS = [split for split in Split if split not in JUDGING_SPLITS]
 
 
 @pytest.fixture
@@ -66,23 +67,27 @@ def test_the_ledger_says_who_read_what_and_when(gate: LabelGate, store: Store) -
     assert {"time", "host", "pid"} <= set(event)
 
 
-def test_test_labels_during_the_search_stop_the_sweep(gate: LabelGate, store: Store) -> None:
+@pytest.mark.parametrize("split", JUDGING_SPLITS)
+def test_test_labels_during_the_search_stop_the_sweep(
+    gate: LabelGate, store: Store, split: Split
+) -> None:
     with pytest.raises(IntegrityError, match=r"during the search \(peeking\)") as caught:
-        gate.read(KEYS, Split.TARGET_TEST, "peeking")
+        gate.read(KEYS, split, "peeking")
     assert caught.value.exit_code == 4
-    assert ledger(store) == [("labels_refused", "target_test", "peeking")]
+    assert ledger(store) == [("labels_refused", split.value, "peeking")]
 
 
-def test_test_labels_open_once_after_the_search(gate: LabelGate, store: Store) -> None:
+@pytest.mark.parametrize("split", JUDGING_SPLITS)
+def test_test_labels_open_once_after_the_search(
+    gate: LabelGate, store: Store, split: Split
+) -> None:
     gate.end_search()
-    assert [s.tolist() for s in gate.read(KEYS, Split.TARGET_TEST, "table")] == list(
-        NIGHTS.values()
-    )
+    assert [s.tolist() for s in gate.read(KEYS, split, "table")] == list(NIGHTS.values())
     with pytest.raises(IntegrityError, match="a second time"):
-        gate.read(KEYS, Split.TARGET_TEST, "table again")
+        gate.read(KEYS, split, "table again")
     assert ledger(store) == [
-        ("labels_read", "target_test", "table"),
-        ("labels_refused", "target_test", "table again"),
+        ("labels_read", split.value, "table"),
+        ("labels_refused", split.value, "table again"),
     ]
     gate.read(KEYS, Split.SOURCE_TRAIN, "other splits stay open")
 

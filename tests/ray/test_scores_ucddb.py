@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.encode import encode_recordings, read_features
 from orchestrator.alignment.scores import is_complete
-from orchestrator.config.sweep import SweepFile, load_sweep
+from orchestrator.config.sweep import SelectiveSweep, load_sweep
 from orchestrator.errors import IntegrityError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import encoder as encoder_module
-from orchestrator.sweep import runner
-from orchestrator.sweep.encoder import build, ensure_encoder
-from orchestrator.sweep.epochs import batch_stages
-from orchestrator.sweep.plan import SweepPlan, plan_sweep
-from orchestrator.sweep.scoring import Scored, run_scoring
+from orchestrator.sweep.selective import encoder as encoder_module
+from orchestrator.sweep.selective import run
+from orchestrator.sweep.selective.encoder import build, ensure_encoder
+from orchestrator.sweep.selective.epochs import batch_stages
+from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
+from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import selective
 from trainables.stages import Stage
@@ -38,7 +38,7 @@ TRAIN = [f"ucddb0{n}" for n in ("02", "03", "05", "06", "07", "09", "11", "13", 
 
 
 @pytest.fixture(scope="module")
-def sweep(root: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepFile:
+def sweep(root: Path, tmp_path_factory: pytest.TempPathFactory) -> SelectiveSweep:
     """The example file with one pass of pretraining and flattened features."""
     text = (root / "sweeps" / "tau-ucddb.yaml").read_text()
     for old, new in (("n_passes: 8", "n_passes: 1"), ("layer: afr_gap", f"layer: {LAYER}")):
@@ -46,11 +46,13 @@ def sweep(root: Path, tmp_path_factory: pytest.TempPathFactory) -> SweepFile:
         text = text.replace(old, new)
     path = tmp_path_factory.mktemp("sweep") / "flat.yaml"
     path.write_text(text)
-    return load_sweep(path)
+    sweep = load_sweep(path)
+    assert isinstance(sweep, SelectiveSweep)
+    return sweep
 
 
 @pytest.fixture(scope="module")
-def seen_in_pretraining(sweep: SweepFile, ucddb_store: Store) -> dict[str, Any]:
+def seen_in_pretraining(sweep: SelectiveSweep, ucddb_store: Store) -> dict[str, Any]:
     """What the training code received when the encoder was pretrained."""
     plan = plan_sweep(sweep, ucddb_store)
     seen: dict[str, Any] = {}
@@ -69,7 +71,9 @@ def seen_in_pretraining(sweep: SweepFile, ucddb_store: Store) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def scored(sweep: SweepFile, ucddb_store: Store, seen_in_pretraining: dict[str, Any]) -> Scored:
+def scored(
+    sweep: SelectiveSweep, ucddb_store: Store, seen_in_pretraining: dict[str, Any]
+) -> Scored:
     return run_scoring(ucddb_store, sweep)
 
 
@@ -172,7 +176,7 @@ def test_finetuning_gets_the_selectable_batches_alone(
     selectable = [plan.source_batches[i] for i in plan.selectable]
     gate = LabelGate(ucddb_store, log)
     stages = batch_stages(gate, plan.train, selectable, Split.SOURCE_TRAIN, "test")
-    inputs = runner.trial_inputs(ucddb_store, scored, stages)
+    inputs = run.trial_inputs(ucddb_store, scored, stages)
     assert inputs.batches_x.shape == (98, 32, 1, 3000)
     assert inputs.batches_stages.shape == (98, 32)
     np.testing.assert_array_equal(inputs.reward_S, scored.reward_S[list(plan.selectable)])
@@ -296,7 +300,7 @@ def test_distances_equal_those_of_pot(scored: Scored, plan: SweepPlan, ucddb_sto
 
 
 def test_tiles_are_computed_in_two_processes_or_more(
-    scored: Scored, copy: Store, sweep: SweepFile
+    scored: Scored, copy: Store, sweep: SelectiveSweep
 ) -> None:
     for _ in range(2):  # with workers that have just started, or not
         shutil.rmtree(Path(copy.uri) / "scores")
@@ -313,7 +317,7 @@ def test_tiles_are_computed_in_two_processes_or_more(
 
 
 def test_a_deleted_tile_is_computed_again_and_no_other(
-    scored: Scored, copy: Store, sweep: SweepFile
+    scored: Scored, copy: Store, sweep: SelectiveSweep
 ) -> None:
     folder = Path(copy.uri_of(paths.score_folder(scored.score_id)))
     files = sorted(path for path in folder.iterdir() if path.name != "events.jsonl")
@@ -332,7 +336,7 @@ def test_a_deleted_tile_is_computed_again_and_no_other(
 
 
 def test_a_second_call_is_a_look_up(
-    scored: Scored, copy: Store, sweep: SweepFile, monkeypatch: pytest.MonkeyPatch
+    scored: Scored, copy: Store, sweep: SelectiveSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = paths.score_events(scored.score_id)
     before = read_events(copy, log)
@@ -346,7 +350,9 @@ def test_a_second_call_is_a_look_up(
     np.testing.assert_array_equal(again.reward_S, scored.reward_S)
 
 
-def test_a_tile_that_lacks_pairs_is_refused(scored: Scored, copy: Store, sweep: SweepFile) -> None:
+def test_a_tile_that_lacks_pairs_is_refused(
+    scored: Scored, copy: Store, sweep: SelectiveSweep
+) -> None:
     path = paths.score_tile(scored.score_id, "tile-0000000-0000000")
     copy.write_table(path, copy.read_table(path).slice(0, 150))
     with pytest.raises(IntegrityError, match="lacks 50 of 2750 pairs"):

@@ -205,7 +205,9 @@ def test_without_adversary_there_is_no_discriminator(make_epochs: MakeEpochs) ->
         predict_domains(outcome.model, epochs, np.arange(3))
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # PyTorch of itself
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # PyTorch of itself
 def test_a_compiled_network_trains_to_the_same_weights(
     make_epochs: MakeEpochs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

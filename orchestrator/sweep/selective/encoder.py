@@ -15,8 +15,8 @@ from orchestrator.psg.feed import CLIP_SPREADS
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.epochs import labelled_epochs
-from orchestrator.sweep.plan import SweepPlan
+from orchestrator.sweep.selective.epochs import labelled_epochs
+from orchestrator.sweep.selective.plan import SweepPlan
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import checkpoint, selective

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.alignment.batches import Batch
-from orchestrator.labels import LabelGate, LabelKey, Split
+from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import (
     StoredRecording,
     read_signals,
@@ -15,6 +15,7 @@ from orchestrator.psg.feed import (
     usable_epochs,
 )
 from orchestrator.store.store import Store
+from orchestrator.sweep.objective import key_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +42,6 @@ class UnlabelledEpochs:
     """(n,), position in the list of recordings."""
     epoch_index: NDArray[np.int32]
     """(n,)."""
-
-
-def key_of(recording: StoredRecording) -> LabelKey:
-    """Return the name under which the label gate knows a recording."""
-    return recording.dataset, recording.subject, recording.recording
 
 
 def labelled_epochs(

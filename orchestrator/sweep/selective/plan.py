@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.alignment.batches import Batch, check_source_batches, cut_batches
 from orchestrator.alignment.scores import ScoreRequest
-from orchestrator.config.sweep import SweepFile, check_objective, resolve_subjects
+from orchestrator.config.sweep import SelectiveSweep, check_objective, resolve_subjects
 from orchestrator.errors import ConfigError
 from orchestrator.psg.feed import (
     StoredRecording,
@@ -21,7 +21,7 @@ from orchestrator.store.store import Store
 class SweepPlan:
     """The recordings of a sweep by role, and its batches. No two roles share a subject."""
 
-    sweep: SweepFile
+    sweep: SelectiveSweep
     train: tuple[StoredRecording, ...]
     """Source recordings that pretraining and finetuning may learn from."""
     early_stop: tuple[StoredRecording, ...]
@@ -79,7 +79,7 @@ class SweepPlan:
         )
 
 
-def plan_sweep(sweep: SweepFile, store: Store) -> SweepPlan:
+def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     """Resolve the subjects of a sweep and cut its batches.
 
     Raises
@@ -142,7 +142,7 @@ def _check_judged(store: Store, role: str, recordings: Sequence[StoredRecording]
 
 
 def _check_roles(
-    sweep: SweepFile, learned: Sequence[str], validation: Sequence[str], target: Sequence[str]
+    sweep: SelectiveSweep, learned: Sequence[str], validation: Sequence[str], target: Sequence[str]
 ) -> None:
     if len(validation) < 2:
         raise ConfigError(

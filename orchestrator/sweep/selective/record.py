@@ -14,8 +14,8 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.results import batches_table
-from orchestrator.sweep.scoring import Scored
+from orchestrator.sweep.selective.results import batches_table
+from orchestrator.sweep.selective.scoring import Scored
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "pot", "numpy")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
-from orchestrator.sweep.trial import Configuration
+from orchestrator.sweep.selective.trial import Configuration
 from trainables.stages import Stage
 
 TRIALS_SCHEMA = pa.schema(

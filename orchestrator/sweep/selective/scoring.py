@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from orchestrator.alignment.encode import encode_recordings
 from orchestrator.alignment.scores import is_complete, score
 from orchestrator.alignment.selection import rewards
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.encoder import Encoder, encoder_function, ensure_encoder
-from orchestrator.sweep.plan import SweepPlan, plan_sweep
+from orchestrator.sweep.selective.encoder import Encoder, encoder_function, ensure_encoder
+from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.session import ray_session
 
@@ -32,7 +32,7 @@ class Scored:
 
 
 def run_scoring(
-    store: Store, sweep: SweepFile, *, n_cpus: int | None = None, plan: SweepPlan | None = None
+    store: Store, sweep: SelectiveSweep, *, n_cpus: int | None = None, plan: SweepPlan | None = None
 ) -> Scored:
     """Have encoder, features and score table of a sweep in the store, making what is missing."""
     plan = plan or plan_sweep(sweep, store)

@@ -4,24 +4,30 @@ A trial gets arrays without any stage of the target, and gives predictions; what
 elsewhere, by code that may read labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.alignment.selection import Selection, select_quantile, select_random
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.encoder import build
-from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweep.selective.encoder import build
+from orchestrator.sweep.selective.epochs import UnlabelledEpochs
+from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
 from trainables import selective
 from trainables.settings import FinetuneSettings
 from trainables.stages import STAGE_NAMES, Stage
+from trainables.training import Batch
+from trainables.workers import Workers
 
 RANDOM_ARM_QUANTILE = 0.5
 """The random arm keeps as many batches as this tau quantile does."""
@@ -52,6 +58,9 @@ class TrialInputs:
     default_learning_rate: float
     n_steps: int
     seed: int
+    workers: int = 1
+    """Processes that finetune together."""
+    cpus_per_worker: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,45 +117,111 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
             "learning_rate": configuration.learning_rate,
             "n_steps": configuration.n_steps,
             "seed": inputs.seed,
+            **({"workers": inputs.workers} if inputs.workers > 1 else {}),
         }
     )
 
 
-def run(inputs: TrialInputs, configuration: Configuration) -> str:
+def run(
+    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef | None = None
+) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
-    Predictions that are in the store already are not made again.
+    Predictions that are in the store already are not made again. With several workers, `inputs_ref` is what they read
+    the inputs from.
     """
     name = signature(inputs, configuration)
-    store = Store.open(inputs.store_uri)
-    path = paths.predictions(inputs.sweep_name, name)
-    if not store.exists(path):
+    if Store.open(inputs.store_uri).exists(paths.predictions(inputs.sweep_name, name)):
+        return name
+    if inputs.workers == 1 or not len(configuration.kept):
         torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
-        model = build(inputs.weights)
-        if len(configuration.kept):
-            selective.finetune(
-                model,
-                inputs.batches_x[configuration.kept],
-                inputs.batches_stages[configuration.kept],
-                declared=inputs.learned_stages,
-                class_weights=inputs.class_weights,
-                settings=FinetuneSettings(
-                    n_steps=configuration.n_steps,
-                    learning_rate=configuration.learning_rate or inputs.default_learning_rate,
-                ),
-                seed=inputs.seed,
-            )
-        parts = [
-            _predictions(
-                role, epochs, selective.predict(model, epochs.x, declared=inputs.learned_stages)
-            )
-            for role, epochs in (
-                ("objective", inputs.objective_epochs),
-                ("test", inputs.test_epochs),
-            )
-        ]
-        store.write_table(path, pa.concat_tables(parts))
+        _finetune_and_predict(inputs, configuration)
+    else:
+        assert inputs_ref is not None
+        _on_workers(inputs, configuration, inputs_ref, name)
     return name
+
+
+def _finetune_and_predict(
+    inputs: TrialInputs,
+    configuration: Configuration,
+    own_batches: Iterator[Batch] | None = None,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
+) -> None:
+    model = build(inputs.weights)
+    if len(configuration.kept):
+        selective.finetune(
+            model,
+            inputs.batches_x[configuration.kept],
+            inputs.batches_stages[configuration.kept],
+            declared=inputs.learned_stages,
+            class_weights=inputs.class_weights,
+            settings=FinetuneSettings(
+                n_steps=configuration.n_steps,
+                learning_rate=configuration.learning_rate or inputs.default_learning_rate,
+            ),
+            seed=inputs.seed,
+            own_batches=own_batches,
+            wrap=wrap,
+        )
+    if Workers.current().rank > 0:
+        return
+    parts = [
+        _predictions(
+            role, epochs, selective.predict(model, epochs.x, declared=inputs.learned_stages)
+        )
+        for role, epochs in (
+            ("objective", inputs.objective_epochs),
+            ("test", inputs.test_epochs),
+        )
+    ]
+    path = paths.predictions(inputs.sweep_name, signature(inputs, configuration))
+    Store.open(inputs.store_uri).write_table(path, pa.concat_tables(parts))
+
+
+def _on_workers(
+    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef, name: str
+) -> None:
+    """Finetune under Ray Train: each worker gets its part of every batch, in the order of one worker."""
+    order = selective.finetuning_order(
+        inputs.batches_stages[configuration.kept],
+        declared=inputs.learned_stages,
+        class_weights=inputs.class_weights,
+        n_steps=configuration.n_steps,
+        seed=inputs.seed,
+    )
+    batch_of_step = configuration.kept[order]
+    n_workers = inputs.workers
+
+    def rows_of(row: NDArray[np.int64]) -> Rows:
+        shared: TrialInputs = ray.get(inputs_ref[0])
+        batch, part = batch_of_step[row // n_workers], row % n_workers
+        n_epochs = shared.batches_stages.shape[1] // n_workers
+        epochs = part[:, None] * n_epochs + np.arange(n_epochs)
+        return {
+            "x": shared.batches_x[batch[:, None], epochs],
+            "stages": shared.batches_stages[batch[:, None], epochs],
+        }
+
+    run_on_workers(
+        _on_worker,
+        (inputs_ref, configuration),
+        len(order) * n_workers,
+        rows_of,
+        n_workers=n_workers,
+        cpus_per_worker=inputs.cpus_per_worker,
+        share=1,
+        store=Store.open(inputs.store_uri),
+        folder=paths.sweep_train(inputs.sweep_name, name),
+    )
+
+
+def _on_worker(arguments: tuple[InputsRef, Configuration], shares: Iterator[Rows]) -> None:
+    inputs_ref, configuration = arguments
+    batches = ((torch.tensor(share["x"][0]), torch.tensor(share["stages"][0])) for share in shares)
+    _finetune_and_predict(
+        ray.get(inputs_ref[0]), configuration, own_batches=batches, wrap=DistributedDataParallel
+    )
 
 
 def _predictions(role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]) -> pa.Table:

@@ -10,6 +10,7 @@ from orchestrator.config.dataset import (
     StagesFromCodes,
     load_dataset,
 )
+from orchestrator.config.montage import load_montage
 from orchestrator.errors import ConfigError, RecordingError
 from trainables.stages import ANNOTATION_STAGES, UNSCORED, Stage
 
@@ -80,8 +81,10 @@ def test_shipped_files_load_and_say_what_they_are(path: Path) -> None:
     assert "# Licence: " in text
 
 
-def test_the_three_shipped_files_are_there() -> None:
-    assert {path.stem for path in DATASETS.glob("*.yaml")} >= {"ucddb", "sleep-edf", "synthetic"}
+def test_the_shipped_files_are_there() -> None:
+    assert {path.stem for path in DATASETS.glob("*.yaml")} >= {
+        *("ucddb", "sleep-edf", "nap", "synthetic", "synthetic-isruc-s3", "synthetic-mass-ss3")
+    }
 
 
 def test_ucddb_takes_both_forms_and_leaves_the_holter_files(tmp_path: Path) -> None:
@@ -134,6 +137,60 @@ def test_synthetic_subjects_are_whole_names(tmp_path: Path) -> None:
     assert dataset.modalities == ("eeg", "eog", "emg", "ecg")
 
 
+@pytest.mark.parametrize(
+    ("name", "montage"),
+    [
+        ("synthetic", "basic"),
+        ("synthetic-isruc-s3", "isruc-s3"),
+        ("synthetic-mass-ss3", "mass-ss3"),
+    ],
+)
+def test_a_montage_stands_for_its_channels(name: str, montage: str) -> None:
+    dataset = load_dataset(DATASETS / f"{name}.yaml")
+    assert dataset.channels == load_montage(montage).channels
+    assert dataset.modalities == ("eeg", "eog", "emg", "ecg")
+    assert dataset.filter_hz["ecg"] == (0.5, 40)
+
+
+def test_the_basic_montage_is_what_the_data_set_file_used_to_list() -> None:
+    """Else stores of made-up recordings would be converted again."""
+    assert load_dataset(DATASETS / "synthetic.yaml").channels == {
+        "eeg": (("EEG C3-M2",),),
+        "eog": (("EOG E1-M2",),),
+        "emg": (("EMG chin",),),
+        "ecg": (("ECG",),),
+    }
+
+
+WITHOUT = GOOD.replace("channels:\n  emg: [EMG chin]\n  eeg: [[EEG C3-M2, C3A2], F3]\n", "")
+
+
+def test_neither_channels_nor_montage(tmp_path: Path) -> None:
+    path = write(tmp_path, WITHOUT)
+    with pytest.raises(ConfigError) as caught:
+        load_dataset(path)
+    assert str(caught.value) == (
+        f"{path}:1:1: montage: is missing, and so is 'channels': write one of them."
+    )
+
+
+def test_an_unknown_montage(tmp_path: Path) -> None:
+    path = write(tmp_path, WITHOUT + "montage: basik\n")
+    with pytest.raises(ConfigError) as caught:
+        load_dataset(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(
+        f'{path}:{WITHOUT.count(chr(10)) + 1}:10: montage is "basik": not allowed.'
+    )
+    assert "Did you mean 'basic'? Allowed: basic, isruc-s3, mass-ss3" in line
+
+
+def test_optional_modalities_are_kept_in_the_order_of_the_store(tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path, WITHOUT + "montage: basic\noptional: [ecg, emg, ecg]\n"))
+    assert dataset.optional == ("emg", "ecg")
+    assert load_dataset(write(tmp_path, GOOD)).optional == ()
+
+
 def test_a_name_with_glob_signs_is_taken_literally(tmp_path: Path) -> None:
     text = GOOD.replace("from: annotations", 'from: annotations\n      file: "{stem}.hyp"')
     (form,) = load_dataset(write(tmp_path, text)).recordings
@@ -169,7 +226,11 @@ def test_a_recording_without_the_key_is_an_error_of_that_recording() -> None:
         ("[15, 45]", "[15, .inf]", "filter_hz.emg[1]"),
         ("[15, 45]", "[15]", "has too few items"),
         ("[15, 45]", "[15, 45, 46]", "must have at most 2 items, not 3"),
-        ("emg: [15, 45]", "ecg: [15, 45]", "filter_hz.ecg is [15, 45]: has no effect: 'channels' has no ecg"),
+        ("emg: [15, 45]", "ecg: [15, 45]", "filter_hz.ecg is [15, 45]: has no effect: this data set has no ecg"),
+        ("channels:", "montage: basic\nchannels:", "montage is \"basic\": not together with 'channels'"),
+        ("filter_hz:", "optional: [ecg]\nfilter_hz:", "optional is [\"ecg\"]: names ecg, which this data set does not"),
+        ("filter_hz:", "optional: [emg, eeg]\nfilter_hz:", "names every modality; a recording needs at least one"),
+        ("filter_hz:", "optional: [emgg]\nfilter_hz:", "optional[0] is \"emgg\": not allowed. Did you mean 'emg'?"),
         ("name: lab", "name: Our Lab", "it becomes a folder name"),
         ("name: lab", "name: ../lab", "it becomes a folder name"),
     ],

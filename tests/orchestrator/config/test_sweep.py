@@ -1,28 +1,27 @@
-"""Sweep files: mistakes at file:line:column, defaults, subjects, and what changed between two files."""
+"""Sweep files of any method: which class reads them, what is written back, what changed, and the shipped ones."""
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from orchestrator.config.sweep import (
+    SelectiveSweep,
+    SleepMGSweep,
     SweepFile,
-    check_objective,
     diff,
     dump,
     load_sweep,
     resolve_subjects,
 )
 from orchestrator.errors import ConfigError
-from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
-from search_spaces.space import LogUniform, Uniform
-from trainables.settings import EncoderSettings, PretrainSettings
+from trainables.settings import FUSIONS, SleepMGSettings
 from trainables.stages import Stage
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
 
-GOOD = """\
+SELECTIVE = """\
 name: probe
 method: selective
 stages: [REM, W]
@@ -33,80 +32,178 @@ target:
   dataset: clinic
 encoder:
   dropout: 0.25
-pretrain:
-  n_passes: 20
-score:
-  layer: afr_gap
 search:
   n_trials: 12
   n_steps: 30
-  objective: source_val
   space:
     tau_quantile: {uniform: [0.25, 0.75]}
     learning_rate: {log_uniform: [5e-5, 1e-3]}
-arms: [random, no_adapt]
 """
 
-ENQUEUE = "n_steps: 30\n  enqueue_tau_quantiles: "
+SLEEPMG = """\
+name: probe
+method: sleepmg
+dataset: clinic
+modalities: [emg, eeg]
+network:
+  dropout: 0.25
+search:
+  n_trials: 12
+  space:
+    alpha_y: {uniform: [0, 0.5]}
+  enqueue: [{alpha_y: 0.5}]
+rows:
+  - name: NaiveMG
+    ours: a reading
+    modulation: {mod_y: false, mod_d: false}
+  - name: SleepMG
+"""
 
 
-def write(folder: Path, text: str, name: str = "probe.yaml") -> Path:
-    path = folder / name
-    path.write_text(text)
-    return path
-
-
-def loaded(folder: Path, *changes: tuple[str, str]) -> SweepFile:
-    text = GOOD
+def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
     for old, new in changes:
         assert text.count(old) == 1
         text = text.replace(old, new)
-    return load_sweep(write(folder, text))
+    path = folder / "probe.yaml"
+    path.write_text(text)
+    return load_sweep(path)
 
 
-def place(text: str, part: str) -> str:
-    """Line and column of a part of a text that occurs once."""
-    assert text.count(part) == 1
-    before = text[: text.index(part)]
-    return f"{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2]) + 1}"
+def test_the_method_chooses_the_class(tmp_path: Path) -> None:
+    assert isinstance(read(tmp_path, SELECTIVE), SelectiveSweep)
+    assert isinstance(read(tmp_path, SLEEPMG), SleepMGSweep)
 
 
-def test_a_file_fills_in_every_default(tmp_path: Path) -> None:
-    sweep = loaded(tmp_path)
-    assert sweep.seed == 1
-    assert sweep.stages == (Stage.W, Stage.REM)
-    assert sweep.modality == "eeg"
-    assert sweep.batch_size == 128
-    assert sweep.source.subjects == ("*",)
-    assert sweep.target.validation == ()
-    assert sweep.encoder == EncoderSettings(dropout=0.25)
-    assert sweep.pretrain == PretrainSettings(n_passes=20)
-    assert (sweep.score.metric, sweep.score.standardise, sweep.score.aggregate) == (
-        "euclidean",
-        "source",
-        "mean",
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        ("method: sleepnp", "2:9: method is \"sleepnp\": not allowed. Did you mean 'sleepmg'? Allowed: selective, sl"),
+        ("method: 3", "2:9: method is 3: not allowed. Allowed: selective, sleepmg."),
+        ("seed: 2", "1:1: missing key 'method' in this file."),
+        ("method: selective", "1:1: missing key 'source' in this file."),
+    ],
+)  # fmt: skip
+def test_a_wrong_method_is_named_at_its_place(tmp_path: Path, new: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, SLEEPMG, ("method: sleepmg", new))
+    assert f"{tmp_path / 'probe.yaml'}:{message}" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [SELECTIVE, SLEEPMG], ids=["selective", "sleepmg"])
+def test_what_is_dumped_loads_to_the_same_sweep(tmp_path: Path, text: str) -> None:
+    sweep = read(tmp_path, text)
+    written = dump(sweep)
+    again = read(tmp_path, written)
+    assert again == sweep
+    assert dump(again) == written
+    assert diff(sweep, again) == []
+    assert yaml.safe_load(written) == sweep.resolved()  # any other YAML reader agrees
+    assert json.loads(json.dumps(sweep.resolved())) == sweep.resolved()
+
+
+def test_what_is_dumped_is_the_file_with_every_default(tmp_path: Path) -> None:
+    resolved = read(tmp_path, SELECTIVE).resolved()
+    assert resolved["stages"] == ["W", "REM"]
+    assert resolved["search"]["space"]["learning_rate"] == {"log_uniform": [5e-5, 1e-3]}
+    assert resolved["encoder"] == {"architecture": "mrcnn", "dropout": 0.25}
+    assert (resolved["workers"], resolved["cpus_per_worker"]) == (1, 1.0)
+
+    resolved = read(tmp_path, SLEEPMG).resolved()
+    assert resolved["modalities"] == ["eeg", "emg"]
+    assert resolved["folds"] == {"kind": "leave_one_subject_out", "n_validation": 1}
+    assert resolved["network"]["dropout"] == 0.25
+    assert resolved["training"]["class_weights"] == [1.0, 1.2, 1.0, 1.0, 1.25]
+    assert resolved["search"]["space"] == {"alpha_y": {"uniform": [0, 0.5]}}
+    # A row keeps to what it sets otherwise, so that it follows the sections when they change.
+    assert resolved["rows"] == [
+        {"name": "NaiveMG", "ours": "a reading", "modulation": {"mod_y": False, "mod_d": False}},
+        {"name": "SleepMG"},
+    ]
+
+
+def test_order_and_spelling_of_the_same_sweep_make_no_difference(tmp_path: Path) -> None:
+    first = read(tmp_path, SELECTIVE)
+    same = read(tmp_path, SELECTIVE, ("[REM, W]", "[W, REM]"), ("5e-5", "0.00005"))
+    assert dump(same) == dump(first)
+    first = read(tmp_path, SLEEPMG)
+    same = read(tmp_path, SLEEPMG, ("[emg, eeg]", "[eeg, emg]"), ("[0, 0.5]", "[0.0, 5e-1]"))
+    assert dump(same) == dump(first)
+
+
+def test_diff_names_each_changed_key_with_both_values(tmp_path: Path) -> None:
+    changed = read(
+        tmp_path,
+        SELECTIVE,
+        ("n_trials: 12", "n_trials: 24"),
+        ("[s1, s2]", "[s1, s3]"),
+        ("dropout: 0.25", "dropout: 0.5"),
+        ("[0.25, 0.75]", "[0.25, 0.95]"),
     )
-    assert sweep.search.space.declared() == {
-        "tau_quantile": Uniform(0.25, 0.75),
-        "learning_rate": LogUniform(5e-5, 1e-3),
-    }
-    assert sweep.search.default_learning_rate == DEFAULTS["learning_rate"]
-    assert sweep.search.enqueue_tau_quantiles == (0.25, 0.5, 0.75)  # those inside the space
-    assert sweep.search.max_concurrent == 2
-    assert sweep.arms == ("no_adapt", "random")
+    assert diff(read(tmp_path, SELECTIVE), changed) == [
+        "source.validation: s1, s2 -> s1, s3",
+        "encoder.dropout: 0.25 -> 0.5",
+        "search.n_trials: 12 -> 24",
+        "search.space.tau_quantile.uniform: 0.25, 0.75 -> 0.25, 0.95",
+        "search.enqueue_tau_quantiles: 0.25, 0.5, 0.75 -> 0.25, 0.5, 0.75, 0.9",
+    ]
 
 
-def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
-    text = GOOD[: GOOD.index("encoder:")] + "search: {n_trials: 1, n_steps: 1}\n"
-    sweep = load_sweep(write(tmp_path, text))
-    assert sweep.search.space.declared() == dict(SPACE)
-    assert sweep.search.enqueue_tau_quantiles == ENQUEUED_TAU_QUANTILES
-    assert sweep.search.objective == "source_val"
-    assert sweep.arms == ("no_adapt", "all_source", "random")
+def test_diff_names_rows_by_name_and_keys_that_come_or_go(tmp_path: Path) -> None:
+    changed = read(
+        tmp_path,
+        SLEEPMG,
+        ("name: probe", "name: probe\nfolds: {kind: k_fold, n_folds: 3}"),
+        ("    alpha_y: {", "    alpha_d: {"),
+        ("{alpha_y: 0.5}", "{alpha_d: 0.5}"),
+        ("    ours: a reading\n", ""),
+        ("mod_y: false, ", "mod_f: true, mod_y: true, "),
+        ("name: SleepMG", "name: Others"),
+    )
+    assert diff(read(tmp_path, SLEEPMG), changed) == [
+        "folds.kind: leave_one_subject_out -> k_fold",
+        "folds.n_folds: absent -> 3",
+        "search.space.alpha_d.uniform: absent -> 0.0, 0.5",
+        "search.enqueue: {alpha_y: 0.5} -> {alpha_d: 0.5}",
+        "rows: NaiveMG, SleepMG -> NaiveMG, Others",
+        "rows.NaiveMG.modulation.mod_f: absent -> true",
+        "rows.NaiveMG.modulation.mod_y: false -> true",
+        "search.space.alpha_y.uniform: 0.0, 0.5 -> absent",
+        "rows.NaiveMG.ours: a reading -> absent",
+    ]
 
 
-def test_the_shipped_sweeps_are_what_the_readme_runs() -> None:
-    real, demo = load_sweep(SWEEPS / "tau-ucddb.yaml"), load_sweep(SWEEPS / "tau.yaml")
+def test_diff_sees_the_order_of_rows_and_another_method(tmp_path: Path) -> None:
+    first = "  - name: SleepMG\n"
+    turned = read(tmp_path, SLEEPMG.replace(first, "").replace("rows:\n", f"rows:\n{first}"))
+    sweep = read(tmp_path, SLEEPMG)
+    assert diff(sweep, turned) == ["rows: NaiveMG, SleepMG -> SleepMG, NaiveMG"]
+    assert "method: sleepmg -> selective" in diff(sweep, read(tmp_path, SELECTIVE))
+
+
+# --- shipped files -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_sweep_loads_and_opens_with_a_comment(path: Path) -> None:
+    assert load_sweep(path).name == path.stem
+    assert path.read_text().startswith("# ")
+    assert len(path.read_text().partition("\n")[0]) <= 120
+
+
+def selective(name: str) -> SelectiveSweep:
+    sweep = load_sweep(SWEEPS / f"{name}.yaml")
+    assert isinstance(sweep, SelectiveSweep)
+    return sweep
+
+
+def sleepmg(name: str) -> SleepMGSweep:
+    sweep = load_sweep(SWEEPS / f"{name}.yaml")
+    assert isinstance(sweep, SleepMGSweep)
+    return sweep
+
+
+def test_the_shipped_tau_sweeps_are_what_the_readme_runs() -> None:
+    real, demo = selective("tau-ucddb"), selective("tau")
     assert (real.name, demo.name) == ("tau-ucddb", "tau")
     assert real.stages == (Stage.W, Stage.N3)
     assert demo.stages == tuple(Stage)
@@ -127,189 +224,105 @@ def test_the_shipped_sweeps_are_what_the_readme_runs() -> None:
     assert resolve_subjects(demo.target.subjects, demo.target.exclude, made) == made[8:]
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_sweep_loads_and_opens_with_a_comment(path: Path) -> None:
-    assert load_sweep(path).name == path.stem
-    assert path.read_text().startswith("# ")
+def test_the_shipped_sleepmg_search_varies_both_balances_and_lambda() -> None:
+    sweep = sleepmg("sleepmg")
+    assert sweep.search is not None
+    assert list(sweep.search.space.declared()) == ["alpha_y", "alpha_d", "grl_weight"]
+    assert (sweep.search.n_trials, sweep.search.objective) == (12, "validation")
+    assert sweep.dataset == "synthetic-isruc-s3"
+    assert sweep.folds.model_dump() == {"kind": "k_fold", "n_folds": 3, "n_validation": 1}
+    training = sweep.training
+    assert (training.batch_size, training.n_passes, training.patience) == (32, 8, 8)
+    # The first trial is SleepMG as the settings have it; no trial that is tried first repeats the control.
+    own = SleepMGSettings().modulation
+    assert sweep.first_trials()[0] == {
+        "alpha_y": own.alpha_y,
+        "alpha_d": own.alpha_d,
+        "grl_weight": SleepMGSettings().adversary.grl_weight,
+    }
+    (control,) = sweep.rows
+    assert control.name == "NaiveMG"
+    assert switches(sweep)["NaiveMG"] == (True, True, False, False, False)
+
+
+def switches(sweep: SleepMGSweep) -> dict[str, tuple[bool, ...]]:
+    """Columns of the ablation table: multimodal, GRL, mod_f, mod_y, mod_d."""
+    table: dict[str, tuple[bool, ...]] = {}
+    for row in sweep.rows:
+        settings = sweep.row_settings(row)
+        modulation = settings.modulation
+        table[row.name] = (
+            settings.network.multimodal,
+            settings.adversary.enabled,
+            modulation.mod_f,
+            modulation.mod_y,
+            modulation.mod_d,
+        )
+    return table
+
+
+NONE, G, M, BOTH = ((m, g, False, False, False) for m, g in ((0, 0), (0, 1), (1, 0), (1, 1)))
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "at", "message"),
+    ("name", "rows"),
     [
-        ("n_trials", "n_trails", "n_trails", "unknown key 'n_trails' in search. Did you mean 'n_trials'? Allowed: n_"),
-        ("arms:", "amrs:", "amrs", "unknown key 'amrs' in this file. Did you mean 'arms'?"),
-        ("dropout", "dropuot", "dropuot", "unknown key 'dropuot' in encoder. Did you mean 'dropout'? Allowed: arch"),
-        ("n_passes", "n_epochs", "n_epochs", "unknown key 'n_epochs' in pretrain"),
-        ("uniform: [0.25", "unifrom: [0.25", "unifrom", "in search.space.tau_quantile. Did you mean 'uniform'?"),
-        ("tau_quantile:", "tau_quantil:", "tau_quantil:", "in search.space. Did you mean 'tau_quantile'?"),
-        ("afr_gap", "afr_gab", "afr_gab", "is \"afr_gab\": not allowed. Did you mean 'afr_gap'? Allowed: afr"),
-        ("source_val", "source_vall", "source_vall", "Did you mean 'source_val'? Allowed: source_val, oracle"),
-        ("no_adapt", "no_adpat", "no_adpat", "arms[1] is \"no_adpat\": not allowed. Did you mean 'no_adapt'?"),
-        ("REM, W", "N1, REN", "REN", "stages[1] is \"REN\": not allowed. Did you mean 'REM'? Allowed: W,"),
-        ("REM, W", "W", "[W]", "must name at least two stages, each once"),
-        ("REM, W", "W, REM, W", "[W, REM, W]", "must name at least two stages, each once"),
-        ("[0.25, 0.75]", "[0.25, 1]", "1]}", "tau_quantile.uniform[1] is 1: a tau quantile must lie in [0, 1)"),
-        ("[0.25, 0.75]", "[-0.1, 0.75]", "-0.1", "must lie in [0, 1)"),
-        ("[0.25, 0.75]", "[0.75, 0.25]", "[0.75, 0.25]", "must be [low, high] with low < high"),
-        ("[0.25, 0.75]", "[0.5]", "[0.5]", "has too few items"),
-        ("[5e-5, 1e-3]", "[5e-5, 1]", "1]}", "must lie in [1e-05, 0.01]"),
-        ("[5e-5, 1e-3]", "[5e-4, 1e-3]", "n_trials: 12", "0.0001 lies outside space.learning_rate [0.0005, 0.001]"),
-        ("n_steps: 30", ENQUEUE + "[0.5, 1.2]", "1.2", "[1] is 1.2: a tau quantile must lie in [0, 1)"),
-        ("n_steps: 30", ENQUEUE + "[0.5, 0.9]", "0.9]", "outside space.tau_quantile [0.25, 0.75]"),
-        ("n_steps: 30", ENQUEUE + "[0.5, 0.50]", "0.50]", "is given twice"),
-        ("n_trials: 12", "n_trials: 0", "0\n  n_steps", "search.n_trials is 0: must be greater than or equal to 1"),
-        ("n_trials: 12", "n_trials: true", "true", "search.n_trials is true: must be a whole number"),
-        ("n_trials: 12", 'n_trials: "12"', '"12"', "search.n_trials is \"12\": must be a whole number"),
-        ("  n_trials: 12\n", "", "search:", "missing key 'n_trials' in search"),
-        ("dropout: 0.25", "dropout: 1.5", "1.5", "encoder.dropout is 1.5: allowed: a finite number"),
-        ("dropout: 0.25", "dropout: half", "half", "encoder.dropout is \"half\": must be a number"),
-        ("n_passes: 20", "n_passes: 0", "0\nscore", "pretrain.n_passes is 0: allowed: an integer of at least 1"),
-        ("[s1, s2]", "[]", "[]", "source.validation is []: must have at least 1 item"),
-        ("[s1, s2]", "s1", "s1", "source.validation is \"s1\": must be a list, as in [s1]"),
-        ("[s1, s2]", "[018, 19]", "19]", "source.validation[1] is 19: must be text; put it in quotes"),
-        ("dataset: clinic", "dataset: clinic\n  validation: [t1]", "[t1]", "has no effect with the objective"),
-        ("source_val", "oracle_target_val", "oracle", "needs target.validation"),
-        ("name: probe", "name: probe\nbatch_size: 2048", "2048", "must be less than or equal to 1024"),
-        ("name: probe", "name: probe\nseed: -1", "-1", "must be greater than or equal to 0"),
-        ("name: probe", "name: probe\nname: again", "name: again", "duplicate key 'name'"),
-        ("random, no_adapt", "random, random", "[random, random]", "must name each arm once"),
-        ("selective", "sleepmg", "sleepmg", "method is \"sleepmg\": not allowed. Allowed: selective"),
-        ("encoder:\n  dropout: 0.25", "encoder: mrcnn", "mrcnn", "encoder is \"mrcnn\": must be a mapping"),
-        ("  dataset: clinic\n", "", "\nencoder", "target is empty: must be a mapping"),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_one_line_at_its_place(
-    tmp_path: Path, old: str, new: str, at: str, message: str
-) -> None:
-    assert GOOD.count(old) == 1
-    text = GOOD.replace(old, new)
-    path = write(tmp_path, text)
-    with pytest.raises(ConfigError) as caught:
-        load_sweep(path)
-    lines = str(caught.value).splitlines()
-    (line,) = [line for line in lines if message in line]
-    assert line.startswith(f"{path}:{place(text, at)}: ")
-    # Next to a misspelt key the right one is missing; nothing else is wrong.
-    assert all(": missing key " in other for other in lines if other != line)
-
-
-def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = (
-        GOOD.replace("n_trials", "n_trails").replace("[REM, W]", "[REM, X]").replace("gap", "gip")
-    )
-    path = write(tmp_path, text)
-    with pytest.raises(ConfigError) as caught:
-        load_sweep(path)
-    lines = str(caught.value).splitlines()
-    assert [line.removeprefix(f"{path}:").partition(": ")[0] for line in lines] == [
-        place(text, "X]"),
-        place(text, "afr_gip"),
-        place(text, "search:"),
-        place(text, "n_trails"),
-    ]
-    assert caught.value.exit_code == 2
-
-
-def test_what_is_dumped_loads_to_the_same_sweep(tmp_path: Path) -> None:
-    sweep = loaded(tmp_path)
-    text = dump(sweep)
-    again = load_sweep(write(tmp_path, text, "resolved.yaml"))
-    assert again == sweep
-    assert dump(again) == text
-    resolved = sweep.resolved()
-    assert yaml.safe_load(text) == resolved  # any other YAML reader agrees
-    assert resolved["stages"] == ["W", "REM"]
-    assert resolved["search"]["space"]["learning_rate"] == {"log_uniform": [5e-5, 1e-3]}
-    assert resolved["encoder"] == {"architecture": "mrcnn", "dropout": 0.25}
-
-
-def test_order_and_spelling_of_the_same_sweep_make_no_difference(tmp_path: Path) -> None:
-    same = loaded(tmp_path, ("[REM, W]", "[W, REM]"), ("5e-5", "0.00005"), ("arms: [", "arms: [ "))
-    assert dump(same) == dump(loaded(tmp_path))
-    assert diff(loaded(tmp_path), same) == []
-
-
-def test_diff_names_each_changed_key_with_both_values(tmp_path: Path) -> None:
-    changed = loaded(
-        tmp_path,
-        ("n_trials: 12", "n_trials: 24"),
-        ("[s1, s2]", "[s1, s3]"),
-        ("dropout: 0.25", "dropout: 0.5"),
-        ("[0.25, 0.75]", "[0.25, 0.95]"),
-    )
-    assert diff(loaded(tmp_path), changed) == [
-        "source.validation: s1, s2 -> s1, s3",
-        "encoder.dropout: 0.25 -> 0.5",
-        "search.n_trials: 12 -> 24",
-        "search.space.tau_quantile.uniform: 0.25, 0.75 -> 0.25, 0.95",
-        "search.enqueue_tau_quantiles: 0.25, 0.5, 0.75 -> 0.25, 0.5, 0.75, 0.9",
-    ]
-
-
-def test_resolve_subjects_sorts_and_counts_each_once() -> None:
-    there = ["b2", "a1", "b1", "B3"]
-    assert resolve_subjects(["b*", "b1", "a?"], ["b2"], there) == ["a1", "b1"]
-    assert resolve_subjects(["[aB]*"], [], iter(there)) == ["B3", "a1"]
-
-
-@pytest.mark.parametrize(
-    ("patterns", "exclude", "message"),
-    [
-        (["ucddb18"], [], "No subject matches 'ucddb18'. Did you mean 'ucddb018'? Available: ucddb002, ucddb018."),
-        (["*"], ["ucddb081"], "No subject matches 'ucddb081'. Did you mean"),
-        (["*"], ["ucddb*"], "No subject is left of * after excluding ucddb*. Available: ucddb002, ucddb018."),
-        (["UCDDB*"], [], "No subject matches 'UCDDB*'."),
-    ],
-)  # fmt: skip
-def test_a_glob_that_finds_nothing_is_an_error(
-    patterns: list[str], exclude: list[str], message: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        resolve_subjects(patterns, exclude, ["ucddb018", "ucddb002"])
-    assert str(caught.value).startswith(message)
-
-
-def test_a_long_list_of_subjects_is_cut() -> None:
-    with pytest.raises(ConfigError, match="s029, and 970 more"):
-        resolve_subjects(["zz"], [], [f"s{n:03d}" for n in range(1000)])
-    with pytest.raises(ConfigError, match="Available: none"):
-        resolve_subjects(["*"], [], [])
-
-
-def oracle(folder: Path, validation: str) -> SweepFile:
-    return loaded(
-        folder,
-        ("source_val", "oracle_target_val"),
-        ("dataset: clinic", f"dataset: clinic\n  validation: {validation}"),
-    )
-
-
-def test_source_val_needs_no_target_validation(tmp_path: Path) -> None:
-    check_objective(loaded(tmp_path), ["t1"])
-
-
-def test_an_oracle_with_subjects_left_to_test_on_passes(tmp_path: Path) -> None:
-    check_objective(oracle(tmp_path, "[t1]"), ["t1", "t2"])
-
-
-@pytest.mark.parametrize(
-    ("validation", "subjects", "message"),
-    [
-        ("[t1]", ["t1"], "needs at least two target subjects"),
-        ("[t1]", [], r"there are 0 \(none\)"),
-        ("[t3]", ["t1", "t2"], r"No subject matches 't3'\. Available: t1, t2"),
-        ("['*']", ["t1", "t2"], "leaves no subject to test on"),
+        ("baselines", {"FeatureNet": NONE, "FeatureNet+M": M, "FeatureNet+G": G, "NaiveMG": BOTH}),
+        (
+            "modules",
+            {
+                "FeatureNet": NONE,
+                "FeatureNet+G": G,
+                "FeatureNet+M": M,
+                "NaiveMG": BOTH,
+                "SleepMG": (1, 1, 0, 1, 1),
+            },
+        ),
+        ("fusion", dict.fromkeys(("Concat", "Sum", "Gated", "FiLM", "Attention"), M)),
+        *(
+            (
+                name,
+                {
+                    "NaiveMG (xxx)": BOTH,
+                    "vxx": (1, 1, 1, 0, 0),
+                    "xvx": (1, 1, 0, 1, 0),
+                    "xxv": (1, 1, 0, 0, 1),
+                    "SleepMG (xvv)": (1, 1, 0, 1, 1),
+                },
+            )
+            for name in ("components", "components-mass")
+        ),
     ],
 )
-def test_an_oracle_without_enough_target_subjects_is_refused(
-    tmp_path: Path, validation: str, subjects: list[str], message: str
+def test_the_shipped_ablations_have_the_rows_of_the_supplement(
+    name: str, rows: dict[str, tuple[bool, ...]]
 ) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        check_objective(oracle(tmp_path, validation), subjects)
-    assert caught.value.exit_code == 2
+    sweep = sleepmg(f"sleepmg-{name}")
+    assert switches(sweep) == rows
+    assert list(switches(sweep)) == list(rows)
+    assert sweep.search is None
+    assert sweep.figure
+    assert all(row.ours for row in sweep.rows)  # the supplement's own lists are lost
+    mass = name.endswith("mass")
+    assert sweep.dataset == ("synthetic-mass-ss3" if mass else "synthetic-isruc-s3")
+    assert sweep.seeds == ((1,) if mass else (1, 2))
+    assert sweep.folds.model_dump() == {"kind": "k_fold", "n_folds": 3, "n_validation": 1}
+    assert (sweep.training.n_passes, sweep.training.batch_size) == (4 if mass else 8, 32)
+    # No configuration runs twice under two names.
+    settings = [sweep.row_settings(row) for row in sweep.rows]
+    assert all(one not in settings[:index] for index, one in enumerate(settings))
 
 
-def test_a_sweep_cannot_be_changed_in_memory(tmp_path: Path) -> None:
-    sweep: Any = loaded(tmp_path)
-    with pytest.raises(ValueError, match="frozen"):
-        sweep.seed = 2
+def test_the_shipped_fusion_sweep_has_every_fusion() -> None:
+    sweep = sleepmg("sleepmg-fusion")
+    assert tuple(sweep.row_settings(row).network.fusion for row in sweep.rows) == FUSIONS
+
+
+def test_rows_of_one_name_are_one_configuration_in_all_shipped_ablations() -> None:
+    found: dict[str, SleepMGSettings] = {}
+    for path in SWEEPS.glob("sleepmg-[bmf]*.yaml"):
+        sweep = sleepmg(path.stem)
+        for row in sweep.rows:
+            settings = sweep.row_settings(row)
+            assert found.setdefault(row.name, settings) == settings
+    assert len(found) == 10

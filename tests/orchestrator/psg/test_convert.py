@@ -107,6 +107,7 @@ def test_flags_unite_flat_unscored_and_clipped(
         "channels": ["EEG"],
         "substituted": [],
         "implausible_amplitude": [],
+        "missing_modalities": [],
     }
 
 
@@ -185,6 +186,113 @@ def test_modalities_with_several_channels_and_rates(
     told = summary(table)
     assert told["channels"] == ["C3A2", "F3", "Eog L", "EMG chin"]
     assert told["substituted"] == ["C3A2", "Eog L"]
+
+
+class TestOptional:
+    """A modality that a recording may lack; the EEG is always there."""
+
+    @pytest.fixture
+    def optional(self, settings: Settings) -> Settings:
+        return replace(
+            settings,
+            channels={"eeg": (("EEG",),), "emg": (("EMG 1",), ("EMG 2", "chin"))},
+            filter_hz={"eeg": (0.3, 35.0), "emg": (10.0, 45.0)},
+            optional=("emg",),
+        )
+
+    def test_it_is_there(
+        self, make_edf: MakeEdf, noise: Noise, source: Source, optional: Settings
+    ) -> None:
+        """As if it were not optional, to the last bit of signals and flags."""
+        chin = with_gap(noise(3, 2), "..x", 1.0)
+        signals = {"EEG": (noise(3), 128), "EMG 1": (noise(3, 1), 128), "chin": (chin, 128)}
+        data = make_edf(signals, "W12")
+        table = epoch_table(source, optional, data, None)
+        assert summary(table)["missing_modalities"] == []
+        required = epoch_table(source, replace(optional, optional=()), data, None)
+        assert table.equals(required, check_metadata=False)
+        assert table["flags"].to_pylist() == [0, 0, 1]
+
+    @pytest.mark.parametrize("how", ["no channel", "flat", "slow", "flat and slow"])
+    def test_it_is_not_there(
+        self, make_edf: MakeEdf, noise: Noise, source: Source, optional: Settings, how: str
+    ) -> None:
+        eeg = with_gap(noise(4), ".x..", 1.0)
+        flat, slow = (np.full(4 * 3840, 7.0), 128), (noise(4, 3, 10), 10)
+        channels = {
+            "no channel": (),
+            "flat": (flat, flat),
+            "slow": (slow, slow),
+            "flat and slow": (flat, slow),
+        }[how]
+        signals = {"EEG": (eeg, 128), **dict(zip(("EMG 1", "EMG 2"), channels, strict=False))}
+        table = epoch_table(source, optional, make_edf(signals, "W12R"), None)
+        assert table.column_names == ["epoch_index", "stage", "flags", "eeg"]
+        # As without it altogether: a flat epoch is one where the EEG is.
+        assert table["flags"].to_pylist() == [0, 1, 0, 0]
+        alone = replace(optional, channels={"eeg": (("EEG",),)}, filter_hz={"eeg": (0.3, 35.0)})
+        assert table.equals(
+            epoch_table(source, replace(alone, optional=()), make_edf(signals, "W12R"), None),
+            check_metadata=False,
+        )
+        told = summary(table)
+        assert told["missing_modalities"] == ["emg"]
+        assert told["channels"] == ["EEG"]
+        assert list(metadata(table)["channels"]) == ["eeg"]
+
+    @pytest.mark.parametrize(
+        ("how", "reason"),
+        [
+            ("misspelt", "missing_channel"),
+            ("flat", "flat_channel"),
+            ("slow", "sampling_rate"),
+        ],
+    )
+    def test_half_of_it_is_a_mistake(
+        self,
+        make_edf: MakeEdf,
+        noise: Noise,
+        source: Source,
+        optional: Settings,
+        how: str,
+        reason: str,
+    ) -> None:
+        """More likely a wrong name or a lead that came off than a recording without the modality."""
+        other = {
+            "misspelt": {"EMG-2": (noise(3, 2), 128)},
+            "flat": {"EMG 2": (np.zeros(3 * 3840), 128)},
+            "slow": {"EMG 2": (noise(3, 2, 10), 10)},
+        }[how]
+        signals = {"EEG": (noise(3), 128), "EMG 1": (noise(3, 1), 128), **other}
+        with pytest.raises(RecordingError) as caught:
+            epoch_table(source, optional, make_edf(signals, "W12"), None)
+        assert caught.value.reason == reason
+
+    def test_what_is_not_optional_is_still_required(
+        self, make_edf: MakeEdf, noise: Noise, source: Source, optional: Settings
+    ) -> None:
+        emg = {"EMG 1": (noise(3), 128), "EMG 2": (noise(3, 1), 128)}
+        for eeg, reason in (
+            ({}, "missing_channel"),
+            ({"EEG": (np.zeros(3840 * 3), 128)}, "flat_channel"),
+        ):
+            with pytest.raises(RecordingError) as caught:
+                epoch_table(source, optional, make_edf({**emg, **eeg}, "W12"), None)
+            assert caught.value.reason == reason
+
+    def test_in_other_formats_too(
+        self, tmp_path: Path, noise: Noise, source: Source, optional: Settings
+    ) -> None:
+        import mne
+
+        info = mne.create_info(["EEG"], 128, "eeg")
+        raw = mne.io.RawArray(noise(3)[None] * 1e-6, info, verbose="error")
+        texts = [f"Sleep stage {stage}" for stage in "W2?"]
+        raw.set_annotations(mne.Annotations([0, 30, 60], [30, 30, 30], texts))
+        raw.save(tmp_path / "p1_raw.fif", verbose="error")
+        content = (tmp_path / "p1_raw.fif").read_bytes()
+        table = epoch_table(replace(source, path="p1.fif"), optional, content, None)
+        assert summary(table)["missing_modalities"] == ["emg"]
 
 
 def test_an_amplitude_that_no_body_makes_is_noted(
@@ -327,6 +435,19 @@ def test_settings_hold_all_that_decides_the_content(
         {"[[EEG, C3A2]]": "[[EEG, C3A2]]\nfilter_hz: {eeg: [0.5, 35]}"},
         {"[[EEG, C3A2]]": "[[EEG, C3A2]]\nlabels: {Wake: W}"},
         {"[[EEG, C3A2]]": "[[EEG, C3A2]]\nlabels_beyond_signal: trim"},
+        {"[[EEG, C3A2]]": "[[EEG, C3A2]]\n  emg: [chin]\noptional: [emg]"},
     ]:
         assert Settings.of(dataset(change)).as_json() != plain
     assert Settings.of(dataset({"Tiny nights": "Small nights"})).as_json() == plain
+    plain_and_emg = Settings.of(dataset({"[[EEG, C3A2]]": "[[EEG, C3A2]]\n  emg: [chin]"}))
+    assert replace(plain_and_emg, optional=("emg",)).as_json() != plain_and_emg.as_json()
+
+
+def test_settings_without_optional_modalities_are_those_of_before_there_were_any(
+    settings: Settings,
+) -> None:
+    """Else every store would be converted again."""
+    assert set(settings.as_json()) == {
+        *("labels", "channels", "filter_hz", "labels_beyond_signal", "schema_version", "sfreq"),
+        *("epoch_s", "lowest_sfreq", "flat_steps", "clipped_share"),
+    }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RecordingError
 from orchestrator.psg.convert import Settings, epoch_table
-from orchestrator.psg.edf import read_annotations, read_recording
+from orchestrator.psg.edf import has_channel, read_annotations, read_recording
 from orchestrator.psg.recordings import Source
 
 MakeEdf = Callable[..., bytes]
@@ -111,6 +111,24 @@ def test_a_missing_channel_names_those_there_are(make_edf: MakeEdf, noise: Noise
     assert text.startswith("missing_channel: ")
     for name in ("'EEG' or 'C3A2'", "'EOG left'", "'ECG'", "`channels`"):
         assert name in text
+
+
+def test_whether_a_file_has_any_of_some_channels(
+    make_edf: MakeEdf, noise: Noise, fif: Callable[..., bytes]
+) -> None:
+    edf = make_edf({"EMG chin": (noise(1), 128), "EEG": (noise(1), 128)}, "W")
+    assert has_channel(edf, "n.edf", [["EMG 1"], ["EMG 2", "emg CHIN"]])
+    assert not has_channel(edf, "n.edf", [["EMG 1"], ["EMG 2"]])
+    assert has_channel(fif(), "n.fif", [["ECG"], ["eog"]])
+    assert not has_channel(fif(), "n.fif", [["ECG"]])
+    for data, name, reason in (
+        (edf[:-1], "n.edf", "truncated"),
+        (b"words", "n.edf", "not_edf"),
+        (b"words", "n.fif", "unreadable"),
+    ):
+        with pytest.raises(RecordingError) as caught:
+            has_channel(data, name, [["EEG"]])
+        assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("data", [b"", b"0       ", b"not an EDF at all " * 50, b"\x00" * 4096])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ from orchestrator.psg.edf import read_recording
 from orchestrator.psg.feed import (
     CLIP_SPREADS,
     StoredRecording,
+    channel_labels,
+    check_modality,
+    has_modality,
+    modalities_of,
     read_signals,
     signal_epochs,
     stored_recordings,
@@ -109,6 +114,88 @@ def test_artefacts_are_clipped(
     scaled = read_signals(store, night, "eeg", range(4))
     assert scaled.max() == CLIP_SPREADS
     assert np.abs(scaled[[0, 3]]).max() < CLIP_SPREADS
+
+
+def test_microvolts_keep_gain_and_artefacts(
+    store: Store, night: StoredRecording, signal: NDArray[np.float64], make_edf: MakeEdf
+) -> None:
+    microvolts = read_signals(store, night, "eeg", [0, 3], scale="microvolts")
+    assert microvolts.shape == (2, 1, 3000)
+    assert microvolts.dtype == np.float32
+    edf = read_recording(make_edf({"EEG": (signal.ravel(), 128)}), "n.edf", [["EEG"]])
+    raw = edf.channels[0].signal_uv.reshape(6, -1)
+    clean = preprocess.clean_epochs(raw, FLAT, 128, (0.3, 35.0))[[0, 3]]
+    assert np.abs(microvolts[:, 0] - clean).max() < np.abs(clean).max() / 32767 + 1e-4
+    # In spreads it is the same signal, but for the centre and the clipping.
+    scaled = read_signals(store, night, "eeg", [3])
+    slope = np.polyfit(scaled.ravel(), microvolts[1].ravel(), 1)[0]
+    assert slope == pytest.approx(preprocess.robust_scale(
+        preprocess.clean_epochs(raw, FLAT, 128, (0.3, 35.0)), FLAT, "EEG"
+    ).spread_uv, rel=1e-3)  # fmt: skip
+
+
+def test_microvolts_are_not_clipped(
+    store: Store, make_edf: MakeEdf, source: Source, settings: Settings
+) -> None:
+    raw = np.random.default_rng(0).normal(0, 1, (4, 3840))
+    raw[2, 1000:1100] = 490
+    table = epoch_table(source, settings, make_edf({"EEG": (raw.ravel(), 128)}, "WWWW"), None)
+    digest = store.write_table(paths.epochs("tiny", "p1", "p1-n1"), table)
+    night = StoredRecording(dataset="tiny", subject="p1", recording="p1-n1", epochs_sha256=digest)
+    assert read_signals(store, night, "eeg", range(4), "microvolts").max() > 300
+
+
+class TestModalities:
+    """What a recording has, by its metadata alone."""
+
+    @pytest.fixture
+    def without_emg(
+        self, store: Store, make_edf: MakeEdf, noise: Noise, source: Source, settings: Settings
+    ) -> StoredRecording:
+        several = replace(
+            settings,
+            channels={"emg": (("chin",),), "eog": (("LOC",), ("ROC", "E2")), "eeg": (("EEG",),)},
+            filter_hz={"emg": (10.0, 45.0), "eog": (0.3, 35.0), "eeg": (0.3, 35.0)},
+            optional=("emg",),
+        )
+        signals = {label: (noise(3, i), 128) for i, label in enumerate(("EEG", "E2", "Loc"))}
+        table = epoch_table(source, several, make_edf(signals, "W12"), None)
+        digest = store.write_table(paths.epochs("tiny", "p1", "p1-n1"), table)
+        return StoredRecording(
+            dataset="tiny", subject="p1", recording="p1-n1", epochs_sha256=digest
+        )
+
+    def test_they_are_in_the_order_of_the_store(
+        self, store: Store, without_emg: StoredRecording
+    ) -> None:
+        assert modalities_of(store, without_emg) == ("eeg", "eog")
+        assert list(channel_labels(store, without_emg).items()) == [
+            ("eeg", ["EEG"]),
+            ("eog", ["Loc", "E2"]),
+        ]
+
+    def test_one_that_the_recording_lacks(self, store: Store, without_emg: StoredRecording) -> None:
+        assert has_modality(store, without_emg, "eog")
+        assert not has_modality(store, without_emg, "emg")
+        assert not has_modality(store, without_emg, "ecg")
+        check_modality(store, without_emg, "eog")
+        for refuse in (
+            lambda: check_modality(store, without_emg, "emg"),
+            lambda: read_signals(store, without_emg, "emg", [0]),
+        ):
+            with pytest.raises(
+                ConfigError,
+                match=r"recording 'p1-n1' of data set 'tiny' is without 'emg'; it has eeg, eog\.",
+            ):
+                refuse()
+        with pytest.raises(ConfigError, match="data set 'tiny' has no modality 'ecg'"):
+            check_modality(store, without_emg, "ecg")
+
+    def test_a_missing_file_is_named(self, store: Store, without_emg: StoredRecording) -> None:
+        store.delete(without_emg.path)
+        for ask in (modalities_of, channel_labels):
+            with pytest.raises(IntegrityError, match=r"p1-n1\.parquet is missing"):
+                ask(store, without_emg)
 
 
 def test_epochs_are_picked_by_index(store: Store, night: StoredRecording) -> None:

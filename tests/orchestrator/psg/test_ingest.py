@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from orchestrator.cli.main import main
 from orchestrator.config.dataset import DatasetFile
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.psg.ingest import MANIFEST_SCHEMA, ingest
@@ -234,6 +235,63 @@ def test_one_missing_hypnogram_is_quarantined(
     (folder / "p0-night.txt").write_text("0\n1\n1\n1\n")
     assert ingest(dataset({"from: annotations": codes}), str(folder), store).n_converted == 1
     assert rows(store)["p0-night"]["n_N3"] == 3
+
+
+def with_emg(signals: dict[str, Any], noise: Noise) -> dict[str, Any]:
+    return {**signals, "chin": (noise(4, 9), 128)}
+
+
+def test_a_recording_without_an_optional_modality_is_kept(
+    store: Store,
+    dataset: LoadDataset,
+    make_edf: MakeEdf,
+    noise: Noise,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    signals = {"EEG": (noise(4), 128)}
+    (folder / "p1.edf").write_bytes(make_edf(with_emg(signals, noise), "W12R"))
+    (folder / "p2.edf").write_bytes(make_edf(signals, "W12R"))
+    emg = "[[EEG, C3A2]]\n  emg: [chin]"
+
+    report = ingest(dataset({"[[EEG, C3A2]]": emg}), str(folder), store)
+    assert [(row["recording"], row["reason"]) for row in report.quarantined] == [
+        ("p2", "missing_channel")
+    ]
+
+    # With the same file and `optional`, all are converted again: other settings decide.
+    report = ingest(dataset({"[[EEG, C3A2]]": f"{emg}\noptional: [emg]"}), str(folder), store)
+    assert (report.n_converted, report.quarantined) == (2, [])
+    manifest = rows(store)
+    assert {name: row["missing_modalities"] for name, row in manifest.items()} == {
+        "p1": [],
+        "p2": ["emg"],
+    }
+    assert manifest["p2"]["channels"] == ["EEG"]
+    assert manifest["p2"]["n_usable"] == 4
+    again = ingest(dataset({"[[EEG, C3A2]]": f"{emg}\noptional: [emg]"}), str(folder), store)
+    assert (again.n_converted, again.n_skipped) == (0, 2)
+
+    with pytest.raises(SystemExit) as exit_info:
+        main(["ingest", str(tmp_path / "tiny.yaml"), "--data", str(folder), "--store", store.uri])
+    assert exit_info.value.code == 0
+    assert "without emg: p2\n" in capsys.readouterr().err
+
+
+def test_a_manifest_of_before_there_were_optional_modalities_still_counts(
+    store: Store, dataset: LoadDataset, tiny_nights: TinyNights
+) -> None:
+    folder = tiny_nights(2)
+    (folder / "p9-broken.edf").write_bytes(b"words")
+    ingest(dataset(), str(folder), store)
+    whole = contents(store)
+    old = store.read_table(paths.manifest("tiny")).drop_columns(["missing_modalities"])
+    store.write_table(paths.manifest("tiny"), old)
+    report = ingest(dataset(), str(folder), store)
+    assert (report.n_converted, report.n_skipped) == (0, 3)
+    assert contents(store) == whole
 
 
 def test_second_folder_adds_to_the_data_set(

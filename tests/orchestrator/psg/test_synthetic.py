@@ -1,9 +1,8 @@
 """Made-up recordings: same seed same bytes, stages that can be told apart but not trivially, a shift that counts."""
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,13 @@ import edfio
 import mne
 import numpy as np
 import pytest
-import scipy.signal
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from orchestrator.alignment.emd import emd
 from orchestrator.cli.main import main
 from orchestrator.config.dataset import load_dataset
+from orchestrator.config.montage import BUNDLED, MontageFile, load_montage
 from orchestrator.errors import ConfigError, SetupError
-from orchestrator.psg import convert, preprocess, synthetic
+from orchestrator.psg import convert, synthetic
 from orchestrator.psg.recordings import find_recordings
-from orchestrator.psg.synthetic_hypnogram import draw_stages
 from orchestrator.store.store import Store
 from trainables.stages import ANNOTATION_STAGES, Stage
 
@@ -38,9 +31,10 @@ def write(
     shift: float = 0.0,
     seed: int = 1,
     hours: float = 0.1,
+    **options: Any,
 ) -> list[str]:
     return synthetic.write_domain(
-        str(folder), n_subjects=n_subjects, shift=shift, seed=seed, hours=hours
+        str(folder), n_subjects=n_subjects, shift=shift, seed=seed, hours=hours, **options
     )
 
 
@@ -61,6 +55,53 @@ class TestFiles:
             assert (tmp_path / "two" / name).read_bytes() == (
                 tmp_path / "three" / name
             ).read_bytes()
+
+    @pytest.mark.parametrize(
+        ("shift", "seed", "number", "hours", "digest"),
+        [
+            (0.0, 1, 2, 0.5, "8fa6b0c613708840fc0e94aee2a6d71f624b19fc34989e394161fbe67cbc2a8c"),
+            (1.5, 4, 1, 0.3, "13d214a5f282a50a19e16d75ab108c442168eac71eba335e26973e1c38085776"),
+            (0.5, 2, 1, 0.0084, "f691a799d89154262000d0200ebd350fea4114d05c542914a7229d705ac53eef"),
+        ],
+    )
+    def test_recordings_of_the_basic_montage_stay_what_they_were(
+        self, tmp_path: Path, shift: float, seed: int, number: int, hours: float, digest: str
+    ) -> None:
+        """By the program before it knew montages: findings on made-up data are compared over versions."""
+        name = write(tmp_path, n_subjects=number, shift=shift, seed=seed, hours=hours)[-1]
+        signals = edfio.read_edf(tmp_path / name).signals
+        assert hashlib.sha256(b"".join(s.digital.tobytes() for s in signals)).hexdigest() == digest
+
+    def test_another_montage_replaces_the_file_and_keeps_name_subject_and_hypnogram(
+        self, tmp_path: Path
+    ) -> None:
+        (name,) = write(tmp_path)
+        before = edfio.read_edf(tmp_path / name)
+        montage = load_montage("isruc-s3")
+        assert write(tmp_path, montage=montage) == [name]
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        after = edfio.read_edf(tmp_path / name)
+        assert after.labels == tuple(
+            label for labels in montage.labels.values() for label in labels
+        )
+        assert after.patient.code == before.patient.code
+        assert after.annotations == before.annotations
+
+    @pytest.mark.parametrize("montage", ["isruc-s3", "mass-ss3"])
+    def test_data_set_files_of_other_montages_read_them(
+        self, tmp_path: Path, root: Path, montage: str
+    ) -> None:
+        write(tmp_path, montage=load_montage(montage))
+        dataset = load_dataset(root / "datasets" / f"synthetic-{montage}.yaml")
+        (source,) = find_recordings(dataset, Store.open(str(tmp_path)))
+        content = (tmp_path / source.path).read_bytes()
+        table = convert.epoch_table(source, convert.Settings.of(dataset), content, None)
+        summary = convert.summary(table)
+        assert summary["n_usable"] == 12
+        assert summary["n_clipped"] == 0
+        assert not summary["implausible_amplitude"]
+        assert not summary["substituted"]
+        assert not summary["missing_modalities"]
 
     def test_seed_subject_and_shift_each_change_the_signals(self, tmp_path: Path) -> None:
         def signals(name: str) -> bytes:
@@ -169,6 +210,11 @@ class TestBadInput:
             ({"shift": -0.5}, "shift is -0.5; allowed: 0 to 2"),
             ({"shift": float("nan")}, "shift is nan; allowed"),
             ({"seed": -1}, "seed is -1; allowed: at least 0"),
+            ({"spread": -0.5}, "spread is -0.5; allowed: 0 to 2 at a shift of 0"),
+            ({"spread": 2.5}, "spread is 2.5; allowed: 0 to 2"),
+            ({"spread": 1.5, "shift": 2.0}, "spread is 1.5; allowed: 0 to 1 at a shift of 2"),
+            ({"dominance": {"eeg": -1.0}}, "dominance of eeg is -1; allowed: 0 to 3"),
+            ({"dominance": {"emg": float("nan")}}, "dominance of emg is nan; allowed"),
         ],
     )
     def test_a_value_out_of_range(
@@ -178,6 +224,17 @@ class TestBadInput:
             write(tmp_path / "out", **wrong)
         assert not (tmp_path / "out").exists()
 
+    def test_dominance_of_a_modality_that_the_montage_does_not_have(self, tmp_path: Path) -> None:
+        montage = named(eeg=["Cz"])
+        with pytest.raises(ConfigError, match=r"'ecg' has no effect: montage 'named' has eeg\."):
+            write(tmp_path / "out", montage=montage, dominance={"ecg": 0.5})
+
+    @pytest.mark.parametrize("label", ["EEG C3 against M2", "EEG µ"])
+    def test_a_name_that_is_no_label_of_an_edf_channel(self, tmp_path: Path, label: str) -> None:
+        with pytest.raises(ConfigError, match="cannot name a channel of an EDF file"):
+            write(tmp_path / "out", montage=named(eeg=[label]))
+        assert not (tmp_path / "out").exists()
+
     def test_a_folder_that_cannot_be_one(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("taken")
         with pytest.raises(SetupError, match=r"recordings cannot be written: .*file"):
@@ -185,7 +242,18 @@ class TestBadInput:
 
     @pytest.mark.parametrize(
         ("arguments", "exit_code"),
-        [(["--subjects", "0"], 2), (["--hours", "-1"], 2), (["--shift", "-1"], 2), ([], 7)],
+        [
+            (["--subjects", "0"], 2),
+            (["--hours", "-1"], 2),
+            (["--shift", "-1"], 2),
+            (["--spread", "9"], 2),
+            (["--montage", "isruc"], 2),
+            (["--dominance", "eeg"], 2),
+            (["--dominance", "leg=1"], 2),
+            (["--dominance", "eeg=x"], 2),
+            (["--dominance", "eeg=0", "--dominance", "eeg=1"], 2),
+            ([], 7),
+        ],
     )
     def test_the_command_says_so_in_a_paragraph(
         self,
@@ -217,6 +285,50 @@ def test_the_command_writes_one_domain(tmp_path: Path, capsys: pytest.CaptureFix
     assert edfio.read_edf(tmp_path / "out" / names[1]).duration == 180
 
 
+def test_the_command_takes_a_montage_of_ones_own_and_says_how_to_read_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ours.yaml").write_text(
+        "name: ours\ntitle: x\nchannels: {eeg: [Cz, Oz], eog: [E1]}\n"
+    )
+    options = ["--subjects", "1", "--hours", "0.05", "--spread", "0.5", "--dominance", "eeg=0"]
+    with pytest.raises(SystemExit) as exit_info:
+        main(["synth", str(tmp_path / "a"), *options, "--montage", str(tmp_path / "ours.yaml")])
+    assert exit_info.value.code == 0
+    assert (
+        f"with the channels of {tmp_path / 'ours.yaml'} describes them" in capsys.readouterr().out
+    )
+    edf = edfio.read_edf(tmp_path / "a" / "shift0-seed1-01.edf")
+    assert edf.labels == ("Cz", "Oz", "E1")
+    # The same by the function that the command calls.
+    (name,) = write(
+        tmp_path / "b",
+        hours=0.05,
+        montage=load_montage(str(tmp_path / "ours.yaml")),
+        dominance={"eeg": 0.0},
+        spread=0.5,
+    )
+    assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+@pytest.mark.parametrize("montage", ["isruc-s3", "mass-ss3"])
+def test_the_command_names_the_dataset_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], root: Path, montage: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["synth", str(tmp_path), "--subjects", "1", "--hours", "0.01", "--montage", montage])
+    file = f"datasets/synthetic-{montage}.yaml"
+    assert f"{file} describes them" in capsys.readouterr().out
+    assert (root / file).exists()
+
+
+def test_help_names_the_bundled_montages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["synth", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"Channels: {', '.join(BUNDLED)}, or a montage FILE.yaml." in words
+
+
 class TestRecording:
     def test_each_annotation_is_the_stage_that_was_asked_for(self) -> None:
         stages = [0, 1, 2, 3, 4, -1]
@@ -232,151 +344,11 @@ class TestRecording:
 
     def test_no_signal_reaches_the_limits_or_misses_a_value(self) -> None:
         for number in range(1, 7):
-            for signal in synthetic.recording(EACH_STAGE, number=number).signals:
+            signals = synthetic.recording(EACH_STAGE, number=number).signals
+            for signal, limit_uv in zip(signals, synthetic.LIMITS_UV.values(), strict=True):
                 assert len(signal.data) == 100 * 3000
-                assert np.abs(signal.data).max() < 0.9 * synthetic.LIMITS_UV[signal.label]
+                assert np.abs(signal.data).max() < 0.9 * limit_uv
                 assert np.ptp(signal.data.reshape(100, 3000), axis=1).min() > 10
-
-
-class TestPhysiology:
-    """What the textbook says of a stage is there, measured on the written signals by Welch's method."""
-
-    def test_eeg_rhythms(self) -> None:
-        def power(stage: Stage, low_hz: float, high_hz: float) -> float:
-            return float(
-                np.mean(
-                    [
-                        band_power(channel(number, 0)[of(stage)], low_hz, high_hz)
-                        for number in range(1, 5)
-                    ]
-                )
-            )
-
-        slow = {stage: power(stage, 0.5, 2) for stage in Stage}
-        assert slow[Stage.N3] > 3 * max(slow[s] for s in Stage if s != Stage.N3)
-        alpha = {stage: power(stage, 8, 12) for stage in Stage}
-        assert alpha[Stage.W] > 1.5 * max(alpha[s] for s in Stage if s != Stage.W)
-        sigma = {stage: power(stage, 12.5, 14) for stage in Stage}
-        assert sigma[Stage.N2] > 1.2 * max(sigma[s] for s in Stage if s != Stage.N2)
-        relative_theta = {s: power(s, 4, 8) / power(s, 0.5, 30) for s in Stage}
-        assert relative_theta[Stage.N1] > relative_theta[Stage.W]
-        assert relative_theta[Stage.N1] > relative_theta[Stage.N3]
-
-    def test_alpha_lies_where_the_trait_says(self) -> None:
-        for number, shift in ((1, 0.0), (2, 0.0), (3, 1.0)):
-            wake = synthetic.recording([0] * 40, number=number, shift=shift).signals[0].data
-            frequency, density = scipy.signal.welch(wake, 100, nperseg=400)
-            near = (frequency > 6) & (frequency < 13)
-            peak_hz = frequency[near][np.argmax(density[near])]
-            assert abs(peak_hz - synthetic.draw_traits(1, number, shift).alpha_hz) < 0.6
-
-    def test_muscle_tone_falls_from_wake_to_rem(self) -> None:
-        tone = [np.median(channel(1, 2)[of(stage)].std(axis=1)) for stage in Stage]
-        assert tone[Stage.W] > tone[Stage.N1] > tone[Stage.N3] > tone[Stage.REM]
-
-    def test_eyes_roll_in_n1_and_move_rapidly_in_rem(self) -> None:
-        eog = channel(1, 1)
-        rolling = [band_power(eog[of(stage)], 0.25, 0.75) for stage in Stage]
-        assert rolling[Stage.N1] > 3 * max(rolling[Stage.N2], rolling[Stage.N3])
-        within_40_ms = np.abs(eog[:, 4:] - eog[:, :-4])
-        rapid = [float((within_40_ms[of(stage)] > 50).mean()) for stage in Stage]
-        assert rapid[Stage.REM] > 2 * max(rapid[Stage.N1], rapid[Stage.N2], rapid[Stage.N3])
-        assert rapid[Stage.W] > 2 * max(rapid[Stage.N1], rapid[Stage.N2], rapid[Stage.N3])
-
-    def test_the_heart_beats_slower_in_sleep(self) -> None:
-        rate = []
-        for stage in Stage:
-            ecg = channel(1, 3)[of(stage)].reshape(-1)
-            peaks, _ = scipy.signal.find_peaks(ecg, height=0.5 * ecg.max(), distance=30)
-            rate.append(len(peaks) / 10)
-        assert all(40 < per_min < 100 for per_min in rate)
-        assert rate[Stage.W] > rate[Stage.N1] > rate[Stage.N3]
-        assert rate[Stage.REM] > rate[Stage.N3]
-
-
-class TestTraits:
-    def test_a_shift_moves_all_of_them(self) -> None:
-        here, there = (
-            [synthetic.draw_traits(1, number, shift) for number in range(1, 9)]
-            for shift in (0.0, 1.0)
-        )
-        for a, b in zip(here, there, strict=True):
-            assert b.position == pytest.approx(a.position + 1)
-            assert b.gain == pytest.approx(a.gain * np.exp(-0.4))
-            assert b.slope == pytest.approx(a.slope - 0.6)
-            assert b.alpha_hz == pytest.approx(a.alpha_hz - 1.6)
-            assert b.noise_uv == pytest.approx(a.noise_uv * np.exp(0.7))
-            assert b.contrast == pytest.approx(a.contrast * np.exp(-0.22))
-
-    @pytest.mark.parametrize("seed", range(1, 9))
-    def test_six_subjects_already_cover_the_axis(self, seed: int) -> None:
-        positions = [synthetic.draw_traits(seed, number, 0.0).position for number in range(1, 7)]
-        assert max(positions) > 0.3
-        assert min(positions) < -0.3
-
-    def test_extreme_domains_stay_within_reason(self) -> None:
-        for number in range(1, 60):
-            traits = synthetic.draw_traits(4, number, synthetic.LARGEST_SHIFT)
-            assert traits.slope > 0
-            assert traits.alpha_hz > 5
-            assert traits.noise_uv < 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    features: NDArray[np.float64]
-    stages: NDArray[np.int8]
-
-
-@pytest.fixture(scope="module")
-def source() -> list[Subject]:
-    return [spectral_subject(seed=1, number=number, shift=0.0) for number in range(1, 7)]
-
-
-@pytest.fixture(scope="module")
-def targets() -> dict[float, list[Subject]]:
-    return {
-        shift: [spectral_subject(seed=2, number=number, shift=shift) for number in range(1, 5)]
-        for shift in (0.0, 0.5, 1.0, 1.5)
-    }
-
-
-@pytest.fixture(scope="module")
-def accuracy(source: list[Subject], targets: dict[float, list[Subject]]) -> dict[float, float]:
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    classifier.fit(*joined(source))
-    return {
-        shift: float(classifier.score(*joined(subjects))) for shift, subjects in targets.items()
-    }
-
-
-class TestDifficulty:
-    """A spectral classifier tells stages apart, not trivially, and less well in a shifted domain."""
-
-    def test_other_subjects_of_the_same_domain(self, accuracy: dict[float, float]) -> None:
-        assert 0.65 < accuracy[0.0] < 0.95
-
-    def test_subjects_of_a_shifted_domain(self, accuracy: dict[float, float]) -> None:
-        assert 0.45 < accuracy[1.0] < accuracy[0.0] - 0.08
-        assert accuracy[1.5] < accuracy[1.0] < accuracy[0.5] < accuracy[0.0]
-
-    def test_emd_to_the_source_grows_with_the_shift(
-        self, source: list[Subject], targets: dict[float, list[Subject]]
-    ) -> None:
-        scaler = StandardScaler().fit(joined(source)[0])
-        reference = scaler.transform(joined(source)[0])
-        distance = [emd(reference, scaler.transform(joined(s)[0])) for s in targets.values()]
-        assert distance == sorted(distance)
-        assert distance[2] > 2 * distance[0]
-
-    def test_source_subjects_further_along_lie_nearer_to_the_target(
-        self, source: list[Subject], targets: dict[float, list[Subject]]
-    ) -> None:
-        scaler = StandardScaler().fit(joined(source)[0])
-        reference = scaler.transform(joined(targets[1.0])[0])
-        distance = [emd(scaler.transform(subject.features), reference) for subject in source]
-        position = [synthetic.draw_traits(1, number, 0.0).position for number in range(1, 7)]
-        assert np.corrcoef(distance, position)[0, 1] < -0.8
 
 
 def test_eight_subjects_of_two_hours_take_seconds(tmp_path: Path) -> None:
@@ -385,37 +357,7 @@ def test_eight_subjects_of_two_hours_take_seconds(tmp_path: Path) -> None:
     assert time.process_time() - start < 12  # 2.2 s on the machine it was written on
 
 
-def of(stage: Stage) -> NDArray[np.bool_]:
-    return np.asarray(np.equal(EACH_STAGE, stage))
-
-
-@cache
-def channel(number: int, index: int) -> NDArray[np.float64]:
-    """Return (100, 3000): twenty epochs of each stage in turn, in microvolts."""
-    data = synthetic.recording(EACH_STAGE, number=number).signals[index].data
-    return np.asarray(data, np.float64).reshape(100, 3000)
-
-
-def band_power(epochs: NDArray[np.float64], low_hz: float, high_hz: float) -> float:
-    frequency, density = scipy.signal.welch(epochs, 100, nperseg=1000)
-    return float(density[:, (frequency >= low_hz) & (frequency < high_hz)].sum(axis=1).mean())
-
-
-def spectral_subject(*, seed: int, number: int, shift: float) -> Subject:
-    """Log band powers of the EEG after the filter and the scaling that ingest applies."""
-    stages = draw_stages(np.random.default_rng((seed, number, 1)), 240)
-    edf = synthetic.recording(stages, shift=shift, seed=seed, number=number)
-    flat = np.zeros(240, np.bool_)
-    raw = preprocess.cut_epochs(edf.signals[0].data, 100, 0, 240)
-    clean = preprocess.clean_epochs(raw, flat, 100, (0.3, 35.0))
-    clean /= preprocess.robust_scale(clean, flat, "EEG").spread_uv
-    frequency, density = scipy.signal.welch(clean, 100, nperseg=400)
-    bands = [density[:, (frequency >= low) & (frequency < high)].sum(1) for low, high in BANDS_HZ]
-    return Subject(features=np.log(np.stack(bands, axis=1)), stages=stages)
-
-
-def joined(subjects: Sequence[Subject]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    return (
-        np.concatenate([subject.features for subject in subjects]),
-        np.concatenate([subject.stages for subject in subjects]),
-    )
+def named(**channels: list[str]) -> MontageFile:
+    """Return a montage of one's own."""
+    listed = {modality: tuple(names) for modality, names in channels.items()}
+    return MontageFile.model_validate({"name": "named", "title": "x", "channels": listed})

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestrator.config.sweep import SweepFile, load_sweep
+from orchestrator.config.sweep import SelectiveSweep, load_sweep
 from orchestrator.psg.convert import METADATA_KEY
 from orchestrator.psg.ingest import MANIFEST_SCHEMA
 from orchestrator.psg.quality import Flag
@@ -18,7 +18,7 @@ from orchestrator.store.store import Store
 from trainables.stages import UNSCORED
 
 AddNight = Callable[..., None]
-MakeSweep = Callable[..., SweepFile]
+MakeSweep = Callable[..., SelectiveSweep]
 
 STEP_UV, CENTER_UV, SPREAD_UV = 0.5, 1.0, 20.0
 
@@ -90,7 +90,7 @@ def add_night(store: Store) -> AddNight:
 def make_sweep(tmp_path: Path) -> MakeSweep:
     """Load a sweep file over data sets ``home`` and ``clinic``; arguments replace parts of it."""
 
-    def make(**changes: str) -> SweepFile:
+    def make(**changes: str) -> SelectiveSweep:
         parts: Mapping[str, str] = {
             "source": "home",
             "exclude": "[]",
@@ -103,7 +103,9 @@ def make_sweep(tmp_path: Path) -> MakeSweep:
         }
         path = tmp_path / "sweep.yaml"
         path.write_text(SWEEP.format(**parts))
-        return load_sweep(path)
+        sweep = load_sweep(path)
+        assert isinstance(sweep, SelectiveSweep)
+        return sweep
 
     return make
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import stored_recordings
@@ -18,7 +18,7 @@ from orchestrator.telemetry.events import EventLog
 from trainables.stages import STAGE_NAMES, Stage
 
 AddNight = Callable[..., None]
-MakeSweep = Callable[..., SweepFile]
+MakeSweep = Callable[..., SelectiveSweep]
 
 NIGHTS = ([0, 0, 3, 3, 2, -1, 0, 3] * 4, [3, 0, 2, 1, -1, 3] * 5)
 FLAT = (0, 3)

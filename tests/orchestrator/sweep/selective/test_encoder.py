@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.encoder import encoder_id, ensure_encoder
-from orchestrator.sweep.plan import plan_sweep
+from orchestrator.sweep.selective.encoder import encoder_id, ensure_encoder
+from orchestrator.sweep.selective.plan import plan_sweep
 
-MakeSweep = Callable[..., SweepFile]
+MakeSweep = Callable[..., SelectiveSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
 
 

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import (
+from orchestrator.sweep.selective.epochs import (
     UnlabelledEpochs,
     batch_signals,
     batch_stages,
     labelled_epochs,
     unlabelled_epochs,
 )
-from orchestrator.sweep.plan import SweepPlan, plan_sweep
+from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.telemetry.events import EventLog, read_events
 
-MakeSweep = Callable[..., SweepFile]
+MakeSweep = Callable[..., SelectiveSweep]
 
 STEP_UV, CENTER_UV, SPREAD_UV = 0.5, 1.0, 20.0  # of the nights that conftest.py makes
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import ConfigError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
-from orchestrator.sweep.plan import plan_sweep
+from orchestrator.sweep.selective.plan import plan_sweep
 
 AddNight = Callable[..., None]
-MakeSweep = Callable[..., SweepFile]
+MakeSweep = Callable[..., SelectiveSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
 
 
@@ -20,7 +20,7 @@ def subjects(recordings: tuple[StoredRecording, ...]) -> list[str]:
     return [recording.subject for recording in recordings]
 
 
-def refused(sweep: SweepFile, store: Store) -> str:
+def refused(sweep: SelectiveSweep, store: Store) -> str:
     with pytest.raises(ConfigError) as caught:
         plan_sweep(sweep, store)
     assert caught.value.exit_code == 2

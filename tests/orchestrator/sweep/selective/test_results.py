@@ -4,14 +4,14 @@ import numpy as np
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
-from orchestrator.sweep.results import (
+from orchestrator.sweep.selective.results import (
     TRIALS_SCHEMA,
     Entry,
     batches_table,
     trial_row,
     trials_table,
 )
-from orchestrator.sweep.trial import Configuration
+from orchestrator.sweep.selective.trial import Configuration
 
 
 def batch(batch_id: int, subject: str, *epochs: int) -> Batch:

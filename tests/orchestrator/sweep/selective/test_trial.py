@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from orchestrator.alignment.selection import select_quantile
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import trial
-from orchestrator.sweep.encoder import build
-from orchestrator.sweep.epochs import UnlabelledEpochs
-from orchestrator.sweep.trial import Configuration, TrialInputs
+from orchestrator.sweep.selective import trial
+from orchestrator.sweep.selective.encoder import build
+from orchestrator.sweep.selective.epochs import UnlabelledEpochs
+from orchestrator.sweep.selective.trial import Configuration, TrialInputs
 from trainables import checkpoint, selective
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings

@@ -1,0 +1,72 @@
+"""Parts that the sweep files of both methods share."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.config.fields import Slug, StageName, Text
+from orchestrator.config.validation import Section, wrong_key
+from trainables.stages import Stage
+
+Globs = tuple[Text, ...]
+"""Globs over subjects; resolved by ``resolve_subjects`` when the store is read."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed of random numbers."""
+
+
+def rising(value: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a pair that is no range ``[low, high]``: a validator."""
+    if not value[0] < value[1]:
+        raise PydanticCustomError("not_a_range", "must be [low, high] with low < high")
+    return value
+
+
+def cannot_share(batch_size: int, workers: int) -> str | None:
+    """Say why `workers` cannot share the epochs of one step, if they cannot."""
+    if batch_size % workers == 0:
+        return None
+    return f"must divide the {batch_size} epochs of a step evenly"
+
+
+def _sorted_stages(value: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("stages", "must name at least two stages, each once")
+    return tuple(sorted(value))
+
+
+class FilledSection(Section):
+    """A section whose optional keys may be left out, but not left empty.
+
+    ``search:`` with nothing after it would otherwise pass for a file that searches nothing.
+    """
+
+    @model_validator(mode="after")
+    def _no_empty_key(self) -> Self:
+        for key in type(self).model_fields:
+            if key in self.model_fields_set and getattr(self, key) is None:
+                raise wrong_key(key, "must have a value; give one, or remove the key")
+        return self
+
+
+class SweepBase(FilledSection):
+    """What every sweep file says, whatever its method."""
+
+    name: Slug
+    """Name of the sweep and of its folder in the store."""
+    method: str
+    """Which method is trained; each has a class of sweep files."""
+    seed: Seed = 1
+    """Of everything that the sweep draws at random."""
+    stages: Annotated[tuple[StageName, ...], AfterValidator(_sorted_stages)] = tuple(Stage)
+    """Stages to tell apart; epochs of other stages are neither trained on nor evaluated."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that train each trial. More than 1 worker trains each trial under Ray Train with data parallelism:
+    every step's epochs are shared out to the workers."""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    """Share of the cluster's CPUs that each worker takes; below 1, workers share a CPU."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the sweep as plain data, with every default filled in and stages by name."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,40 @@
+"""What limits a review: a caution has a level, a title and a text, and the loudest come first. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.review.formats import first_line
+
+
+class Level(StrEnum):
+    """How loud a caution is; also its CSS class."""
+
+    ALARM = "alarm"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caution:
+    """One thing that limits what the page says."""
+
+    level: Level
+    title: str
+    text: str
+
+
+def loudest_first(cautions: Iterable[Caution]) -> tuple[Caution, ...]:
+    """Sort by level; within one, in the order given."""
+    return tuple(sorted(cautions, key=lambda caution: list(Level).index(caution.level)))
+
+
+def failures_named(failed: Sequence[tuple[str, str | None]], at_most: int = 5) -> str:
+    r"""Ids of failed trials with the first lines of their errors, the rest counted.
+
+    >>> failures_named([("t001", "boom\nmore"), ("t002", None)], at_most=1)
+    't001: boom; and 1 more'
+    """
+    named = "; ".join(f"{trial}: {first_line(error)}" for trial, error in failed[:at_most])
+    more = f"; and {len(failed) - at_most} more" if len(failed) > at_most else ""
+    return f"{named}{more}"

@@ -1,0 +1,151 @@
+"""A selective sweep -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from orchestrator.review.formats import DASH, number, rate, some
+from orchestrator.review.page import records_csv, template
+from orchestrator.review.selective import statistics, tau, wording
+from orchestrator.review.selective.cautions import cautions
+from orchestrator.review.selective.records import (
+    Batch,
+    Manifest,
+    Trial,
+    read_batches,
+    read_manifest,
+    read_trials,
+)
+from orchestrator.review.selective.rewards_plot import rewards_png
+from orchestrator.review.selective.tau_plot import tau_curve_png
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What a review is made from."""
+
+    manifest: Manifest
+    trials: tuple[Trial, ...]
+    batches: tuple[Batch, ...]
+
+
+def review_files(store: Store, name: str) -> dict[str, bytes]:
+    """File name -> content: ``review.html``, and PNG and CSV of the tau curve, the rewards and the trials.
+
+    Raises
+    ------
+    DataError
+        The tables of the sweep were written by another version.
+    """
+    sweep = read_sweep(store, name)
+    rows = tau.curve_rows(sweep.trials)
+    chosen = statistics.chosen_trial(sweep.trials)
+    curve = tau_curve_png(rows, sweep.manifest, chosen)
+    rewards = rewards_png(sweep.batches, sweep.manifest, chosen)
+    return {
+        "tau_curve.png": curve,
+        "tau_curve.csv": records_csv(tau.CURVE_COLUMNS, rows),
+        "trials.csv": records_csv([field.name for field in fields(Trial)], sweep.trials),
+        "rewards.png": rewards,
+        "rewards.csv": records_csv([field.name for field in fields(Batch)], sweep.batches),
+        "review.html": render_page(sweep, curve, rewards).encode(),
+    }
+
+
+def read_sweep(store: Store, name: str) -> Sweep:
+    """Read trials, batches and manifest of a finished sweep; errors as in :func:`review_files`."""
+    return Sweep(
+        manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
+        trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
+        batches=read_batches(store.read_table(paths.sweep_batches(name)).to_pylist()),
+    )
+
+
+def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
+    """The page as HTML that needs no other file."""
+    manifest, trials = sweep.manifest, sweep.trials
+    chosen = statistics.chosen_trial(trials)
+    comparisons = statistics.compare_with_arms(trials, chosen)
+    evaluated = {
+        stage: manifest.target_stage_counts.get(stage, 0) for stage in manifest.declared_stages
+    }
+    shares = statistics.stage_shares(sweep.batches, chosen, evaluated)
+    agreement = statistics.objective_agreement(trials, chosen)
+    return template("selective/page.html.j2").render(
+        manifest=manifest,
+        chosen=chosen,
+        comparisons=comparisons,
+        shares=shares,
+        answer=wording.answer(chosen, statistics.tau_sensitivity(trials), comparisons),
+        cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement),
+        interval_note=wording.interval_note(manifest),
+        ranking=statistics.ranking_against_chance(trials),
+        reading_notes=wording.reading_notes(manifest),
+        provenance=_provenance(manifest),
+        target_subjects=some(manifest.target_subjects),
+        trials=_by_objective(t for t in trials if not t.is_arm),
+        arms=[t for t in trials if t.is_arm],
+        tau_curve=tau_curve,
+        rewards=rewards,
+    )
+
+
+def _by_objective(trials: Iterable[Trial]) -> list[Trial]:
+    """Highest objective first; without one, at the end."""
+    return sorted(
+        trials,
+        key=lambda t: (
+            math.inf if t.objective is None else -t.objective,
+            not t.is_complete,
+            t.trial,
+        ),
+    )
+
+
+def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
+    """Term and value; what somebody needs to find the artefacts behind the page."""
+    pretrain = manifest.pretrain
+    return [
+        ("Method", manifest.method),
+        ("Encoder", manifest.encoder_id),
+        (
+            "Pretraining",
+            f"{_count(pretrain.get('n_steps'))} steps, {_count(pretrain.get('n_passes'))} passes; "
+            "macro-F1 on held-out source subjects "
+            f"{number(pretrain.get('source_val_macro_f1'))}, always answering the most "
+            f"frequent stage {number(pretrain.get('majority_macro_f1'))}",
+        ),
+        ("Score table", manifest.score_id),
+        ("Features", f"layer {manifest.layer}"),
+        ("Distance", f"EMD, {manifest.metric}; {manifest.aggregate} over the target batches"),
+        ("Batches", f"{manifest.batch_size} epochs each; {_batch_counts(manifest)}"),
+        (
+            "Finetuning",
+            f"{manifest.n_steps} steps in every trial and trained arm; default learning rate "
+            f"{rate(manifest.default_learning_rate)}",
+        ),
+        ("Seed", str(manifest.seed)),
+        ("Source subjects", some(manifest.source_subjects)),
+        ("Held out for validation", some(manifest.validation_subjects)),
+        ("Held out for early stop", manifest.early_stop_subject or DASH),
+        ("Target subjects", some(manifest.target_subjects)),
+        (
+            "Target epochs",
+            f"{manifest.n_target_epochs} unlabelled for the EMD, "
+            f"{manifest.target_evaluation_epochs} with their stages for the final table",
+        ),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
+    ]
+
+
+def _batch_counts(manifest: Manifest) -> str:
+    return (
+        f"{manifest.n_source_batches} source, {manifest.n_selectable} of them selectable; "
+        f"{manifest.n_target_batches} target"
+    )
+
+
+def _count(value: float | None) -> str:
+    return DASH if value is None else f"{value:.0f}"

@@ -1,0 +1,243 @@
+"""What a sweep shows: who helped, who hurt, how much tau matters, and what may explain it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.review.selective.records import STAGE_COLUMNS, Batch, Trial
+from orchestrator.review.verdicts import NO_DIFFERENCE, Verdict, rank_correlation, verdict_of
+
+ARMS = ("no_adapt", "all_source", "random")
+"""Controls that a verdict is asked against, in the order of the page."""
+
+STRONG_SENSITIVITY = 0.05
+"""Range of macro-F1 over the enqueued taus from which tau is said to matter strongly (a convention)."""
+
+STRONG_CONFOUND = 0.3
+"""|rank correlation| between stage share and EMD from which the stage mix is said to steer the
+selection (a convention: a medium effect in Cohen, Statistical Power Analysis, 1988)."""
+
+CEILING = 0.98
+"""Target macro-F1 without adaptation from which a sweep can only show harm (a convention)."""
+
+FEW_SOURCE_BATCHES = 20
+"""Below this many source batches a quantile of rewards is too coarse to be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """The chosen trial against one arm, in target macro-F1."""
+
+    arm: str
+    state: str
+    """``complete``, ``failed`` or ``not run``."""
+    n_kept: int | None
+    n_steps: int | None
+    target_macro_f1: float | None
+    """Of the arm."""
+    difference: float | None
+    """Chosen trial minus arm; None when either value is missing."""
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sensitivity:
+    """How far the target macro-F1 moves while only tau changes."""
+
+    n_points: int
+    lowest: float
+    highest: float
+
+    @property
+    def range(self) -> float:
+        """Highest minus lowest target macro-F1."""
+        return self.highest - self.lowest
+
+    @property
+    def word(self) -> str:
+        """The range as an adverb."""
+        if self.range < NO_DIFFERENCE:
+            return "hardly"
+        return "moderately" if self.range < STRONG_SENSITIVITY else "strongly"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageShare:
+    """One stage in the source, in the selection and in the target, and how it goes with the EMD."""
+
+    stage: str
+    all_share: float | None
+    """Of the epochs of all selectable batches."""
+    kept_share: float | None
+    """Of the epochs of the kept batches; None when nothing was kept."""
+    target_share: float | None
+    """Of the target epochs that the metric is computed on."""
+    emd_correlation: float | None
+    """Spearman correlation, over selectable batches, of the stage's share with the EMD.
+    Negative: batches with more of this stage are closer to the target. None when constant."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Agreement:
+    """Whether the objective ranks the trials as the target metric does."""
+
+    n_trials: int
+    correlation: float | None
+    """Spearman; None with fewer than three trials or a constant side."""
+    best_trial: str
+    """The trial with the highest target macro-F1, known only in hindsight."""
+    best_macro_f1: float
+    given_up: float | None
+    """Its target macro-F1 minus that of the chosen trial, >= 0."""
+
+
+def chosen_trial(trials: Sequence[Trial]) -> Trial | None:
+    """Return the trial that a user would deploy: highest objective, the first id among equals.
+
+    Target metrics play no part. None when no trial has an objective.
+    """
+    ranked = [t for t in _searched(trials) if t.objective is not None]
+    return min(ranked, key=lambda t: (-_known(t.objective), t.trial), default=None)
+
+
+def compare_with_arms(trials: Sequence[Trial], chosen: Trial | None) -> tuple[Comparison, ...]:
+    """Compare the chosen trial with each arm of ``ARMS``; missing and failed arms are rows without values."""
+    arms = {trial.arm: trial for trial in trials if trial.is_arm}
+    return tuple(_compare(name, arms.get(name), chosen) for name in ARMS)
+
+
+def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | None:
+    """Effect of the EMD ranking alone: the trial that differs from ``random`` in nothing else.
+
+    The chosen trial differs from the random arm in the number of batches and in the learning rate too.
+    This is the enqueued trial with the same of both, and its target macro-F1 minus that of the arm.
+    None when there is no such pair.
+    """
+    arms = [t for t in trials if t.arm == "random" and t.is_complete]
+    for arm in arms:
+        for trial in _searched(trials):
+            same = (trial.n_kept, trial.learning_rate) == (arm.n_kept, arm.learning_rate)
+            if trial.enqueued and same and None not in (trial.target_macro_f1, arm.target_macro_f1):
+                return trial, _known(trial.target_macro_f1) - _known(arm.target_macro_f1)
+    return None
+
+
+def tau_sensitivity(trials: Sequence[Trial]) -> Sensitivity | None:
+    """Range of the target macro-F1 over the enqueued trials; None with fewer than two values."""
+    values = [
+        trial.target_macro_f1
+        for trial in _searched(trials)
+        if trial.enqueued and trial.target_macro_f1 is not None
+    ]
+    if len(values) < 2:
+        return None
+    return Sensitivity(n_points=len(values), lowest=min(values), highest=max(values))
+
+
+def objective_agreement(trials: Sequence[Trial], chosen: Trial | None) -> Agreement | None:
+    """Agreement of objective and target macro-F1 over finished trials; None where no trial has both."""
+    both = [
+        (trial, trial.objective, trial.target_macro_f1)
+        for trial in _searched(trials)
+        if trial.objective is not None and trial.target_macro_f1 is not None
+    ]
+    if not both:
+        return None
+    best, _, best_f1 = min(both, key=lambda row: (-row[2], row[0].trial))
+    reached = None if chosen is None else chosen.target_macro_f1
+    return Agreement(
+        n_trials=len(both),
+        correlation=rank_correlation([row[1] for row in both], [row[2] for row in both]),
+        best_trial=best.trial,
+        best_macro_f1=best_f1,
+        given_up=None if reached is None else best_f1 - reached,
+    )
+
+
+def stage_shares(
+    batches: Sequence[Batch], chosen: Trial | None, target_counts: Mapping[str, int]
+) -> tuple[StageShare, ...]:
+    """Stage mix of selectable batches, of the chosen selection and of the target, per stage.
+
+    Consecutive epochs share their stages, so a batch can be close to the target merely because it has
+    the same mix: the stage-mix confound. Batches without an EMD are left out of the correlation.
+    """
+    selectable = [batch for batch in batches if batch.selectable]
+    scored = [batch for batch in selectable if batch.emd is not None and any(batch.epochs)]
+    emds = [_known(batch.emd) for batch in scored]
+    total = [sum(counts) for counts in zip(*(b.epochs for b in selectable), strict=True)]
+    kept = list(chosen.kept_epochs) if chosen else []
+    target = [target_counts.get(stage, 0) for stage in STAGE_COLUMNS]
+    return tuple(
+        StageShare(
+            stage=stage,
+            all_share=_share(total, index),
+            kept_share=_share(kept, index),
+            target_share=_share(target, index),
+            emd_correlation=rank_correlation(
+                [batch.epochs[index] / sum(batch.epochs) for batch in scored], emds
+            ),
+        )
+        for index, stage in enumerate(STAGE_COLUMNS)
+    )
+
+
+def strongest_confound(shares: Sequence[StageShare]) -> StageShare | None:
+    """Return the stage whose share goes most with the EMD, of either sign; None when all are constant."""
+    known = [share for share in shares if share.emd_correlation is not None]
+    return max(known, key=lambda share: abs(_known(share.emd_correlation)), default=None)
+
+
+def moved_mix(shares: Sequence[StageShare]) -> float | None:
+    """Share of the kept epochs that would need another stage to restore the mix of all batches.
+
+    Total variation distance, 0 (same mix) to 1 (nothing in common).
+    """
+    pairs = [
+        (share.all_share, share.kept_share)
+        for share in shares
+        if share.all_share is not None and share.kept_share is not None
+    ]
+    if not pairs:
+        return None
+    return sum(abs(before - after) for before, after in pairs) / 2
+
+
+def _searched(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.is_complete and not trial.is_arm]
+
+
+def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
+    if arm is None or not arm.is_complete:
+        return Comparison(
+            arm=name,
+            state="not run" if arm is None else arm.state,
+            n_kept=None,
+            n_steps=None,
+            target_macro_f1=None,
+            difference=None,
+            verdict=None,
+        )
+    reached = chosen.target_macro_f1 if chosen else None
+    difference = (
+        None if reached is None or arm.target_macro_f1 is None else reached - arm.target_macro_f1
+    )
+    return Comparison(
+        arm=name,
+        state=arm.state,
+        n_kept=arm.n_kept,
+        n_steps=arm.n_steps,
+        target_macro_f1=arm.target_macro_f1,
+        difference=difference,
+        verdict=None if difference is None else verdict_of(difference),
+    )
+
+
+def _share(counts: Sequence[int], index: int) -> float | None:
+    total = sum(counts)
+    return counts[index] / total if total else None
+
+
+def _known(value: float | None) -> float:
+    """Value that an earlier filter has shown to be there."""
+    assert value is not None
+    return value

@@ -1,0 +1,223 @@
+"""The tau curve: target macro-F1 and objective against tau, with arms and kept batches."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from orchestrator.review.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LIGHT,
+    VERMILLION,
+    fixed_style,
+    legend_below,
+    plain,
+    png,
+    title,
+)
+from orchestrator.review.selective.records import Manifest, Trial
+from orchestrator.review.selective.tau import CurveRow, arm_rows, enqueued_rows, sampled_rows
+from orchestrator.review.selective.wording import domains
+
+_ARM_LINES = {"no_adapt": (0, (1, 1.5)), "all_source": (0, (6, 2)), "random": (0, (4, 1.5, 1, 1.5))}
+
+
+def tau_curve_png(rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | None) -> bytes:
+    """Target macro-F1 and objective against tau, with arms, sampled trials and kept batches.
+
+    Rows without a value are not drawn. The line joins the enqueued points; the cloud holds the
+    sampled trials, coloured by learning rate; bars count the kept batches.
+    """
+    with fixed_style():
+        figure = Figure(figsize=(9.6, 5.6), layout="constrained")
+        axes = figure.add_subplot()
+        title(axes, "Tau curve", plain(domains(manifest)))
+        _limit_macro_f1(axes, rows)
+        _draw_kept_batches(axes, rows, manifest)
+        _draw_arms(axes, rows)
+        _draw_lines(axes, rows, manifest)
+        _draw_cloud(figure, axes, rows)
+        _ring_chosen(axes, chosen)
+        axes.set_xlim(-0.05, 1.0)
+        axes.set_xlabel("tau_quantile: share of the selectable source batches below the cut")
+        stages = ", ".join(manifest.declared_stages)
+        axes.set_ylabel(f"macro-F1 (over {stages})")
+        legend_below(figure, n_columns=3)
+        return png(figure)
+
+
+def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow]) -> None:
+    """Leave the lowest quarter of the picture to the bars of kept batches."""
+    values = [
+        value
+        for row in rows
+        for value in (row.target_macro_f1, None if row.kind == "arm" else row.objective)
+        if value is not None
+    ]
+    if not values:
+        axes.set_ylim(0, 1)
+        axes.text(0.5, 0.6, "no finished trial", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    span = max(max(values) - min(values), 0.05)
+    axes.set_ylim(min(values) - 0.42 * span, max(values) + 0.08 * span)
+    # Ticks below the data would belong to the bars in the eye of a reader.
+    lowest = min(values) - 0.06 * span
+    ticks = [tick for tick in axes.get_yticks() if lowest <= tick <= axes.get_ylim()[1]]
+    axes.set_yticks(ticks)
+    axes.grid(axis="y", color=LIGHT, linewidth=0.6, zorder=0)
+
+
+def _draw_kept_batches(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> None:
+    points = enqueued_rows(rows) or sampled_rows(rows)
+    if not points:
+        return
+    twin = axes.twinx()
+    twin.set_zorder(axes.get_zorder() - 1)
+    axes.patch.set_visible(False)
+    twin.set_axis_off()
+    kept = {row.tau_quantile: row.n_kept for row in points if row.tau_quantile is not None}
+    twin.set_ylim(0, 5.4 * max(manifest.n_selectable, *kept.values(), 1))
+    label = f"source batches kept, of {manifest.n_selectable}"
+    twin.bar(list(kept), list(kept.values()), width=0.04, color=LIGHT, label=label)
+    for tau, n_kept in kept.items():
+        twin.annotate(
+            str(n_kept),
+            (tau, n_kept),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            color=GREY,
+        )
+
+
+def _draw_arms(axes: Axes, rows: Sequence[CurveRow]) -> None:
+    """Horizontal lines, named at their right end; names that would touch are moved apart."""
+    arms = sorted(
+        (row.target_macro_f1, row.trial.removeprefix("arm-"))
+        for row in arm_rows(rows)
+        if row.target_macro_f1 is not None
+    )
+    low, high = axes.get_ylim()
+    heights = _spread([(value - low) / (high - low) for value, _ in arms], gap=0.05)
+    for (value, name), height in zip(arms, heights, strict=True):
+        axes.axhline(
+            value, color=GREEN, linestyle=_ARM_LINES.get(name, "-"), linewidth=1.3, zorder=1
+        )
+        axes.annotate(
+            f"{plain(name)}  {value:.3f}",
+            (1.0, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(1.035, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            color="#00654A",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": GREEN,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+def _spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights, moved as little as a simple sweep can to be at least ``gap`` apart."""
+    moved = list(heights)
+    for _ in range(100):
+        settled = True
+        for i in range(len(moved) - 1):
+            missing = gap - (moved[i + 1] - moved[i])
+            if missing > 1e-9:
+                moved[i] -= missing / 2
+                moved[i + 1] += missing / 2
+                settled = False
+        if settled:
+            break
+    return moved
+
+
+def _draw_cloud(figure: Figure, axes: Axes, rows: Sequence[CurveRow]) -> None:
+    cloud = [
+        (row.tau_quantile, row.target_macro_f1, row.learning_rate)
+        for row in sampled_rows(rows)
+        if row.target_macro_f1 is not None and row.learning_rate is not None
+    ]
+    if not cloud:
+        return
+    taus, values, rates = zip(*cloud, strict=True)
+    low = 10.0 ** math.floor(math.log10(min(rates)))
+    high = max(10.0 ** math.ceil(math.log10(max(rates))), 10 * low)
+    points = axes.scatter(
+        taus,
+        values,
+        c=rates,
+        norm=LogNorm(low, high),
+        cmap="cividis",
+        s=42,
+        edgecolors=INK,
+        linewidths=0.6,
+        zorder=3,
+        label="target macro-F1, sampled trials",
+    )
+    bar = figure.colorbar(points, ax=axes, shrink=0.72, pad=0.02, aspect=28)
+    bar.set_label("learning rate of sampled trials")
+    bar.ax.yaxis.set_major_locator(LogLocator(numticks=12))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.outline.set_visible(False)
+
+
+def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> None:
+    points = enqueued_rows(rows)
+    target = [
+        (row.tau_quantile, row.target_macro_f1) for row in points if row.target_macro_f1 is not None
+    ]
+    objective = [(row.tau_quantile, row.objective) for row in points if row.objective is not None]
+    if target:
+        axes.plot(
+            *zip(*target, strict=True),
+            color=BLUE,
+            linewidth=2.2,
+            marker="o",
+            markersize=8,
+            markeredgecolor="white",
+            zorder=5,
+            label="target macro-F1, enqueued taus",
+        )
+    if objective:
+        axes.plot(
+            *zip(*objective, strict=True),
+            color=VERMILLION,
+            linewidth=1.4,
+            linestyle=(0, (4, 2)),
+            marker="s",
+            markersize=5.5,
+            markerfacecolor="white",
+            zorder=4,
+            label=f"objective {plain(manifest.objective)} (macro-F1)",
+        )
+
+
+def _ring_chosen(axes: Axes, chosen: Trial | None) -> None:
+    if chosen is None or chosen.target_macro_f1 is None or chosen.tau_quantile is None:
+        return
+    axes.scatter(
+        [chosen.tau_quantile],
+        [chosen.target_macro_f1],
+        s=170,
+        facecolors="none",
+        edgecolors=INK,
+        linewidths=1.4,
+        zorder=6,
+        label=f"{plain(chosen.trial)}, chosen by the objective",
+    )

@@ -1,0 +1,147 @@
+"""What each modality contributed, and how far it was held back: ratios and coefficients over the passes. Pure."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.review import known
+from orchestrator.review.sleepmg.entries import Entry
+from orchestrator.review.sleepmg.records import Fold, ModalityPass, Trial
+
+Quantity = Literal["rho_y", "k_y", "rho_d", "k_d", "macro_f1"]
+QUANTITIES: tuple[Quantity, ...] = ("rho_y", "k_y", "rho_d", "k_d", "macro_f1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TracePoint:
+    """One quantity of one modality after one pass, over the folds (and seeds) that reached the pass."""
+
+    quantity: Quantity
+    modality: str
+    pass_: int
+    n_folds: int
+    mean: float
+    sd: float | None
+    """Over folds (n - 1); None with one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModalitySummary:
+    """One modality of one entry; means over passes, then over folds and seeds."""
+
+    entry: str
+    modality: str
+    macro_f1: float | None
+    """Of its own answers on the validation subjects, at the pass that was tested."""
+    rho_y: float | None
+    k_y: float | None
+    """None also where the classifier is not balanced."""
+    rho_d: float | None
+    k_d: float | None
+    """None also where the discriminator is not balanced."""
+    n_folds: int
+    """Trainings that went into it: folds times seeds."""
+    n_starved: int | None
+    """Of those, how many had a pass in which the modality was starved; None where neither head is balanced."""
+
+
+def value_of(quantity: Quantity, trial: Trial, row: ModalityPass) -> float | None:
+    """Value as it acted: coefficients are recorded in every trial, but scale nothing where a switch is off."""
+    if (quantity == "k_y" and not trial.mod_y) or (quantity == "k_d" and not trial.mod_d):
+        return None
+    value: float | None = getattr(row, quantity)
+    return value
+
+
+def traces(entry: Entry, passes: Sequence[ModalityPass]) -> tuple[TracePoint, ...]:
+    """Means and spreads over folds by quantity, modality and pass; quantities without a value are left out.
+
+    A fold that stopped early is missing from later passes.
+    """
+    trials = {run.trial: run for run in entry.runs}
+    found: defaultdict[tuple[Quantity, str, int], list[float]] = defaultdict(list)
+    for quantity in QUANTITIES:
+        for row in passes:
+            if row.trial in trials:
+                value = value_of(quantity, trials[row.trial], row)
+                if value is not None:
+                    found[quantity, row.modality, row.pass_].append(value)
+    return tuple(
+        TracePoint(
+            quantity=quantity,
+            modality=modality,
+            pass_=number,
+            n_folds=len(values),
+            mean=statistics.fmean(values),
+            sd=known.sd(values),
+        )
+        for (quantity, modality, number), values in sorted(
+            found.items(), key=lambda item: (QUANTITIES.index(item[0][0]), item[0][1], item[0][2])
+        )
+    )
+
+
+def summaries(
+    entry: Entry, passes: Sequence[ModalityPass], folds: Sequence[Fold], order: Sequence[str]
+) -> tuple[ModalitySummary, ...]:
+    """One line for each modality with records, in the order of `order`; none without modalities."""
+    trials = {run.trial: run for run in entry.runs}
+    tested = {(fold.trial, fold.fold): fold.best_pass for fold in folds}
+    found = []
+    for modality in order:
+        trainings: defaultdict[tuple[str, int], list[ModalityPass]] = defaultdict(list)
+        for row in passes:
+            if row.trial in trials and row.modality == modality:
+                trainings[row.trial, row.fold].append(row)
+        if not trainings:
+            continue
+        found.append(
+            ModalitySummary(
+                entry=entry.name,
+                modality=modality,
+                macro_f1=known.mean(
+                    row.macro_f1
+                    for key, rows in trainings.items()
+                    for row in rows
+                    if row.pass_ == tested.get(key)
+                ),
+                **{
+                    quantity: known.mean(
+                        known.mean(value_of(quantity, trials[trial], row) for row in rows)
+                        for (trial, _), rows in trainings.items()
+                    )
+                    for quantity in QUANTITIES[:4]
+                },
+                n_folds=len(trainings),
+                n_starved=sum(any(row.starved for row in rows) for rows in trainings.values())
+                if any(run.mod_y or run.mod_d for run in entry.runs)
+                else None,
+            )
+        )
+    return tuple(found)
+
+
+def shown_in_figure(
+    chosen: Entry | None, ranked: Sequence[Entry], passes: Sequence[ModalityPass]
+) -> Entry | None:
+    """Entry whose passes are drawn: the chosen trial; else of the ranked rows the first that balances, or the first."""
+    recorded = {row.trial for row in passes}
+    if chosen is not None:
+        return chosen if chosen.trials & recorded else None
+    with_modalities = [entry for entry in ranked if entry.trials & recorded]
+    balanced = [entry for entry in with_modalities if any(run.balances for run in entry.runs)]
+    return next(iter([*balanced, *with_modalities]), None)
+
+
+def never_left_chance(entry: Entry, passes: Sequence[ModalityPass], margin: float) -> bool:
+    """Whether no modality gave the true subject more than chance plus `margin` in any pass, by the mean over folds."""
+    chance = entry.mean("domain_chance")
+    scores: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+    for row in passes:
+        if row.trial in entry.trials and row.score_d is not None:
+            scores[row.modality, row.pass_].append(row.score_d)
+    if chance is None or not scores:
+        return False
+    return max(statistics.fmean(values) for values in scores.values()) <= chance + margin

@@ -1,0 +1,103 @@
+"""A sleepmg sweep -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
+
+from collections.abc import Mapping
+from itertools import groupby
+
+from orchestrator.review.page import template
+from orchestrator.review.sleepmg import wording
+from orchestrator.review.sleepmg.balance_plot import balance_png
+from orchestrator.review.sleepmg.cautions import cautions
+from orchestrator.review.sleepmg.confusion_plot import confusion_png
+from orchestrator.review.sleepmg.domains_plot import domains_png
+from orchestrator.review.sleepmg.findings import Findings, find, folds_of, steps_per_fold
+from orchestrator.review.sleepmg.notes import folds_text, provenance, reading_notes
+from orchestrator.review.sleepmg.parameters import TITLES, value_of, value_text
+from orchestrator.review.sleepmg.parameters_plot import parameters_png
+from orchestrator.review.sleepmg.records import Trial, read_sweep
+from orchestrator.review.sleepmg.tables import tables
+from orchestrator.store.store import Store
+
+
+def review_files(store: Store, name: str) -> dict[str, bytes]:
+    """File name -> content: ``review.html``, PNG and CSV of every figure, CSV of every table.
+
+    A figure without anything to show is left out: parameters without a search, the balance without modalities, the
+    discriminator where no network has one.
+
+    Raises
+    ------
+    DataError
+        The tables of the sweep were written by another version.
+    """
+    found = find(read_sweep(store, name))
+    figures = _figures(found)
+    page = render_page(found, figures).encode()
+    return {**figures, **tables(found), "review.html": page}
+
+
+def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
+    """The page as HTML that needs no other file.
+
+    Parameters
+    ----------
+    figures : mapping of str to bytes
+        File name -> PNG.
+    """
+    sweep = found.sweep
+    example = found.chosen or next(iter(found.ranked), None)
+    return template("sleepmg/page.html.j2").render(
+        found=found,
+        manifest=sweep.manifest,
+        figures=figures,
+        title=wording.title(found),
+        answer=wording.answer(found),
+        folds_text=folds_text(sweep.manifest),
+        comparison_note=wording.comparison_note(found),
+        cautions=cautions(found),
+        sensitivity_note=wording.sensitivity_note(found),
+        balance_caption=wording.balance_caption(found),
+        confusion_title=wording.confusion_title(sweep.manifest),
+        confusion_caption=wording.confusion_caption(found),
+        ours_lead=wording.ours_lead(found),
+        ours_notes=wording.ours_notes(found),
+        steps={
+            entry.name: wording.range_text(steps_per_fold([entry], sweep.folds))
+            for entry in found.shown
+        },
+        modalities=list(dict.fromkeys(summary.modality for summary in found.modalities)),
+        modality_table=[
+            (name, {summary.modality: summary for summary in own})
+            for name, own in groupby(found.modalities, key=lambda summary: summary.entry)
+        ],
+        comparison_of={c.entry.name: c for c in found.comparisons},
+        trials=_by_objective(found),
+        failed_rows=[t for t in sweep.trials if t.is_row and not t.is_complete],
+        example=example,
+        example_folds=[
+            fold for fold in folds_of(example, sweep.folds) if fold.trial == example.runs[0].trial
+        ]
+        if example
+        else [],
+        titles=TITLES,
+        value_of=value_of,
+        value_text=value_text,
+        reading_notes=reading_notes(found),
+        provenance=provenance(found),
+    )
+
+
+def _figures(found: Findings) -> dict[str, bytes]:
+    return {
+        **({"parameters.png": parameters_png(found)} if found.sensitivities else {}),
+        **({"balance.png": balance_png(found)} if found.traced else {}),
+        **({"domains.png": domains_png(found)} if found.domains else {}),
+        **({"confusion.png": confusion_png(found)} if found.matrices else {}),
+    }
+
+
+def _by_objective(found: Findings) -> list[Trial]:
+    """Trials of the search, highest objective first; without one, at the end."""
+    return sorted(
+        (trial for trial in found.sweep.trials if not trial.is_row),
+        key=lambda t: (t.objective is None, -(t.objective or 0.0), not t.is_complete, t.trial),
+    )

@@ -1,0 +1,1 @@
+"""Sweeps of the method SelectiveFinetuning: pretrain, score, and search over tau."""

@@ -1,0 +1,190 @@
+"""A sweep of SelectiveFinetuning: score, arms, trials, and the target's test labels at the end."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+
+from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.errors import SweepFailedError
+from orchestrator.labels import LabelGate, Split
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep import execution, search
+from orchestrator.sweep.execution import AfterPart, Outcome, outcome_of
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.selective import record, trial
+from orchestrator.sweep.selective.encoder import encoder_id
+from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
+from orchestrator.sweep.selective.plan import plan_sweep
+from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
+from orchestrator.sweep.selective.scoring import Scored, run_scoring
+from orchestrator.sweep.workers import InputsRef, check_fits
+from orchestrator.telemetry.events import EventLog
+from trainables.stage_loss import class_weights
+from trainables.stages import Stage
+
+
+class SelectiveRun:
+    """See :class:`orchestrator.sweep.runner.MethodRun`."""
+
+    def __init__(self, store: Store, sweep: SelectiveSweep) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._plan = plan_sweep(sweep, store)
+        self._scored: Scored | None = None
+
+    @property
+    def data_id(self) -> tuple[str, str]:
+        """Id of the score table, which the epochs are a part of."""
+        return "score_id", self._plan.score_request(encoder_id(self._plan)).score_id
+
+    def prepare(self) -> None:
+        """Pretrain and score, where the store lacks it."""
+        check_fits(self._sweep, min(self._sweep.search.max_concurrent, self._sweep.search.n_trials))
+        self._scored = run_scoring(self._store, self._sweep, plan=self._plan)
+
+    def run(self, gate: LabelGate, log: EventLog) -> pa.Table:
+        """Run arms and trials, and return the final table."""
+        assert self._scored is not None
+        store, sweep, plan, scored = self._store, self._sweep, self._plan, self._scored
+        selectable = [plan.source_batches[i] for i in plan.selectable]
+        stages = batch_stages(
+            gate, plan.train, selectable, Split.SOURCE_TRAIN, "finetuning on source batches"
+        )
+        held_out = [b for b in plan.source_batches if b.batch_id not in set(plan.selectable)]
+        held_out_stages = batch_stages(
+            gate, plan.source, held_out, Split.SOURCE_VALIDATION, "stage mix of held-out batches"
+        )
+        objective_split = (
+            Split.TARGET_VALIDATION if plan.target_validation else Split.SOURCE_VALIDATION
+        )
+        judge = Judge(
+            gate, plan.objective_recordings, "objective", sweep.stages, objective_split, "objective"
+        )
+        record.write_batches(store, scored, stages, held_out_stages)
+        inputs = trial_inputs(store, scored, stages)
+        inputs_ref = [ray.put(inputs)]
+        arms = self._run_arms(inputs_ref, log)
+        no_adapt = self._predictions(arms["no_adapt"][search.SIGNATURE])
+        record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
+        rate = sweep.search.default_learning_rate
+        trials = execution.run_search(
+            store,
+            log,
+            sweep=sweep,
+            space=sweep.search.space.declared(),
+            first=[
+                {"tau_quantile": tau, "learning_rate": rate}
+                for tau in sweep.search.enqueue_tau_quantiles
+            ],
+            n_trials=sweep.search.n_trials,
+            max_concurrent=sweep.search.max_concurrent,
+            trial=_run_trial,
+            inputs_ref=inputs_ref,
+            objective=lambda signature: judge.evaluate(self._predictions(signature)).macro_f1,
+        )
+        entries = [
+            *self._arm_entries(inputs, arms, judge),
+            *(
+                Entry(
+                    trial=f"t{number:03d}",
+                    arm=None,
+                    enqueued=search.was_enqueued(frozen),
+                    configuration=trial.trial_configuration(inputs, frozen.params),
+                    signature=search.signature_of(frozen),
+                    objective=frozen.value,
+                    error=search.error_of(frozen),
+                )
+                for number, frozen in enumerate(trials)
+            ),
+        ]
+        gate.end_search()
+        test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
+        rows = [
+            trial_row(
+                entry,
+                selectable,
+                stages,
+                test.evaluate(self._predictions(entry.signature)) if entry.signature else None,
+            )
+            for entry in entries
+        ]
+        record.add_target_counts(store, sweep.name, test, no_adapt)
+        return trials_table(rows)
+
+    def _run_arms(self, inputs_ref: InputsRef, log: EventLog) -> dict[str, Outcome]:
+        """Run the arms; ``no_adapt`` in any case: it says what the pretrained model is worth."""
+        names: list[str] = sorted({*self._sweep.arms, "no_adapt"})
+        arms = execution.run_fixed("arm", names, _run_arm, inputs_ref, log, self._sweep)
+        if search.ERROR in arms["no_adapt"]:
+            raise SweepFailedError(
+                f"the pretrained model cannot predict: {arms['no_adapt'][search.ERROR]}"
+            )
+        return arms
+
+    def _arm_entries(
+        self, inputs: trial.TrialInputs, arms: Mapping[str, Outcome], judge: Judge
+    ) -> list[Entry]:
+        entries = []
+        for arm in self._sweep.arms:
+            signature = arms[arm].get(search.SIGNATURE)
+            entries.append(
+                Entry(
+                    trial=f"arm-{arm}",
+                    arm=arm,
+                    enqueued=True,
+                    configuration=trial.arm_configuration(inputs, arm),
+                    signature=signature,
+                    objective=judge.evaluate(self._predictions(signature)).macro_f1
+                    if signature
+                    else None,
+                    error=arms[arm].get(search.ERROR),
+                )
+            )
+        return entries
+
+    def _predictions(self, signature: str) -> pa.Table:
+        return self._store.read_table(paths.predictions(self._sweep.name, signature))
+
+
+def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> trial.TrialInputs:
+    """Gather the arrays that all trials share; those of the target hold no stage."""
+    plan, sweep = scored.plan, scored.plan.sweep
+    learned = tuple(Stage[name] for name in scored.encoder.metadata["learned_stages"])
+    selectable = [plan.source_batches[i] for i in plan.selectable]
+    return trial.TrialInputs(
+        store_uri=store.uri,
+        sweep_name=sweep.name,
+        score_id=scored.score_id,
+        weights=scored.encoder.weights,
+        reward_S=scored.reward_S[list(plan.selectable)],
+        batches_x=batch_signals(store, plan.train, selectable, sweep.modality),
+        batches_stages=stages,
+        class_weights=class_weights(stages.reshape(-1), sweep.stages),
+        learned_stages=learned,
+        objective_epochs=unlabelled_epochs(store, plan.objective_recordings, sweep.modality),
+        test_epochs=unlabelled_epochs(store, plan.target_test, sweep.modality),
+        default_learning_rate=sweep.search.default_learning_rate,
+        n_steps=sweep.search.n_steps,
+        seed=sweep.seed,
+        workers=sweep.workers,
+        cpus_per_worker=sweep.cpus_per_worker,
+    )
+
+
+def _run_arm(inputs_ref: InputsRef, arm: str) -> Outcome:
+    inputs: trial.TrialInputs = ray.get(inputs_ref[0])
+    return outcome_of(lambda: trial.run(inputs, trial.arm_configuration(inputs, arm), inputs_ref))
+
+
+def _run_trial(
+    inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
+) -> Outcome:
+    """Run a trial; it has one part."""
+    inputs: trial.TrialInputs = ray.get(inputs_ref[0])
+    return outcome_of(
+        lambda: trial.run(inputs, trial.trial_configuration(inputs, params), inputs_ref)
+    )

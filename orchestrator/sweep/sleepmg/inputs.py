@@ -1,0 +1,146 @@
+"""What all trials of a cross-validation share: the arrays, whose epochs they are, and the folds."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.labels import LabelGate, Split
+from orchestrator.psg import feed
+from orchestrator.store.hashing import content_id
+from orchestrator.store.store import Store
+from orchestrator.sweep.objective import key_of
+from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, FoldPlan
+from trainables.epochs import MultimodalEpochs
+from trainables.fold import Fold
+from trainables.settings import SleepMGSettings
+from trainables.stages import UNSCORED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossValidationInputs:
+    """Put into the object store once, read by all trials without a copy."""
+
+    store_uri: str
+    sweep: SleepMGSweep
+    data_id: str
+    epochs: MultimodalEpochs
+    """Usable epochs of all subjects; ``subject`` is a position in `subjects`."""
+    subjects: tuple[str, ...]
+    recording: NDArray[np.int32]
+    """(n,), position in the plan's list of recordings."""
+    epoch_index: NDArray[np.int32]
+    """(n,)."""
+    folds: tuple[FoldPlan, ...]
+
+    def rows_of(self, subjects: Sequence[str]) -> NDArray[np.intp]:
+        """Return the rows of some subjects' epochs, ascending."""
+        wanted = [self.subjects.index(subject) for subject in subjects]
+        return np.flatnonzero(np.isin(self.epochs.subject, wanted))
+
+    def fold(self, plan: FoldPlan, settings: SleepMGSettings) -> tuple[MultimodalEpochs, Fold]:
+        """Return what one fold may see: the stages of its test subjects are masked.
+
+        Raises
+        ------
+        EpochsError
+            A declared stage has no training epoch.
+        """
+        stages = self.epochs.stages.copy()
+        stages[self.rows_of(plan.test)] = UNSCORED
+        groups = None
+        if settings.adversary.domains == "group":
+            group_of = {subject: fold.number for fold in self.folds for subject in fold.test}
+            groups = np.array([group_of[subject] for subject in self.subjects])[self.epochs.subject]
+        epochs = replace(self.epochs, stages=stages)
+        fold = Fold.of(
+            epochs,
+            self.rows_of(plan.train),
+            self.rows_of(plan.validation),
+            self.sweep.stages,
+            groups,
+        )
+        return epochs, fold
+
+    def fold_id(self, plan: FoldPlan, settings: SleepMGSettings, seed: int) -> str:
+        """Return the content id of a trained fold, before it exists; sweeps with equal folds share them."""
+        return content_id(
+            {
+                "data_id": self.data_id,
+                "train": list(plan.train),
+                "validation": list(plan.validation),
+                "test": list(plan.test),
+                "groups": [list(fold.test) for fold in self.folds]
+                if settings.adversary.domains == "group"
+                else None,
+                "stages": [stage.name for stage in self.sweep.stages],
+                "settings": dataclasses.asdict(settings),
+                "workers": self.sweep.workers,
+                "seed": seed,
+            }
+        )
+
+
+def cross_validation_inputs(
+    store: Store, plan: CrossValidationPlan, gate: LabelGate
+) -> CrossValidationInputs:
+    """Read signals and stages of all recordings. A recording without a modality has zeros there."""
+    sweep = plan.sweep
+    stages = gate.read(
+        [key_of(r) for r in plan.recordings],
+        Split.FOLD_TRAIN,
+        "training and early stop; a fold does not see the stages of its test subjects",
+    )
+    usable = [feed.usable_epochs(store, recording) for recording in plan.recordings]
+    present = np.array(
+        [[feed.has_modality(store, r, m) for m in sweep.modalities] for r in plan.recordings]
+    )
+    return CrossValidationInputs(
+        store_uri=store.uri,
+        sweep=sweep,
+        data_id=plan.data_id,
+        epochs=MultimodalEpochs(
+            x={
+                modality: _signals(store, plan, usable, modality, present[:, m])
+                for m, modality in enumerate(sweep.modalities)
+            },
+            present=np.repeat(present, [len(epochs) for epochs in usable], axis=0),
+            subject=np.concatenate(
+                [
+                    np.full(len(epochs), plan.subjects.index(r.subject))
+                    for r, epochs in zip(plan.recordings, usable, strict=True)
+                ]
+            ),
+            stages=np.concatenate(
+                [of[epochs] for of, epochs in zip(stages, usable, strict=True)]
+            ).astype(np.int64),
+        ),
+        subjects=plan.subjects,
+        recording=np.concatenate([np.full(len(e), i, np.int32) for i, e in enumerate(usable)]),
+        epoch_index=np.concatenate(usable),
+        folds=plan.folds,
+    )
+
+
+def _signals(
+    store: Store,
+    plan: CrossValidationPlan,
+    usable: Sequence[NDArray[np.int32]],
+    modality: str,
+    present: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    found = {
+        i: feed.read_signals(store, recording, modality, usable[i], plan.sweep.scale)
+        for i, recording in enumerate(plan.recordings)
+        if present[i]
+    }
+    shape = next(iter(found.values())).shape[1:]
+    return np.concatenate(
+        [
+            found[i] if i in found else np.zeros((len(epochs), *shape), np.float32)
+            for i, epochs in enumerate(usable)
+        ]
+    )

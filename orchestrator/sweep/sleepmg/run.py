@@ -1,0 +1,245 @@
+"""A sweep of SleepMG: rows, trials, and the stages of every fold's test subjects at the end."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from platform import python_version
+
+import pyarrow as pa
+import ray
+
+from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.config.sleepmg_rows import Row
+from orchestrator.errors import SweepFailedError
+from orchestrator.labels import LabelGate, Split
+from orchestrator.psg import feed
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep import execution, search
+from orchestrator.sweep.execution import AfterPart, Outcome, outcome_of
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.sleepmg import trial
+from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
+from orchestrator.sweep.sleepmg.plan import plan_cross_validation
+from orchestrator.sweep.sleepmg.results import Entry, Tables
+from orchestrator.sweep.workers import InputsRef, check_fits
+from orchestrator.telemetry.events import EventLog
+from search_spaces.space import LogUniform
+from trainables.errors import TrainableError
+from trainables.stages import Stage
+
+_PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
+
+
+class SleepMGRun:
+    """See :class:`orchestrator.sweep.runner.MethodRun`."""
+
+    def __init__(self, store: Store, sweep: SleepMGSweep) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._plan = plan_cross_validation(sweep, store)
+
+    @property
+    def data_id(self) -> tuple[str, str]:
+        """Id of the epochs."""
+        return "data_id", self._plan.data_id
+
+    def prepare(self) -> None:
+        """Only look whether the workers fit: folds are shared between sweeps one by one."""
+        search = self._sweep.search
+        check_fits(self._sweep, min(search.max_concurrent, search.n_trials) if search else 1)
+
+    @cached_property
+    def _rows(self) -> dict[str, tuple[Row, int]]:
+        """Rows with their seeds, by name of the trial."""
+        return {
+            f"row-{row.slug}-seed{seed}": (row, seed)
+            for row in self._sweep.rows
+            for seed in self._sweep.seeds
+        }
+
+    def run(self, gate: LabelGate, log: EventLog) -> pa.Table:
+        """Run rows and trials, and return the final table."""
+        store, sweep, plan = self._store, self._sweep, self._plan
+        inputs = cross_validation_inputs(store, plan, gate)
+        self._check_folds(inputs)
+        judge = Judge(
+            gate,
+            list(plan.recordings),
+            "objective",
+            sweep.stages,
+            Split.FOLD_VALIDATION,
+            "objective",
+        )
+        self._write_manifest(inputs, judge)
+        inputs_ref = [ray.put(inputs)]
+        outcomes = execution.run_fixed("row", list(self._rows), _run_row, inputs_ref, log, sweep)
+        if outcomes and all(search.ERROR in outcome for outcome in outcomes.values()):
+            first = next(iter(outcomes.values()))
+            raise SweepFailedError(
+                f"all {len(outcomes)} rows of sweep {sweep.name!r} failed. First one: {first[search.ERROR]}"
+            )
+
+        def objective(signature: str) -> float:
+            return judge.evaluate(self._predictions(signature)).macro_f1
+
+        entries = [
+            Entry(
+                trial=name,
+                row=row.name,
+                seed=seed,
+                enqueued=True,
+                settings=sweep.row_settings(row),
+                signature=outcomes[name].get(search.SIGNATURE),
+                objective=objective(outcomes[name][search.SIGNATURE])
+                if search.SIGNATURE in outcomes[name]
+                else None,
+                error=outcomes[name].get(search.ERROR),
+            )
+            for name, (row, seed) in self._rows.items()
+        ]
+        if sweep.search is not None:
+            trials = execution.run_search(
+                store,
+                log,
+                sweep=sweep,
+                space=sweep.search.space.declared(),
+                first=list(sweep.first_trials()),
+                n_trials=sweep.search.n_trials,
+                max_concurrent=sweep.search.max_concurrent,
+                trial=_run_trial,
+                inputs_ref=inputs_ref,
+                objective=objective,
+            )
+            entries += [
+                Entry(
+                    trial=f"t{number:03d}",
+                    row=None,
+                    seed=sweep.seed,
+                    enqueued=search.was_enqueued(frozen),
+                    settings=sweep.settings_for(frozen.params),
+                    signature=search.signature_of(frozen),
+                    objective=frozen.value,
+                    error=search.error_of(frozen),
+                )
+                for number, frozen in enumerate(trials)
+            ]
+        gate.end_search()
+        test = Judge(
+            gate, list(plan.recordings), "test", sweep.stages, Split.FOLD_TEST, "final table"
+        )
+        tables = Tables(store, inputs, plan.recordings, sweep.stages)
+        for entry in entries:
+            if entry.signature is None:
+                tables.add(entry, None, None)
+            else:
+                predictions = self._predictions(entry.signature)
+                tables.add(entry, test.judged(predictions), judge.judged(predictions))
+        written = tables.tables()
+        for path, name in (
+            (paths.sweep_folds, "folds"),
+            (paths.sweep_recordings, "recordings"),
+            (paths.sweep_confusion, "confusion"),
+            (paths.sweep_modalities, "modalities"),
+        ):
+            store.write_table(path(sweep.name), written[name])
+        return written["trials"]
+
+    def _check_folds(self, inputs: CrossValidationInputs) -> None:
+        """Refuse folds that cannot be trained, before the first of them is."""
+        for fold in inputs.folds:
+            try:
+                inputs.fold(fold, self._sweep.settings())
+            except TrainableError as error:
+                raise TrainableError(
+                    f"fold {fold.number} (test subjects {', '.join(fold.test)}): {error}"
+                ) from error
+
+    def _write_manifest(self, inputs: CrossValidationInputs, judge: Judge) -> None:
+        sweep, plan = self._sweep, self._plan
+        counts = judge.stage_counts
+        majority = max(sweep.stages, key=lambda stage: counts[stage.name])
+        space = sweep.search.space.declared() if sweep.search else {}
+        manifest = {
+            "name": sweep.name,
+            "method": sweep.method,
+            "objective": "validation",
+            "declared_stages": [stage.name for stage in sweep.stages],
+            "dataset": sweep.dataset,
+            "subjects": list(plan.subjects),
+            "modalities": list(sweep.modalities),
+            "channels": self._channels(),
+            "scale": sweep.scale,
+            "folds": {
+                "kind": sweep.folds.kind,
+                "n_folds": len(plan.folds),
+                "n_validation": sweep.folds.n_validation,
+            },
+            "searched": list(space),
+            "space": {
+                name: {"low": of.low, "high": of.high, "log": isinstance(of, LogUniform)}
+                for name, of in space.items()
+            },
+            "rows": [{"name": row.name, "ours": row.ours} for row in sweep.rows],
+            "seeds": list(sweep.seeds),
+            "figure": sweep.figure,
+            "batch_size": sweep.training.batch_size,
+            "n_passes": sweep.training.n_passes,
+            "workers": sweep.workers,
+            "seed": sweep.seed,
+            "data_id": plan.data_id,
+            "n_epochs": len(inputs.epochs.stages),
+            "stage_counts": counts,
+            "majority": {
+                "stage": majority.name,
+                "macro_f1": _majority_macro_f1(counts, sweep.stages, majority),
+            },
+            "versions": {
+                "python": python_version(),
+                **{name: version(name) for name in _PACKAGES},
+            },
+        }
+        self._store.write_bytes(
+            paths.sweep_manifest(sweep.name),
+            json.dumps(manifest, indent=1, sort_keys=True).encode(),
+        )
+
+    def _channels(self) -> dict[str, list[str]]:
+        """Return the channels of each modality, of the first recording that has it."""
+        found: dict[str, list[str]] = {}
+        for recording in self._plan.recordings:
+            labels = feed.channel_labels(self._store, recording)
+            for modality in self._sweep.modalities:
+                if modality in labels:
+                    found.setdefault(modality, list(labels[modality]))
+        return found
+
+    def _predictions(self, signature: str) -> pa.Table:
+        return self._store.read_table(paths.predictions(self._sweep.name, signature))
+
+
+def _majority_macro_f1(
+    counts: Mapping[str, int], declared: tuple[Stage, ...], majority: Stage
+) -> float:
+    """Return the macro-F1 of always answering one stage: its F1 is 2 p / (p + 1), that of the others 0."""
+    share = counts[majority.name] / sum(counts[stage.name] for stage in declared)
+    return 2 * share / (share + 1) / len(declared)
+
+
+def _run_row(inputs_ref: InputsRef, name: str) -> Outcome:
+    inputs: CrossValidationInputs = ray.get(inputs_ref[0])
+    slug, _, seed = name.removeprefix("row-").rpartition("-seed")
+    (row,) = (row for row in inputs.sweep.rows if row.slug == slug)
+    settings = inputs.sweep.row_settings(row)
+    return outcome_of(lambda: trial.run(inputs, settings, int(seed), inputs_ref=inputs_ref))
+
+
+def _run_trial(
+    inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
+) -> Outcome:
+    inputs: CrossValidationInputs = ray.get(inputs_ref[0])
+    settings = inputs.sweep.settings_for(params)
+    return outcome_of(
+        lambda: trial.run(inputs, settings, inputs.sweep.seed, after_part, inputs_ref)
+    )

@@ -1,0 +1,284 @@
+"""One trial of a cross-validation: every fold trained once, whoever asks for it, and predictions of all folds."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from numpy.typing import NDArray
+from torch.nn.parallel import DistributedDataParallel
+
+from orchestrator.store import paths
+from orchestrator.store.hashing import content_id
+from orchestrator.store.store import Store, sha256
+from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
+from orchestrator.sweep.sleepmg.plan import FoldPlan
+from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
+from trainables import checkpoint
+from trainables.epochs import MultimodalBatch, MultimodalEpochs, Signals
+from trainables.fold import (
+    Fold,
+    FoldOutcome,
+    batch_of,
+    n_batches_of_pass,
+    order_of_pass,
+    predict,
+    train_fold,
+)
+from trainables.settings import SleepMGSettings
+from trainables.snapshot import Snapshot
+from trainables.stages import STAGE_NAMES
+from trainables.training import Checkpoints
+from trainables.workers import Workers
+
+CHECKPOINT_STEPS = 100
+"""A fold under way is saved after so many steps, and after each pass."""
+
+_POSITION = "position"
+"""Column of the rows that workers get, next to one for each modality."""
+
+AfterFold = Callable[[int], None]
+"""Called after each fold but the last, with how many are done; may raise to end the trial."""
+
+
+def signature(inputs: CrossValidationInputs, settings: SleepMGSettings, seed: int) -> str:
+    """Return the id of everything that the predictions of a trial depend on."""
+    return content_id({"folds": [inputs.fold_id(fold, settings, seed) for fold in inputs.folds]})
+
+
+def run(
+    inputs: CrossValidationInputs,
+    settings: SleepMGSettings,
+    seed: int,
+    after_fold: AfterFold | None = None,
+    inputs_ref: InputsRef | None = None,
+) -> str:
+    """Train what is missing of the folds, write the predictions of all of them, and return their signature.
+
+    A fold is content-addressed: one that is in the store is not trained again, and one that was killed goes on from
+    its last checkpoint to the same weights. With several workers, `inputs_ref` is what they read the inputs from.
+    """
+    torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
+    store = Store.open(inputs.store_uri)
+    parts = []
+    for n_done, fold in enumerate(inputs.folds, start=1):
+        parts.append(_fold_predictions(store, inputs, fold, settings, seed, inputs_ref))
+        if after_fold is not None and n_done < len(inputs.folds):
+            after_fold(n_done)
+    name = signature(inputs, settings, seed)
+    path = paths.predictions(inputs.sweep.name, name)
+    if not store.exists(path):
+        store.write_table(path, pa.concat_tables(parts))
+    return name
+
+
+def fold_record(store: Store, fold_id: str) -> dict[str, Any]:
+    """Return what is known of a trained fold."""
+    found: dict[str, Any] = json.loads(store.read_bytes(paths.fold_json(fold_id)))
+    return found
+
+
+def _fold_predictions(
+    store: Store,
+    inputs: CrossValidationInputs,
+    plan: FoldPlan,
+    settings: SleepMGSettings,
+    seed: int,
+    inputs_ref: InputsRef | None,
+) -> pa.Table:
+    fold_id = inputs.fold_id(plan, settings, seed)
+    if not store.exists(paths.fold_json(fold_id)):
+        if inputs.sweep.workers == 1:
+            _train(inputs, plan, settings, seed)
+        else:
+            assert inputs_ref is not None
+            _on_workers(store, inputs, plan, settings, seed, inputs_ref)
+    table = store.read_table(paths.fold_predictions(fold_id))
+    return table.append_column("fold", pa.array([plan.number] * len(table), pa.int32()))
+
+
+def _train(
+    inputs: CrossValidationInputs,
+    plan: FoldPlan,
+    settings: SleepMGSettings,
+    seed: int,
+    **own_part: Any,
+) -> None:
+    """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes."""
+    store = Store.open(inputs.store_uri)
+    fold_id = inputs.fold_id(plan, settings, seed)
+    epochs, fold = inputs.fold(plan, settings)
+    workers = Workers.current()
+    checkpoint_path = paths.fold_checkpoint(fold_id)
+
+    def save(blob: bytes) -> None:
+        if workers.rank == 0:
+            store.write_bytes(checkpoint_path, blob)
+
+    outcome = train_fold(
+        epochs,
+        fold,
+        declared=inputs.sweep.stages,
+        settings=settings,
+        seed=seed,
+        checkpoints=Checkpoints(
+            save=save,
+            # Several workers share a stream of batches, which can be taken up at the beginning of a pass only.
+            every_n_steps=CHECKPOINT_STEPS if workers.n == 1 else None,
+            resume_from=_saved(store, fold_id),
+        ),
+        **own_part,
+    )
+    if workers.rank == 0:
+        _write(store, inputs, plan, settings, seed, (epochs, fold, outcome))
+
+
+def _saved(store: Store, fold_id: str) -> bytes | None:
+    """Return the last checkpoint of a fold that was begun."""
+    path = paths.fold_checkpoint(fold_id)
+    return store.read_bytes(path) if store.exists(path) else None
+
+
+def _on_workers(
+    store: Store,
+    inputs: CrossValidationInputs,
+    plan: FoldPlan,
+    settings: SleepMGSettings,
+    seed: int,
+    inputs_ref: InputsRef,
+) -> None:
+    """Train a fold under Ray Train: each worker gets its part of every batch, in the order of one worker."""
+    _, fold = inputs.fold(plan, settings)
+    n_workers = inputs.sweep.workers
+    fold_id = inputs.fold_id(plan, settings, seed)
+    saved = _saved(store, fold_id)
+    n_passes = settings.training.n_passes
+    first = 1 if saved is None else Snapshot.from_bytes(saved).progress.pass_number
+    n_taken = settings.training.batch_size * n_batches_of_pass(fold, settings.training, n_workers)
+    order = np.concatenate(
+        [
+            order_of_pass(fold, seed, number)[:n_taken]
+            for number in range(min(first, n_passes), n_passes + 1)
+        ]
+    )
+
+    def rows_of(row: NDArray[np.int64]) -> Rows:
+        shared: CrossValidationInputs = ray.get(inputs_ref[0])
+        position = order[row]
+        x = {m: x[fold.train[position]] for m, x in shared.epochs.x.items()}
+        return {_POSITION: position, **x}
+
+    run_on_workers(
+        _on_worker,
+        (inputs_ref, plan, settings, seed),
+        len(order),
+        rows_of,
+        n_workers=n_workers,
+        cpus_per_worker=inputs.sweep.cpus_per_worker,
+        share=settings.training.batch_size // n_workers,
+        store=store,
+        folder=paths.sweep_train(inputs.sweep.name, fold_id),
+    )
+
+
+def _on_worker(
+    arguments: tuple[InputsRef, FoldPlan, SleepMGSettings, int], shares: Iterator[Rows]
+) -> None:
+    inputs_ref, plan, settings, seed = arguments
+    inputs: CrossValidationInputs = ray.get(inputs_ref[0])
+    epochs, fold = inputs.fold(plan, settings)
+    n_batches = n_batches_of_pass(fold, settings.training, Workers.current().n)
+
+    def batches_of(pass_number: int) -> Iterator[MultimodalBatch]:
+        for share in itertools.islice(shares, n_batches):
+            position = share[_POSITION]
+            present = None if epochs.is_complete else epochs.present[fold.train[position]]
+            signals = Signals(
+                x={m: torch.tensor(share[m]) for m in epochs.modalities},
+                present=None if present is None else torch.from_numpy(present),
+            )
+            yield batch_of(epochs, fold, position, signals=signals)
+
+    # A modality that a worker's part lacks leaves its extractor unused there, unless batch-norm is synced.
+    unused = not epochs.is_complete and not settings.training.sync_batch_norm
+    _train(
+        inputs,
+        plan,
+        settings,
+        seed,
+        batches_of=batches_of,
+        wrap=partial(DistributedDataParallel, find_unused_parameters=unused),
+    )
+
+
+def _write(
+    store: Store,
+    inputs: CrossValidationInputs,
+    plan: FoldPlan,
+    settings: SleepMGSettings,
+    seed: int,
+    trained: tuple[MultimodalEpochs, Fold, FoldOutcome],
+) -> None:
+    epochs, fold, outcome = trained
+    fold_id = inputs.fold_id(plan, settings, seed)
+    store.write_table(
+        paths.fold_predictions(fold_id),
+        pa.concat_tables(
+            [
+                _predictions(inputs, outcome, "objective", inputs.rows_of(plan.validation)),
+                _predictions(inputs, outcome, "test", inputs.rows_of(plan.test)),
+            ]
+        ),
+    )
+    weights = checkpoint.to_bytes(
+        outcome.model.state_dict(),
+        {
+            "settings": json.dumps(dataclasses.asdict(settings)),
+            "n_channels": json.dumps(epochs.n_channels),
+            "n_domains": str(fold.n_domains),
+        },
+    )
+    store.write_bytes(paths.fold_weights(fold_id), weights)
+    training = outcome.training
+    record = {
+        "data_id": inputs.data_id,
+        "train": plan.train,
+        "validation": plan.validation,
+        "test": plan.test,
+        "settings": dataclasses.asdict(settings),
+        "seed": seed,
+        "n_train_epochs": len(fold.train),
+        "n_steps": training.n_steps,
+        "n_passes": training.n_passes,
+        "best_pass": training.best_pass,
+        "history": training.history,
+        "weights_sha256": sha256(weights),
+    }
+    store.write_bytes(paths.fold_json(fold_id), json.dumps(record, indent=1).encode())
+    if store.exists(paths.fold_checkpoint(fold_id)):
+        store.delete(paths.fold_checkpoint(fold_id))
+
+
+def _predictions(
+    inputs: CrossValidationInputs, outcome: FoldOutcome, role: str, rows: NDArray[np.intp]
+) -> pa.Table:
+    found = predict(outcome.model, inputs.epochs, rows, declared=inputs.sweep.stages)
+    columns: dict[str, Any] = {
+        "role": pa.array([role] * len(rows)).dictionary_encode(),
+        "recording": pa.array(inputs.recording[rows]),
+        "epoch_index": pa.array(inputs.epoch_index[rows]),
+    }
+    columns |= {f"p_{name}": found.probability[:, i] for i, name in enumerate(STAGE_NAMES)}
+    # What each modality alone would say; absent with one group, whose own stage is the stage.
+    if len(outcome.model.groups) > 1:
+        columns |= {
+            f"own_{group}": pa.array(own, pa.int8())
+            for group, own in zip(outcome.model.groups, found.own_stage, strict=True)
+        }
+    return pa.table(columns)

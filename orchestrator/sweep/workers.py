@@ -1,0 +1,160 @@
+"""Several workers for one trial: Ray Train's TorchTrainer inside the trial, fed by Ray Data's ``streaming_split``.
+
+The trial itself takes no CPU while its workers run; they take ``cpus_per_worker`` each, and the task that reads for
+them takes one.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from orchestrator.config.sweep_sections import SweepBase
+from orchestrator.errors import ConfigError
+from orchestrator.store.store import Store
+from orchestrator.telemetry.session import configure_data
+
+if TYPE_CHECKING:
+    import ray.data
+
+InputsRef = list["ray.ObjectRef[Any]"]
+"""The reference to what all trials share, in a list: Ray leaves it a reference there."""
+
+Rows = dict[str, NDArray[Any]]
+"""Column -> one value (of any shape) for each row."""
+
+Work = Callable[[Any, Iterator[Rows]], Any]
+"""What each worker does: with its arguments, and an iterator over its share of every batch."""
+
+_READERS = 1
+"""CPUs of the task that reads for the workers."""
+
+_STALLED_S = 60
+"""Without progress for so long, reading fails instead of waiting for ever."""
+
+_SHARE = "share"
+
+
+def check_fits(sweep: SweepBase, n_concurrent: int) -> None:
+    """Refuse more workers than the cluster can hold: they would wait for ever.
+
+    Parameters
+    ----------
+    sweep : SweepBase
+    n_concurrent : int
+        Trials that run at the same time.
+
+    Raises
+    ------
+    ConfigError
+        With the numbers.
+    """
+    if sweep.workers == 1:
+        return
+    available = _cluster_cpus()
+    each = sweep.workers * sweep.cpus_per_worker
+    needed = n_concurrent * each + _READERS
+    if needed > available:
+        raise ConfigError(
+            f"{n_concurrent} trials at a time of {sweep.workers} workers with {sweep.cpus_per_worker:g} CPUs each, and "
+            f"{_READERS} CPU to read for them, need {needed:g} CPUs; the cluster has {available:g}. Lower workers, "
+            "cpus_per_worker or search.max_concurrent, or add nodes."
+        )
+
+
+def n_that_fit(sweep: SweepBase) -> int:
+    """Return how many trials' workers the cluster can hold at the same time, at least one."""
+    if sweep.workers == 1:
+        return int(_cluster_cpus()) or 1
+    free = _cluster_cpus() - _READERS
+    return max(1, int(free / (sweep.workers * sweep.cpus_per_worker) + 1e-9))
+
+
+def run_on_workers(
+    work: Work,
+    arguments: Any,
+    n_rows: int,
+    rows_of: Callable[[NDArray[np.int64]], Rows],
+    *,
+    n_workers: int,
+    cpus_per_worker: float,
+    share: int,
+    store: Store,
+    folder: str,
+) -> Any:
+    """Run `work` in every worker under a process group of torch, and return what the first worker returns.
+
+    Parameters
+    ----------
+    work : callable
+        Importable; gets `arguments` and an iterator over `share` rows at a time.
+    arguments : any
+        Object references stay references.
+    n_rows : int
+        Rows for all workers and all passes together; a multiple of ``share * n_workers``.
+    rows_of : callable
+        Numbers of rows to what they hold; runs in a Ray Data task.
+    n_workers, cpus_per_worker
+        As in the sweep file.
+    share : int
+        Rows of each worker in one step.
+    store : Store
+    folder : str
+        In the store, for Ray Train's own files; removed afterwards.
+
+    Raises
+    ------
+    Exception
+        Whatever the first worker that failed raised.
+    """
+    from ray import train
+    from ray.train.torch import TorchTrainer
+
+    configure_data()
+    context = ray.data.DataContext.get_current()
+    context.execution_no_progress_timeout_s = _STALLED_S
+    n_blocks = max(1, n_rows // share)
+    dataset = ray.data.range(n_rows, override_num_blocks=n_blocks).map_batches(
+        lambda batch: rows_of(batch["id"]), batch_size=None, num_cpus=_READERS
+    )
+    options = ray.data.ExecutionOptions()
+    options.preserve_order = True  # which worker gets which rows must not depend on timing
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"work": work, "arguments": arguments, _SHARE: share},
+        scaling_config=train.ScalingConfig(
+            num_workers=n_workers, resources_per_worker={"CPU": cpus_per_worker}
+        ),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=store.uri_of(folder),
+            failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),  # type: ignore[call-arg]
+        ),
+        datasets={"epochs": dataset},
+        dataset_config=train.DataConfig(datasets_to_split=["epochs"], execution_options=options),
+    )
+    try:
+        return trainer.fit().return_value  # type: ignore[attr-defined]
+    except train.WorkerGroupError as error:
+        raise next(iter(error.worker_failures.values()), error) from error
+    finally:
+        for path in store.files(folder):
+            store.delete(path)
+
+
+def _worker(config: dict[str, Any]) -> Any:
+    import torch
+    from ray import train
+
+    torch.set_num_threads(1)
+    rows = train.get_dataset_shard("epochs").iter_batches(
+        batch_size=config[_SHARE], batch_format="numpy", prefetch_batches=1
+    )
+    return config["work"](config["arguments"], iter(rows))
+
+
+def _cluster_cpus() -> float:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources.get("CPU", 0.0)

@@ -1,0 +1,218 @@
+"""Sweep files of the method selective: mistakes at file:line:column, defaults, objectives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.config.selective import SelectiveSweep, check_objective
+from orchestrator.config.sweep import load_sweep
+from orchestrator.errors import ConfigError
+from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
+from search_spaces.space import LogUniform, Uniform
+from trainables.settings import EncoderSettings, PretrainSettings
+from trainables.stages import Stage
+
+GOOD = """\
+name: probe
+method: selective
+stages: [REM, W]
+source:
+  dataset: home
+  validation: [s1, s2]
+target:
+  dataset: clinic
+encoder:
+  dropout: 0.25
+pretrain:
+  n_passes: 20
+score:
+  layer: afr_gap
+search:
+  n_trials: 12
+  n_steps: 30
+  objective: source_val
+  space:
+    tau_quantile: {uniform: [0.25, 0.75]}
+    learning_rate: {log_uniform: [5e-5, 1e-3]}
+arms: [random, no_adapt]
+"""
+
+ENQUEUE = "n_steps: 30\n  enqueue_tau_quantiles: "
+
+
+def write(folder: Path, text: str, name: str = "probe.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def loaded(folder: Path, *changes: tuple[str, str]) -> SelectiveSweep:
+    text = GOOD
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    sweep = load_sweep(write(folder, text))
+    assert isinstance(sweep, SelectiveSweep)
+    return sweep
+
+
+def place(text: str, part: str) -> str:
+    """Line and column of a part of a text that occurs once."""
+    assert text.count(part) == 1
+    before = text[: text.index(part)]
+    return f"{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2]) + 1}"
+
+
+def test_a_file_fills_in_every_default(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path)
+    assert sweep.seed == 1
+    assert sweep.stages == (Stage.W, Stage.REM)
+    assert sweep.modality == "eeg"
+    assert sweep.batch_size == 128
+    assert sweep.source.subjects == ("*",)
+    assert sweep.target.validation == ()
+    assert sweep.encoder == EncoderSettings(dropout=0.25)
+    assert sweep.pretrain == PretrainSettings(n_passes=20)
+    assert (sweep.score.metric, sweep.score.standardise, sweep.score.aggregate) == (
+        "euclidean",
+        "source",
+        "mean",
+    )
+    assert sweep.search.space.declared() == {
+        "tau_quantile": Uniform(0.25, 0.75),
+        "learning_rate": LogUniform(5e-5, 1e-3),
+    }
+    assert sweep.search.default_learning_rate == DEFAULTS["learning_rate"]
+    assert sweep.search.enqueue_tau_quantiles == (0.25, 0.5, 0.75)  # those inside the space
+    assert sweep.search.max_concurrent == 2
+    assert sweep.arms == ("no_adapt", "random")
+    assert (sweep.workers, sweep.cpus_per_worker) == (1, 1.0)
+
+
+def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
+    text = GOOD[: GOOD.index("encoder:")] + "search: {n_trials: 1, n_steps: 1}\n"
+    sweep = load_sweep(write(tmp_path, text))
+    assert isinstance(sweep, SelectiveSweep)
+    assert sweep.search.space.declared() == dict(SPACE)
+    assert sweep.search.enqueue_tau_quantiles == ENQUEUED_TAU_QUANTILES
+    assert sweep.search.objective == "source_val"
+    assert sweep.arms == ("no_adapt", "all_source", "random")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "message"),
+    [
+        ("n_trials", "n_trails", "n_trails", "unknown key 'n_trails' in search. Did you mean 'n_trials'? Allowed: n_"),
+        ("arms:", "amrs:", "amrs", "unknown key 'amrs' in this file. Did you mean 'arms'?"),
+        ("dropout", "dropuot", "dropuot", "unknown key 'dropuot' in encoder. Did you mean 'dropout'? Allowed: arch"),
+        ("n_passes", "n_epochs", "n_epochs", "unknown key 'n_epochs' in pretrain"),
+        ("uniform: [0.25", "unifrom: [0.25", "unifrom", "in search.space.tau_quantile. Did you mean 'uniform'?"),
+        ("tau_quantile:", "tau_quantil:", "tau_quantil:", "in search.space. Did you mean 'tau_quantile'?"),
+        ("afr_gap", "afr_gab", "afr_gab", "is \"afr_gab\": not allowed. Did you mean 'afr_gap'? Allowed: afr"),
+        ("source_val", "source_vall", "source_vall", "Did you mean 'source_val'? Allowed: source_val, oracle"),
+        ("no_adapt", "no_adpat", "no_adpat", "arms[1] is \"no_adpat\": not allowed. Did you mean 'no_adapt'?"),
+        ("REM, W", "N1, REN", "REN", "stages[1] is \"REN\": not allowed. Did you mean 'REM'? Allowed: W,"),
+        ("REM, W", "W", "[W]", "must name at least two stages, each once"),
+        ("REM, W", "W, REM, W", "[W, REM, W]", "must name at least two stages, each once"),
+        ("[0.25, 0.75]", "[0.25, 1]", "1]}", "tau_quantile.uniform[1] is 1: a tau quantile must lie in [0, 1)"),
+        ("[0.25, 0.75]", "[-0.1, 0.75]", "-0.1", "must lie in [0, 1)"),
+        ("[0.25, 0.75]", "[0.75, 0.25]", "[0.75, 0.25]", "must be [low, high] with low < high"),
+        ("[0.25, 0.75]", "[0.5]", "[0.5]", "has too few items"),
+        ("[5e-5, 1e-3]", "[5e-5, 1]", "1]}", "must lie in [1e-05, 0.01]"),
+        ("[5e-5, 1e-3]", "[5e-4, 1e-3]", "n_trials: 12", "0.0001 lies outside space.learning_rate [0.0005, 0.001]"),
+        ("n_steps: 30", ENQUEUE + "[0.5, 1.2]", "1.2", "[1] is 1.2: a tau quantile must lie in [0, 1)"),
+        ("n_steps: 30", ENQUEUE + "[0.5, 0.9]", "0.9]", "outside space.tau_quantile [0.25, 0.75]"),
+        ("n_steps: 30", ENQUEUE + "[0.5, 0.50]", "0.50]", "is given twice"),
+        ("n_trials: 12", "n_trials: 0", "0\n  n_steps", "search.n_trials is 0: must be greater than or equal to 1"),
+        ("n_trials: 12", "n_trials: true", "true", "search.n_trials is true: must be a whole number"),
+        ("n_trials: 12", 'n_trials: "12"', '"12"', "search.n_trials is \"12\": must be a whole number"),
+        ("  n_trials: 12\n", "", "search:", "missing key 'n_trials' in search"),
+        ("dropout: 0.25", "dropout: 1.5", "1.5", "encoder.dropout is 1.5: allowed: a finite number"),
+        ("dropout: 0.25", "dropout: half", "half", "encoder.dropout is \"half\": must be a number"),
+        ("n_passes: 20", "n_passes: 0", "0\nscore", "pretrain.n_passes is 0: allowed: an integer of at least 1"),
+        ("[s1, s2]", "[]", "[]", "source.validation is []: must have at least 1 item"),
+        ("[s1, s2]", "s1", "s1", "source.validation is \"s1\": must be a list, as in [s1]"),
+        ("[s1, s2]", "[018, 19]", "19]", "source.validation[1] is 19: must be text; put it in quotes"),
+        ("dataset: clinic", "dataset: clinic\n  validation: [t1]", "[t1]", "has no effect with the objective"),
+        ("source_val", "oracle_target_val", "oracle", "needs target.validation"),
+        ("name: probe", "name: probe\nbatch_size: 2048", "2048", "must be less than or equal to 1024"),
+        ("name: probe", "name: probe\nseed: -1", "-1", "must be greater than or equal to 0"),
+        ("name: probe", "name: probe\nname: again", "name: again", "duplicate key 'name'"),
+        ("random, no_adapt", "random, random", "[random, random]", "must name each arm once"),
+        ("name: probe", "name: probe\nworkers: 0", "0\nmethod", "workers is 0: must be greater than or equal to 1"),
+        ("name: probe", "name: probe\nworkers: 200", "200", "must divide the 128 epochs"),
+        ("name: probe", "name: probe\ncpus_per_worker: 0", "0\nmethod", "cpus_per_worker is 0: must be greater than 0"),
+        ("encoder:\n  dropout: 0.25", "encoder: mrcnn", "mrcnn", "encoder is \"mrcnn\": must be a mapping"),
+        ("  dataset: clinic\n", "", "\nencoder", "target is empty: must be a mapping"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_at_its_place(
+    tmp_path: Path, old: str, new: str, at: str, message: str
+) -> None:
+    assert GOOD.count(old) == 1
+    text = GOOD.replace(old, new)
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    lines = str(caught.value).splitlines()
+    (line,) = [line for line in lines if message in line]
+    assert line.startswith(f"{path}:{place(text, at)}: ")
+    # Next to a misspelt key the right one is missing; nothing else is wrong.
+    assert all(": missing key " in other for other in lines if other != line)
+
+
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("n_trials", "n_trails").replace("[REM, W]", "[REM, X]").replace("gap", "gip")
+    )
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    lines = str(caught.value).splitlines()
+    assert [line.removeprefix(f"{path}:").partition(": ")[0] for line in lines] == [
+        place(text, "X]"),
+        place(text, "afr_gip"),
+        place(text, "search:"),
+        place(text, "n_trails"),
+    ]
+    assert caught.value.exit_code == 2
+
+
+def oracle(folder: Path, validation: str) -> SelectiveSweep:
+    return loaded(
+        folder,
+        ("source_val", "oracle_target_val"),
+        ("dataset: clinic", f"dataset: clinic\n  validation: {validation}"),
+    )
+
+
+def test_source_val_needs_no_target_validation(tmp_path: Path) -> None:
+    check_objective(loaded(tmp_path), ["t1"])
+
+
+def test_an_oracle_with_subjects_left_to_test_on_passes(tmp_path: Path) -> None:
+    check_objective(oracle(tmp_path, "[t1]"), ["t1", "t2"])
+
+
+@pytest.mark.parametrize(
+    ("validation", "subjects", "message"),
+    [
+        ("[t1]", ["t1"], "needs at least two target subjects"),
+        ("[t1]", [], r"there are 0 \(none\)"),
+        ("[t3]", ["t1", "t2"], r"No subject matches 't3'\. Available: t1, t2"),
+        ("['*']", ["t1", "t2"], "leaves no subject to test on"),
+    ],
+)
+def test_an_oracle_without_enough_target_subjects_is_refused(
+    tmp_path: Path, validation: str, subjects: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_objective(oracle(tmp_path, validation), subjects)
+    assert caught.value.exit_code == 2
+
+
+def test_a_sweep_cannot_be_changed_in_memory(tmp_path: Path) -> None:
+    sweep: Any = loaded(tmp_path)
+    with pytest.raises(ValueError, match="frozen"):
+        sweep.seed = 2

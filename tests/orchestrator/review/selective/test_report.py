@@ -1,0 +1,158 @@
+import csv
+import io
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.review import write_review
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+
+SaveSweep = Callable[..., Store]
+FILES = {
+    "review.html",
+    "tau_curve.png",
+    "tau_curve.csv",
+    "trials.csv",
+    "rewards.png",
+    "rewards.csv",
+}
+
+
+def read(store: Store, filename: str, name: str = "tau-lab") -> bytes:
+    return store.read_bytes(paths.review(name, filename))
+
+
+def page(store: Store, name: str = "tau-lab") -> str:
+    write_review(store, name)
+    return read(store, "review.html", name).decode()
+
+
+def table(store: Store, filename: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(read(store, filename).decode())))
+
+
+def test_writes_every_file_and_returns_where_the_page_is(save_sweep: SaveSweep) -> None:
+    store = save_sweep()
+    assert write_review(store, "tau-lab") == store.uri_of("reviews/tau-lab/review.html")
+    assert set(store.files("reviews")) == {f"reviews/tau-lab/{name}" for name in FILES}
+
+
+def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
+    store = save_sweep()
+    write_review(store, "tau-lab")
+    first = {name: read(store, name) for name in FILES}
+    write_review(store, "tau-lab")
+    assert {name: read(store, name) for name in FILES} == first
+    assert b"Software" not in first["tau_curve.png"] + first["rewards.png"]
+
+
+def test_page_needs_nothing_else(save_sweep: SaveSweep) -> None:
+    html = page(save_sweep())
+    assert not re.search(r"https?://|<script|<link|@import|url\(", html)
+    assert html.count('src="data:image/png;base64,') == len(re.findall("<img", html)) == 2
+
+
+def test_page_answers_on_top_and_shows_trials_arms_and_origin(save_sweep: SaveSweep) -> None:
+    html = page(save_sweep())
+    top = html[: html.index("<figure>")]
+    assert "Staging is strongly sensitive to tau" in top
+    assert "49 <small>of 98</small>" in top
+    assert '<span class="helped">helped</span>' in html
+    for text in ("t013", "no_adapt", "e3a91c", "5c0de5", "afr_gap", "2501.03764", "no interval"):
+        assert text in html
+    assert "oracle" not in html.split("</style>")[1]
+
+
+def test_trials_are_sorted_by_objective_and_arms_stand_apart(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    rows = [
+        made.trial_row("t000", objective=0.1),
+        made.trial_row("t001", objective=None),
+        made.trial_row("t002", objective=0.9),
+        made.arm_row("all_source", objective=0.95),
+    ]
+    html = page(save_sweep(trials=rows))
+    trials = html[html.index("<h2>Trials</h2>") :]
+    order = [trials.index(f"<td>{name}</td>") for name in ("t002", "t000", "t001", "all_source")]
+    assert order == sorted(order)
+
+
+def test_curve_table_keeps_every_digit(save_sweep: SaveSweep, made: Any) -> None:
+    tau = math.nextafter(0.1, 0)
+    rows = [
+        made.trial_row("t000", tau_quantile=0.25, tau_absolute=tau, target_macro_f1=math.nan),
+        made.arm_row("no_adapt", objective=None),
+    ]
+    store = save_sweep(trials=rows)
+    write_review(store, "tau-lab")
+    assert read(store, "tau_curve.csv").decode() == (
+        "trial,kind,enqueued,tau_quantile,tau_absolute,learning_rate,n_kept,kept_fraction,n_steps,"
+        "objective,target_macro_f1\n"
+        "t000,trial,true,0.25,0.09999999999999999,0.0001,10,0.5,30,0.6,\n"
+        "arm-no_adapt,arm,false,,,,0,0.0,0,,0.6\n"
+    )
+
+
+def test_tables_hold_every_trial_and_batch(save_sweep: SaveSweep, made: Any) -> None:
+    batches = [made.batch_row(0, emd=0.0), made.batch_row(1, emd=4.0, selectable=False)]
+    rows = [made.trial_row("t000"), made.trial_row("t001", state="failed", error="boom, twice")]
+    store = save_sweep(trials=rows, batches=batches)
+    write_review(store, "tau-lab")
+    trials, rewards = table(store, "trials.csv"), table(store, "rewards.csv")
+    assert [(t["trial"], t["error"]) for t in trials] == [("t000", ""), ("t001", "boom, twice")]
+    assert [(b["reward"], b["selectable"]) for b in rewards] == [("inf", "true"), ("0.25", "false")]
+
+
+def test_text_of_the_sweep_is_escaped(save_sweep: SaveSweep, made: Any) -> None:
+    evil = "<script>alert(1)</script>"
+    rows = [made.trial_row(), made.trial_row("<i>t</i>", state="failed", error=evil)]
+    html = page(save_sweep(trials=rows, source_dataset=evil, versions={evil: "1"}))
+    assert "<script" not in html
+    assert "<i>" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3
+
+
+def test_oracle_objective_is_red(save_sweep: SaveSweep) -> None:
+    html = page(save_sweep(objective="oracle_target_val"))
+    assert '<code class="oracle">oracle_target_val</code>' in html
+    assert re.search(r"\.hurt, \.oracle \{ color: var\(--red\)", html)
+    assert "could not have been found without target labels" in html
+
+
+def test_harm_is_called_out(save_sweep: SaveSweep, made: Any) -> None:
+    rows = [made.trial_row(), made.arm_row("no_adapt", target_macro_f1=0.8)]
+    html = page(save_sweep(trials=rows))
+    assert '<span class="hurt">hurt</span>' in html
+    assert "negative transfer" in html
+
+
+def test_single_trial_without_arms(save_sweep: SaveSweep, made: Any) -> None:
+    html = page(save_sweep(trials=[made.trial_row()], batches=[made.batch_row()]))
+    assert "The objective chooses tau_quantile 0.50" in html
+    assert html.count(">not run</td>") == 3
+
+
+def test_no_trial_finished(save_sweep: SaveSweep, made: Any) -> None:
+    nothing = {"objective": None, "target_macro_f1": None}
+    rows = [made.trial_row(f"t{i:03d}", state="failed", error=None, **nothing) for i in range(7)]
+    html = page(save_sweep(trials=rows))
+    assert "says nothing about tau" in html
+    assert "7 of 7 trials and arms failed." in html
+    assert "and 2 more" in html
+
+
+def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: Any) -> None:
+    undefined = dict.fromkeys(
+        ("objective", "target_macro_f1", "target_accuracy", "target_kappa"), math.nan
+    )
+    rows = [
+        made.trial_row("t000", **undefined),
+        made.trial_row("t001", enqueued=False, **undefined),
+        made.arm_row("no_adapt", **undefined),
+    ]
+    html = page(save_sweep(trials=rows))
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]+", "", html), re.IGNORECASE)
+    assert "says nothing about tau" in html

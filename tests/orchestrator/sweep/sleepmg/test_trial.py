@@ -1,0 +1,151 @@
+"""A trial in this process: what it may see, that folds are trained once, and that a stopped one goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.labels import LabelGate
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.sleepmg import trial
+from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
+from orchestrator.sweep.sleepmg.plan import plan_cross_validation
+from orchestrator.telemetry.events import EventLog
+from trainables.errors import EpochsError
+from trainables.stages import UNSCORED
+
+MakeSweep = Callable[..., SleepMGSweep]
+AddSubject = Callable[..., None]
+
+
+@pytest.fixture
+def inputs(store: Store, add_subject: AddSubject, make_sweep: MakeSweep) -> CrossValidationInputs:
+    torch.set_num_threads(1)
+    for subject in "abcd":
+        add_subject(subject, channels={"eeg": 2} if subject == "b" else {"eeg": 2, "eog": 1})
+    plan = plan_cross_validation(make_sweep(), store)
+    with EventLog(store, "events.jsonl") as log:
+        return cross_validation_inputs(store, plan, LabelGate(store, log))
+
+
+def files(store: Store, folder: str) -> dict[str, int]:
+    root = Path(store.uri)
+    return {p: (root / p).stat().st_mtime_ns for p in store.files(folder)}
+
+
+def test_a_fold_sees_no_stage_of_its_test_subjects(inputs: CrossValidationInputs) -> None:
+    settings = inputs.sweep.settings()
+    for plan in inputs.folds:
+        epochs, fold = inputs.fold(plan, settings)
+        test = inputs.rows_of(plan.test)
+        assert (epochs.stages[test] == UNSCORED).all()
+        assert (inputs.epochs.stages[test] != UNSCORED).all()
+        assert not np.isin(test, [*fold.train, *fold.validation]).any()
+        names = np.array(inputs.subjects)
+        assert set(names[epochs.subject[fold.train]]) == set(plan.train)
+        assert set(names[epochs.subject[fold.validation]]) == set(plan.validation)
+        assert fold.n_domains == len(plan.train)
+
+
+def test_a_missing_modality_is_marked(inputs: CrossValidationInputs) -> None:
+    is_b = inputs.epochs.subject == 1
+    assert inputs.epochs.present[~is_b].all()
+    assert inputs.epochs.present[is_b].tolist() == [[True, False]] * is_b.sum()
+    assert not inputs.epochs.x["eog"][is_b].any()
+
+
+def test_predictions_cover_each_subject_once_as_test(
+    inputs: CrossValidationInputs, store: Store
+) -> None:
+    parts: list[int] = []
+    name = trial.run(inputs, inputs.sweep.settings(), 1, parts.append)
+    assert parts == [1, 2, 3]
+    table = store.read_table(paths.predictions("probe", name)).to_pandas()
+    test = table[table["role"] == "test"]
+    assert sorted(zip(test["recording"], test["epoch_index"], strict=True)) == [
+        (r, e) for r in range(4) for e in range(10)
+    ]
+    assert test.groupby("fold")["recording"].unique().tolist() == [[0], [1], [2], [3]]
+    validation = table[table["role"] == "objective"]
+    assert validation.groupby("fold")["recording"].unique().tolist() == [[1], [2], [3], [0]]
+    assert {"own_eeg", "own_eog"} <= set(table.columns)
+
+
+def test_what_is_trained_is_not_trained_again(inputs: CrossValidationInputs, store: Store) -> None:
+    settings = inputs.sweep.settings()
+    trial.run(inputs, settings, 1)
+    before = files(store, "folds")
+    assert len([path for path in before if path.endswith("fold.json")]) == 4
+    assert not [path for path in before if "checkpoint" in path]
+    trial.run(inputs, settings, 1)
+    assert files(store, "folds") == before
+    trial.run(inputs, settings, 2)
+    assert len(files(store, "folds")) == 2 * len(before)
+
+
+def test_a_trial_can_end_between_folds(inputs: CrossValidationInputs, store: Store) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop(n_done: int) -> None:
+        raise Stopped
+
+    settings = inputs.sweep.settings()
+    with pytest.raises(Stopped):
+        trial.run(inputs, settings, 1, stop)
+    done = files(store, "folds")
+    assert len([path for path in done if path.endswith("fold.json")]) == 1
+    trial.run(inputs, settings, 1)
+    assert done.items() <= files(store, "folds").items()
+
+
+def test_a_killed_fold_goes_on_to_the_same_weights(
+    inputs: CrossValidationInputs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    settings = inputs.sweep.settings()
+    fold_id = inputs.fold_id(inputs.folds[0], settings, 1)
+    monkeypatch.setattr(trial, "CHECKPOINT_STEPS", 1)
+    write = Store.write_bytes
+    saved = 0
+
+    def dying(self: Store, path: str, data: bytes) -> Any:
+        nonlocal saved
+        found = write(self, path, data)
+        saved += path == paths.fold_checkpoint(fold_id)
+        if saved == 3:
+            raise Killed
+        return found
+
+    monkeypatch.setattr(Store, "write_bytes", dying)
+    with pytest.raises(Killed):
+        trial.run(inputs, settings, 1)
+    assert store.exists(paths.fold_checkpoint(fold_id))
+    monkeypatch.setattr(Store, "write_bytes", write)
+    trial.run(inputs, settings, 1)
+    resumed = store.read_bytes(paths.fold_weights(fold_id))
+    history = trial.fold_record(store, fold_id)["history"]
+    for path in store.files("folds"):
+        store.delete(path)
+    trial.run(inputs, settings, 1)
+    assert store.read_bytes(paths.fold_weights(fold_id)) == resumed
+    assert trial.fold_record(store, fold_id)["history"] == history
+
+
+def test_a_stage_that_no_training_subject_has_is_refused(
+    store: Store, add_subject: AddSubject, make_sweep: MakeSweep
+) -> None:
+    for subject in "abcd":
+        add_subject(subject, stages=[0, 1, 2, 3, 4 if subject == "a" else 2] * 2)
+    plan = plan_cross_validation(make_sweep(), store)
+    with EventLog(store, "events.jsonl") as log:
+        inputs = cross_validation_inputs(store, plan, LabelGate(store, log))
+    with pytest.raises(EpochsError, match="has stage REM"):
+        inputs.fold(inputs.folds[0], inputs.sweep.settings())
