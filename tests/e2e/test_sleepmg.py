@@ -15,31 +15,45 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-N_SUBJECTS = 6
-TRAINING = {"n_passes": 2, "batch_size": 16, "patience": 2, "learning_rate": 1e-3}
+CHANGES: dict[str, Any] = {
+    "subjects": ["*-0[1-6]"],
+    "training": {"n_passes": 2, "batch_size": 16, "patience": 2, "learning_rate": 1e-3},
+    "stages": ["W", "N2", "N3"],
+    "folds": {"kind": "k_fold", "n_folds": 2, "n_validation": 1},
+}
+"""Of the published sweep files: fewer subjects, passes and folds, and stages that every subject has."""
 
 
-@pytest.fixture(scope="module")
-def ingested(make_cli: "Callable[[Path], Cli]", root: Path, tmp_path_factory: Any) -> Path:
-    """A folder with a store of six made-up subjects, fifteen minutes each, in the montage of ISRUC-S3."""
-    folder: Path = tmp_path_factory.mktemp("sleepmg")
-    cli = make_cli(folder)
-    options = ("--montage", "isruc-s3", "--subjects", str(N_SUBJECTS), "--hours", "0.25")
-    cli("synth", "data", *options).ok()
-    cli("ingest", root / "datasets" / "synthetic-isruc-s3.yaml", "--data", "data").ok()
-    return folder
+def readme_commands(root: Path, *names: str) -> list[list[str]]:
+    """Return the commands of README's section on several modalities."""
+    text = (root / "README.md").read_text()
+    section = text[text.index("## Several modalities") :]
+    block = section[section.index("```console\n") + 11 :].partition("```")[0]
+    commands = [line.partition("#")[0].split() for line in block.splitlines()]
+    assert [command[:2] for command in commands] == [
+        ["orchestrator", name] for name in ("synth", "ingest", "sweep", "review")
+    ]
+    return [command[1:] for command in commands if command[1] in names]
 
 
-def sweep_file(root: Path, folder: Path, example: str, **changes: Any) -> Path:
-    """Write a published sweep file with fewer passes and stages that every subject has."""
+def write_sweep(root: Path, folder: Path, example: str, **changes: Any) -> Path:
+    """Write a published sweep file with changes into the same place below `folder`."""
     content = yaml.safe_load((root / "sweeps" / f"{example}.yaml").read_text())
-    content |= {"training": TRAINING, "stages": ["W", "N2", "N3"], "folds": FOLDS} | changes
-    path = folder / f"{content['name']}.yaml"
+    content |= CHANGES | changes
+    path = folder / "sweeps" / f"{example}.yaml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(content))
     return path
 
 
-FOLDS = {"kind": "k_fold", "n_folds": 2, "n_validation": 1}
+@pytest.fixture(scope="module")
+def ingested(make_cli: "Callable[[Path], Cli]", root: Path, tmp_path_factory: Any) -> Path:
+    """A folder with a store of made-up subjects in the montage of ISRUC-S3, made as README says."""
+    folder: Path = tmp_path_factory.mktemp("sleepmg")
+    shutil.copytree(root / "datasets", folder / "datasets")
+    for command in readme_commands(root, "synth", "ingest"):
+        make_cli(folder)(*command).ok()
+    return folder
 
 
 def table(folder: Path, name: str, which: str = "trials") -> list[dict[str, Any]]:
@@ -56,10 +70,10 @@ def test_two_rows_of_an_ablation_end_in_figures(
     rows = yaml.safe_load((root / "sweeps" / "sleepmg-baselines.yaml").read_text())["rows"]
     kept = [row for row in rows if row["name"] in {"FeatureNet+M", "NaiveMG"}]
     assert len(kept) == 2
-    path = sweep_file(root, ingested, "sleepmg-baselines", rows=kept, seeds=[1], exclude=["*-01"])
+    path = write_sweep(root, ingested, "sleepmg-baselines", rows=kept, seeds=[1], exclude=["*-01"])
     # Of five subjects in two folds, the first tests three and another validates: one is left to learn from.
     cli("sweep", path).fails(2, "so 1 are left to train on; 2 are needed for a discriminator")
-    path = sweep_file(root, ingested, "sleepmg-baselines", rows=kept, seeds=[1])
+    path = write_sweep(root, ingested, "sleepmg-baselines", rows=kept, seeds=[1])
     printed = cli("sweep", path).ok().out
     assert "row-featurenet-m-seed1" in printed
     trials = table(ingested, "sleepmg-baselines")
@@ -86,8 +100,9 @@ def test_a_search_ends_in_a_page(
 ) -> None:
     cli = make_cli(ingested)
     search = yaml.safe_load((root / "sweeps" / "sleepmg.yaml").read_text())["search"]
-    path = sweep_file(root, ingested, "sleepmg", search={**search, "n_trials": 2})
-    cli("sweep", path).ok()
+    write_sweep(root, ingested, "sleepmg", search={**search, "n_trials": 2})
+    sweep, review = readme_commands(root, "sweep", "review")
+    cli(*sweep).ok()
     trials = [row for row in table(ingested, "sleepmg") if row["kind"] == "trial"]
     assert [row["trial"] for row in trials] == ["t000", "t001"]
     assert len({(row["alpha_y"], row["alpha_d"], row["grl_weight"]) for row in trials}) == 2
@@ -98,10 +113,11 @@ def test_a_search_ends_in_a_page(
     modalities = table(ingested, "sleepmg", "modalities")
     assert {row["modality"] for row in modalities} == {"eeg", "eog", "emg", "ecg"}
     assert all(row["k_y"] is not None for row in modalities if row["trial"] == "t000")
-    page = Path(cli("review", "sleepmg").ok().out.strip())
+    page = Path(cli(*review).ok().out.strip())
     assert "NaiveMG" in page.read_text()
-    # A second call looks everything up.
-    assert cli("sweep", path).ok().seconds < 10
+    trained = sorted((ingested / "runs" / "folds").rglob("*"))
+    cli(*sweep).ok()  # looks everything up
+    assert sorted((ingested / "runs" / "folds").rglob("*")) == trained
 
 
 def test_a_fold_killed_on_its_way_ends_with_the_same_weights(
@@ -116,13 +132,13 @@ def test_a_fold_killed_on_its_way_ends_with_the_same_weights(
         folder = tmp_path / name
         shutil.copytree(ingested / "runs" / "epochs", folder / "runs" / "epochs")
         cli = make_cli(folder)
-        path = sweep_file(
+        path = write_sweep(
             root,
             folder,
             "sleepmg",
             search={"n_trials": 1, "space": {"alpha_y": {"uniform": [0, 1]}}},
             rows=[],
-            training={**TRAINING, "n_passes": 6, "patience": 6},
+            training={**CHANGES["training"], "n_passes": 6, "patience": 6},
         )
         folds = folder / "runs" / "folds"
         if name == "killed":

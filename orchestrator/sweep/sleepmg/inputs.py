@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.errors import ConfigError, DataError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
 from orchestrator.store.hashing import content_id
@@ -15,7 +16,8 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.objective import key_of
 from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, FoldPlan
 from trainables.epochs import MultimodalEpochs
-from trainables.fold import Fold
+from trainables.errors import EpochsError, SettingsError
+from trainables.fold import Fold, n_batches_of_pass
 from trainables.settings import SleepMGSettings
 from trainables.stages import UNSCORED
 
@@ -64,6 +66,30 @@ class CrossValidationInputs:
             groups,
         )
         return epochs, fold
+
+    def check(self) -> None:
+        """Refuse folds that cannot be trained, before the first of them is.
+
+        Raises
+        ------
+        DataError
+            A declared stage has no training epoch in a fold, or nothing can stop its training.
+        ConfigError
+            Fewer training epochs than a batch that several workers share.
+        """
+        configurations = [self.sweep.row_settings(row) for row in self.sweep.rows]
+        if self.sweep.search is not None:
+            configurations.append(self.sweep.settings())
+        for plan in self.folds:
+            where = f"fold {plan.number} (test subjects {', '.join(plan.test)})"
+            for settings in configurations:
+                try:
+                    _, fold = self.fold(plan, settings)
+                    n_batches_of_pass(fold, settings.training, self.sweep.workers)
+                except EpochsError as error:
+                    raise DataError(f"{where}: {error}") from error
+                except SettingsError as error:
+                    raise ConfigError(f"{where}: {error}") from error
 
     def fold_id(self, plan: FoldPlan, settings: SleepMGSettings, seed: int) -> str:
         """Return the content id of a trained fold, before it exists; sweeps with equal folds share them."""

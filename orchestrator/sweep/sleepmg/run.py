@@ -26,7 +26,6 @@ from orchestrator.sweep.sleepmg.results import Entry, Tables
 from orchestrator.sweep.workers import InputsRef, check_fits
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import LogUniform
-from trainables.errors import TrainableError
 from trainables.stages import Stage
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
@@ -63,7 +62,7 @@ class SleepMGRun:
         """Run rows and trials, and return the final table."""
         store, sweep, plan = self._store, self._sweep, self._plan
         inputs = cross_validation_inputs(store, plan, gate)
-        self._check_folds(inputs)
+        inputs.check()
         judge = Judge(
             gate,
             list(plan.recordings),
@@ -145,16 +144,6 @@ class SleepMGRun:
         ):
             store.write_table(path(sweep.name), written[name])
         return written["trials"]
-
-    def _check_folds(self, inputs: CrossValidationInputs) -> None:
-        """Refuse folds that cannot be trained, before the first of them is."""
-        for fold in inputs.folds:
-            try:
-                inputs.fold(fold, self._sweep.settings())
-            except TrainableError as error:
-                raise TrainableError(
-                    f"fold {fold.number} (test subjects {', '.join(fold.test)}): {error}"
-                ) from error
 
     def _write_manifest(self, inputs: CrossValidationInputs, judge: Judge) -> None:
         sweep, plan = self._sweep, self._plan

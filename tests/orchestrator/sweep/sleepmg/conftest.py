@@ -26,7 +26,7 @@ dataset: home
 modalities: {modalities}
 folds: {folds}
 {more}
-training: {{n_passes: 2, batch_size: 8, learning_rate: 0.001}}
+training: {{n_passes: 2, batch_size: {batch_size}, learning_rate: 0.001}}
 rows:
   - name: NaiveMG
     modulation: {{mod_y: false, mod_d: false}}
@@ -86,7 +86,12 @@ def make_sweep(tmp_path: Path) -> Callable[..., SleepMGSweep]:
     """Load a sweep file over data set ``home``; arguments replace parts of it."""
 
     def make(**changes: str) -> SleepMGSweep:
-        parts = {"modalities": "[eeg, eog]", "folds": "{kind: leave_one_subject_out}", "more": ""}
+        parts = {
+            "modalities": "[eeg, eog]",
+            "folds": "{kind: leave_one_subject_out}",
+            "more": "",
+            "batch_size": "8",
+        }
         path = tmp_path / "sweep.yaml"
         path.write_text(SWEEP.format(**parts | changes))
         sweep = load_sweep(path)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.errors import ConfigError, DataError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -16,7 +17,6 @@ from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.telemetry.events import EventLog
-from trainables.errors import EpochsError
 from trainables.stages import UNSCORED
 
 MakeSweep = Callable[..., SleepMGSweep]
@@ -139,13 +139,21 @@ def test_a_killed_fold_goes_on_to_the_same_weights(
     assert trial.fold_record(store, fold_id)["history"] == history
 
 
-def test_a_stage_that_no_training_subject_has_is_refused(
+def test_folds_that_cannot_be_trained_are_refused_before_the_first(
     store: Store, add_subject: AddSubject, make_sweep: MakeSweep
 ) -> None:
     for subject in "abcd":
         add_subject(subject, stages=[0, 1, 2, 3, 4 if subject == "a" else 2] * 2)
-    plan = plan_cross_validation(make_sweep(), store)
     with EventLog(store, "events.jsonl") as log:
-        inputs = cross_validation_inputs(store, plan, LabelGate(store, log))
-    with pytest.raises(EpochsError, match="has stage REM"):
-        inputs.fold(inputs.folds[0], inputs.sweep.settings())
+        gate = LabelGate(store, log)
+        inputs = cross_validation_inputs(store, plan_cross_validation(make_sweep(), store), gate)
+        with pytest.raises(DataError, match=r"fold 0 \(test subjects a\): .* has stage REM"):
+            inputs.check()
+        four = "stages: [W, N1, N2, N3]"
+        sweep = make_sweep(more=f"workers: 8\n{four}")
+        inputs = cross_validation_inputs(store, plan_cross_validation(sweep, store), gate)
+        inputs.check()  # 16 to 20 training epochs, 8 in a batch
+        sweep = make_sweep(more=f"workers: 2\n{four}", batch_size="64")
+        inputs = cross_validation_inputs(store, plan_cross_validation(sweep, store), gate)
+        with pytest.raises(ConfigError, match="batch_size is 64; allowed with 2 workers and"):
+            inputs.check()

@@ -1,0 +1,96 @@
+"""Folds and finetuning under Ray Train: fed by Ray Data, resumed at a pass, errors with their class."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from orchestrator.config.sweep_sections import SweepBase
+from orchestrator.errors import ConfigError
+from orchestrator.store.store import Store
+from orchestrator.sweep.workers import Rows, check_fits, n_that_fit, run_on_workers
+from trainables.errors import DivergedError
+
+pytestmark = pytest.mark.ray
+
+
+def sweep(n: int, cpus: float) -> SweepBase:
+    return SweepBase(name="probe", method="any", workers=n, cpus_per_worker=cpus)
+
+
+@pytest.mark.parametrize(
+    ("n", "cpus", "n_concurrent", "needed"),
+    [(2, 1.0, 1, "3"), (2, 0.5, 2, "3"), (3, 0.5, 1, "2.5")],
+)
+def test_more_than_the_cluster_holds_is_refused_with_the_numbers(
+    ray_cluster: Any, n: int, cpus: float, n_concurrent: int, needed: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"need {needed} CPUs; the cluster has 2\."):
+        check_fits(sweep(n, cpus), n_concurrent)
+
+
+def test_what_fits_is_let_through(ray_cluster: Any) -> None:
+    check_fits(sweep(2, 0.5), 1)
+    check_fits(sweep(4, 0.25), 1)
+    check_fits(sweep(1, 1.0), 100)  # one worker waits for a CPU like any task
+    assert n_that_fit(sweep(2, 0.5)) == 1
+    assert n_that_fit(sweep(2, 0.25)) == 2
+
+
+def squares(row: NDArray[np.int64]) -> Rows:
+    return {"row": row, "square": np.stack([row, row**2], axis=1)}
+
+
+def collect(arguments: str, shares: Iterator[Rows]) -> tuple[str, list[list[int]], list[int]]:
+    """Return what this worker got, step by step, and what all got in the first step together."""
+    import torch
+    import torch.distributed as dist
+
+    got = [share["row"].tolist() for share in shares]
+    first: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(first, got)
+    assert torch.get_num_threads() == 1
+    return arguments, got, sorted(row for rank in first for step in rank for row in step)
+
+
+def test_each_worker_gets_its_share_of_every_step_and_nothing_is_lost(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    store = Store.open(str(tmp_path), writable=True)
+    options: dict[str, Any] = {
+        "n_workers": 2,
+        "cpus_per_worker": 0.5,
+        "share": 4,
+        "store": store,
+        "folder": "train/probe",
+    }
+    name, first, everything = run_on_workers(collect, "hello", 48, squares, **options)
+    assert name == "hello"
+    assert [len(step) for step in first] == [4] * 6
+    assert everything == list(range(48))
+    assert store.files("train") == []
+    # Which worker gets which rows is the same every time.
+    assert run_on_workers(collect, "hello", 48, squares, **options)[1] == first
+
+
+def diverge(arguments: None, shares: Iterator[Rows]) -> None:
+    raise DivergedError("the loss of step 3 is nan")
+
+
+def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path), writable=True)
+    with pytest.raises(DivergedError, match="step 3 is nan"):
+        run_on_workers(
+            diverge,
+            None,
+            8,
+            squares,
+            n_workers=2,
+            cpus_per_worker=0.5,
+            share=4,
+            store=store,
+            folder="train/probe",
+        )
