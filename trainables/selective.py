@@ -249,6 +249,7 @@ def finetune(
     workers = Workers.current()
     seed_everything(seed)
     workers.seed(seed)
+    device = next(model.parameters()).device
     if workers.n > 1:
         sync_batch_norm(model)
 
@@ -257,13 +258,13 @@ def finetune(
             yield from itertools.islice(own_batches, len(counted))
             return
         for i in _shuffled(counted, seed, pass_number):
-            yield _to_batch(batches_x[i], batches_stages[i])
+            yield _to_batch(batches_x[i], batches_stages[i], device)
 
     outcome = train(
         SupervisedStep(
             model=model,
             optimizer=_adam(model, settings),
-            loss=partial(stage_loss, weights=torch.from_numpy(weights), workers=workers),
+            loss=partial(stage_loss, weights=torch.from_numpy(weights).to(device), workers=workers),
             network=wrap(model) if wrap is not None else None,
             workers=workers,
         ),
@@ -324,10 +325,10 @@ def predict(
 
     def probabilities(batch: Tensor) -> Tensor:
         logits: Tensor = model(batch)
-        return logits.masked_fill(undeclared, -torch.inf).softmax(dim=1)
+        return logits.masked_fill(undeclared.to(logits.device), -torch.inf).softmax(dim=1)
 
-    with _evaluating(model):
-        return _in_batches(probabilities, x, batch_size)
+    with _evaluating(model) as device:
+        return _in_batches(probabilities, x, batch_size, device)
 
 
 def encode(model: StageClassifier, x: FloatArray, layer: str, batch_size: int = 64) -> FloatArray:
@@ -358,11 +359,13 @@ def encode(model: StageClassifier, x: FloatArray, layer: str, batch_size: int = 
     DivergedError
         A feature is not finite: the weights or the signals are not.
     """
-    with _evaluating(model):
-        return _in_batches(partial(model.features, layer=layer), x, batch_size)
+    with _evaluating(model) as device:
+        return _in_batches(partial(model.features, layer=layer), x, batch_size, device)
 
 
-def _in_batches(function: Callable[[Tensor], Tensor], x: FloatArray, batch_size: int) -> FloatArray:
+def _in_batches(
+    function: Callable[[Tensor], Tensor], x: FloatArray, batch_size: int, device: torch.device
+) -> FloatArray:
     """Apply a function to consecutive batches, at least one, and stack what it gives."""
     if x.ndim != 3:
         raise EpochsError(f"epochs have shape {x.shape}; allowed: (n_epochs, n_channels, n_times).")
@@ -370,7 +373,9 @@ def _in_batches(function: Callable[[Tensor], Tensor], x: FloatArray, batch_size:
         raise SettingsError(f"batch_size is {batch_size}; allowed: an integer of at least 1.")
     # One empty batch where there are no epochs: it knows the width of the result.
     starts = range(0, max(len(x), 1), batch_size)
-    parts = [function(_to_float(x[start : start + batch_size])).numpy() for start in starts]
+    parts = [
+        function(_to_float(x[start : start + batch_size], device)).cpu().numpy() for start in starts
+    ]
     values: FloatArray = np.concatenate(parts)
     if not np.isfinite(values).all():
         raise DivergedError("the model gives NaN or infinite values for finite epochs.")
@@ -378,13 +383,13 @@ def _in_batches(function: Callable[[Tensor], Tensor], x: FloatArray, batch_size:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch to evaluation mode without gradients, and back to the former mode afterwards."""
+def _evaluating(model: nn.Module) -> Iterator[torch.device]:
+    """Switch to evaluation mode without gradients, and back to the former mode afterwards; give the device."""
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            yield
+            yield next(model.parameters()).device
     finally:
         model.train(was_training)
 
@@ -418,13 +423,13 @@ def _shuffled(rows: IntArray, seed: int, pass_number: int) -> IntArray:
     return order
 
 
-def _to_batch(x: FloatArray, stages: IntArray) -> Batch:
-    return _to_float(x), torch.tensor(stages, dtype=torch.int64)
+def _to_batch(x: FloatArray, stages: IntArray, device: torch.device | None = None) -> Batch:
+    return _to_float(x, device), torch.tensor(stages, dtype=torch.int64, device=device)
 
 
-def _to_float(x: FloatArray) -> Tensor:
+def _to_float(x: FloatArray, device: torch.device | None = None) -> Tensor:
     """Copy: arrays that arrive through shared memory are read-only, tensors must not be."""
-    return torch.tensor(x, dtype=torch.float32)
+    return torch.tensor(x, dtype=torch.float32, device=device)
 
 
 def _check_epochs(name: str, x: FloatArray, stages: IntArray, *, n_dims: int) -> None:

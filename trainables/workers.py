@@ -46,7 +46,8 @@ class Workers:
     def first(self, value: float) -> float:
         """Return what the first worker has; every worker has to call it."""
         if self.n > 1:
-            holder = torch.tensor([value], dtype=torch.float64)
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            holder = torch.tensor([value], dtype=torch.float64, device=device)
             dist.broadcast(holder, src=0)
             value = float(holder)
         return value

@@ -66,6 +66,13 @@ class SweepBase(FilledSection):
     every step's epochs are shared out to the workers."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
     """Share of the cluster's CPUs that each worker takes; below 1, workers share a CPU."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs that each worker takes, and trains on; below 1, trials share a GPU. 0: on CPUs."""
+
+    @property
+    def device(self) -> str:
+        """Where torch trains: ``cpu`` or ``cuda``."""
+        return "cuda" if self.gpus_per_worker else "cpu"
 
     def resolved(self) -> dict[str, Any]:
         """Return the sweep as plain data, with every default filled in and stages by name."""

@@ -17,12 +17,9 @@ from orchestrator.errors import InterruptedSweepError, SweepFailedError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.search import ERROR, N_PARTS, SIGNATURE, Ranges, Study, error_of
-from orchestrator.sweep.workers import InputsRef, n_that_fit
+from orchestrator.sweep.workers import InputsRef, n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
-
-_NO_CPU = {"CPU": 0, "memory": 1.0}
-"""Of a trial whose workers take the CPUs. A byte of memory, because Ray refuses a request for nothing."""
 
 Outcome = dict[str, str]
 """What a trial reports: the signature of its predictions, or why there are none."""
@@ -70,7 +67,10 @@ def run_fixed(
         Outcome of each, by name.
     """
     # A process ends with its task and its memory goes with it: trials get their own.
-    task = ray.remote(num_cpus=1 if sweep.workers == 1 else 0, max_calls=1)(trial)
+    resources = resources_of(sweep)
+    task = ray.remote(num_cpus=resources["CPU"], num_gpus=resources.get("GPU", 0), max_calls=1)(
+        trial
+    )
     # Those with workers of their own take no CPU themselves, so Ray would start all of them at once.
     waiting = list(reversed(names))
     n_at_once = len(names) if sweep.workers == 1 else n_that_fit(sweep)
@@ -154,7 +154,7 @@ def run_search(
                     study.search(space, first, told_objective, told),
                     n_left,
                     max_concurrent,
-                    {"CPU": 1} if sweep.workers == 1 else _NO_CPU,
+                    resources_of(sweep),
                     tune.RunConfig(name=name, storage_path=str(tune_folder), verbose=0),
                 )
         trials = study.trials

@@ -38,38 +38,52 @@ _SHARE = "share"
 
 
 def check_fits(sweep: SweepBase, n_concurrent: int) -> None:
-    """Refuse more workers than the cluster can hold: they would wait for ever.
+    """Refuse trials that the cluster can never hold: they would wait for ever.
 
     Parameters
     ----------
     sweep : SweepBase
     n_concurrent : int
-        Trials that run at the same time.
+        Trials that run at the same time. With one worker each, those that do not fit take turns.
 
     Raises
     ------
     ConfigError
         With the numbers.
     """
-    if sweep.workers == 1:
-        return
-    available = _cluster_cpus()
-    each = sweep.workers * sweep.cpus_per_worker
-    needed = n_concurrent * each + _READERS
-    if needed > available:
-        raise ConfigError(
-            f"{n_concurrent} trials at a time of {sweep.workers} workers with {sweep.cpus_per_worker:g} CPUs each, and "
-            f"{_READERS} CPU to read for them, need {needed:g} CPUs; the cluster has {available:g}. Lower workers, "
-            "cpus_per_worker or search.max_concurrent, or add nodes."
-        )
+    n_at_once = n_concurrent if sweep.workers > 1 else 1
+    readers = _READERS if sweep.workers > 1 else 0
+    for what, each, more in (
+        ("CPU", sweep.cpus_per_worker if sweep.workers > 1 else 1.0, readers),
+        ("GPU", sweep.gpus_per_worker, 0),
+    ):
+        needed = n_at_once * sweep.workers * each + more
+        available = _cluster(what)
+        if needed > available:
+            reading = f", and {more} {what} to read for them," if more else ""
+            raise ConfigError(
+                f"{n_at_once} trials at a time of {sweep.workers} workers with {each:g} {what}s each{reading} need "
+                f"{needed:g} {what}s; the cluster has {available:g}. Lower workers, {what.lower()}s_per_worker or "
+                "search.max_concurrent, or add nodes."
+            )
 
 
 def n_that_fit(sweep: SweepBase) -> int:
     """Return how many trials' workers the cluster can hold at the same time, at least one."""
     if sweep.workers == 1:
-        return int(_cluster_cpus()) or 1
-    free = _cluster_cpus() - _READERS
-    return max(1, int(free / (sweep.workers * sweep.cpus_per_worker) + 1e-9))
+        return int(_cluster("CPU")) or 1
+    fit = (_cluster("CPU") - _READERS) / (sweep.workers * sweep.cpus_per_worker)
+    if sweep.gpus_per_worker:
+        fit = min(fit, _cluster("GPU") / (sweep.workers * sweep.gpus_per_worker))
+    return max(1, int(fit + 1e-9))
+
+
+def resources_of(sweep: SweepBase) -> dict[str, float]:
+    """Return what Ray is to set aside for a trial itself: nothing but a place where its workers take the rest."""
+    if sweep.workers > 1:
+        # A byte of memory, because Ray Tune refuses a request for nothing.
+        return {"CPU": 0, "memory": 1.0}
+    return {"CPU": 1, **({"GPU": sweep.gpus_per_worker} if sweep.gpus_per_worker else {})}
 
 
 def run_on_workers(
@@ -78,8 +92,7 @@ def run_on_workers(
     n_rows: int,
     rows_of: Callable[[NDArray[np.int64]], Rows],
     *,
-    n_workers: int,
-    cpus_per_worker: float,
+    sweep: SweepBase,
     share: int,
     store: Store,
     folder: str,
@@ -93,11 +106,11 @@ def run_on_workers(
     arguments : any
         Object references stay references.
     n_rows : int
-        Rows for all workers and all passes together; a multiple of ``share * n_workers``.
+        Rows for all workers and all passes together; a multiple of ``share * sweep.workers``.
     rows_of : callable
         Numbers of rows to what they hold; runs in a Ray Data task.
-    n_workers, cpus_per_worker
-        As in the sweep file.
+    sweep : SweepBase
+        Workers, and what each takes.
     share : int
         Rows of each worker in one step.
     store : Store
@@ -125,7 +138,12 @@ def run_on_workers(
         _worker,
         train_loop_config={"work": work, "arguments": arguments, _SHARE: share},
         scaling_config=train.ScalingConfig(
-            num_workers=n_workers, resources_per_worker={"CPU": cpus_per_worker}
+            num_workers=sweep.workers,
+            use_gpu=sweep.gpus_per_worker > 0,
+            resources_per_worker={
+                "CPU": sweep.cpus_per_worker,
+                **({"GPU": sweep.gpus_per_worker} if sweep.gpus_per_worker else {}),
+            },
         ),
         run_config=train.RunConfig(
             name="train",
@@ -155,6 +173,6 @@ def _worker(config: dict[str, Any]) -> Any:
     return config["work"](config["arguments"], iter(rows))
 
 
-def _cluster_cpus() -> float:
+def _cluster(what: str) -> float:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get("CPU", 0.0)
+    return resources.get(what, 0.0)

@@ -21,6 +21,11 @@ def sweep(n: int, cpus: float) -> SweepBase:
     return SweepBase(name="probe", method="any", workers=n, cpus_per_worker=cpus)
 
 
+def test_gpus_that_are_not_there_are_refused(ray_cluster: Any) -> None:
+    with pytest.raises(ConfigError, match=r"need 0\.5 GPUs; the cluster has 0\."):
+        check_fits(SweepBase(name="probe", method="any", gpus_per_worker=0.5), 4)
+
+
 @pytest.mark.parametrize(
     ("n", "cpus", "n_concurrent", "needed"),
     [(2, 1.0, 1, "3"), (2, 0.5, 2, "3"), (3, 0.5, 1, "2.5")],
@@ -61,8 +66,7 @@ def test_each_worker_gets_its_share_of_every_step_and_nothing_is_lost(
 ) -> None:
     store = Store.open(str(tmp_path), writable=True)
     options: dict[str, Any] = {
-        "n_workers": 2,
-        "cpus_per_worker": 0.5,
+        "sweep": sweep(2, 0.5),
         "share": 4,
         "store": store,
         "folder": "train/probe",
@@ -88,8 +92,7 @@ def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any, tmp_path: Path) 
             None,
             8,
             squares,
-            n_workers=2,
-            cpus_per_worker=0.5,
+            sweep=sweep(2, 0.5),
             share=4,
             store=store,
             folder="train/probe",

@@ -170,8 +170,7 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> tri
         default_learning_rate=sweep.search.default_learning_rate,
         n_steps=sweep.search.n_steps,
         seed=sweep.seed,
-        workers=sweep.workers,
-        cpus_per_worker=sweep.cpus_per_worker,
+        sweep=sweep,
     )
 
 

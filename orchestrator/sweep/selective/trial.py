@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.alignment.selection import Selection, select_quantile, select_random
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
@@ -58,9 +59,8 @@ class TrialInputs:
     default_learning_rate: float
     n_steps: int
     seed: int
-    workers: int = 1
-    """Processes that finetune together."""
-    cpus_per_worker: float = 1.0
+    sweep: SelectiveSweep
+    """Says how many workers finetune together, and on what."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +117,7 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
             "learning_rate": configuration.learning_rate,
             "n_steps": configuration.n_steps,
             "seed": inputs.seed,
-            **({"workers": inputs.workers} if inputs.workers > 1 else {}),
+            **({"workers": inputs.sweep.workers} if inputs.sweep.workers > 1 else {}),
         }
     )
 
@@ -133,7 +133,7 @@ def run(
     name = signature(inputs, configuration)
     if Store.open(inputs.store_uri).exists(paths.predictions(inputs.sweep_name, name)):
         return name
-    if inputs.workers == 1 or not len(configuration.kept):
+    if inputs.sweep.workers == 1 or not len(configuration.kept):
         torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
         _finetune_and_predict(inputs, configuration)
     else:
@@ -148,7 +148,7 @@ def _finetune_and_predict(
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> None:
-    model = build(inputs.weights)
+    model = build(inputs.weights).to(inputs.sweep.device)
     if len(configuration.kept):
         selective.finetune(
             model,
@@ -191,7 +191,7 @@ def _on_workers(
         seed=inputs.seed,
     )
     batch_of_step = configuration.kept[order]
-    n_workers = inputs.workers
+    n_workers = inputs.sweep.workers
 
     def rows_of(row: NDArray[np.int64]) -> Rows:
         shared: TrialInputs = ray.get(inputs_ref[0])
@@ -208,8 +208,7 @@ def _on_workers(
         (inputs_ref, configuration),
         len(order) * n_workers,
         rows_of,
-        n_workers=n_workers,
-        cpus_per_worker=inputs.cpus_per_worker,
+        sweep=inputs.sweep,
         share=1,
         store=Store.open(inputs.store_uri),
         folder=paths.sweep_train(inputs.sweep_name, name),
@@ -218,10 +217,16 @@ def _on_workers(
 
 def _on_worker(arguments: tuple[InputsRef, Configuration], shares: Iterator[Rows]) -> None:
     inputs_ref, configuration = arguments
-    batches = ((torch.tensor(share["x"][0]), torch.tensor(share["stages"][0])) for share in shares)
-    _finetune_and_predict(
-        ray.get(inputs_ref[0]), configuration, own_batches=batches, wrap=DistributedDataParallel
+    inputs: TrialInputs = ray.get(inputs_ref[0])
+    device = inputs.sweep.device
+    batches = (
+        (
+            torch.tensor(share["x"][0], device=device),
+            torch.tensor(share["stages"][0], device=device),
+        )
+        for share in shares
     )
+    _finetune_and_predict(inputs, configuration, own_batches=batches, wrap=DistributedDataParallel)
 
 
 def _predictions(role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]) -> pa.Table:

@@ -127,6 +127,7 @@ def _train(
         declared=inputs.sweep.stages,
         settings=settings,
         seed=seed,
+        device=inputs.sweep.device,
         checkpoints=Checkpoints(
             save=save,
             # Several workers share a stream of batches, which can be taken up at the beginning of a pass only.
@@ -179,8 +180,7 @@ def _on_workers(
         (inputs_ref, plan, settings, seed),
         len(order),
         rows_of,
-        n_workers=n_workers,
-        cpus_per_worker=inputs.sweep.cpus_per_worker,
+        sweep=inputs.sweep,
         share=settings.training.batch_size // n_workers,
         store=store,
         folder=paths.sweep_train(inputs.sweep.name, fold_id),
@@ -194,16 +194,17 @@ def _on_worker(
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     epochs, fold = inputs.fold(plan, settings)
     n_batches = n_batches_of_pass(fold, settings.training, Workers.current().n)
+    device = inputs.sweep.device
 
     def batches_of(pass_number: int) -> Iterator[MultimodalBatch]:
         for share in itertools.islice(shares, n_batches):
             position = share[_POSITION]
             present = None if epochs.is_complete else epochs.present[fold.train[position]]
             signals = Signals(
-                x={m: torch.tensor(share[m]) for m in epochs.modalities},
-                present=None if present is None else torch.from_numpy(present),
+                x={m: torch.tensor(share[m], device=device) for m in epochs.modalities},
+                present=None if present is None else torch.tensor(present, device=device),
             )
-            yield batch_of(epochs, fold, position, signals=signals)
+            yield batch_of(epochs, fold, position, device, signals)
 
     # A modality that a worker's part lacks leaves its extractor unused there, unless batch-norm is synced.
     unused = not epochs.is_complete and not settings.training.sync_batch_norm

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.alignment.selection import select_quantile
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective import trial
@@ -61,8 +63,11 @@ def arrays() -> dict[str, Any]:
 
 
 @pytest.fixture
-def inputs(arrays: dict[str, Any], tmp_path: Path) -> TrialInputs:
+def inputs(
+    arrays: dict[str, Any], tmp_path: Path, make_sweep: Callable[[], SelectiveSweep]
+) -> TrialInputs:
     return TrialInputs(
+        sweep=make_sweep(),
         store_uri=str(tmp_path),
         sweep_name="probe",
         learned_stages=LEARNED,
