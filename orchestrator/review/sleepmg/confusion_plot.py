@@ -12,7 +12,7 @@ from orchestrator.review.drawing import GREY, WIDTH, fixed_style, plain, png
 from orchestrator.review.formats import spread
 from orchestrator.review.sleepmg.confusion import Matrix
 from orchestrator.review.sleepmg.findings import Findings
-from orchestrator.review.sleepmg.wording import confusion_title
+from orchestrator.review.sleepmg.wording import confusion_caption, confusion_title
 
 N_COLUMNS = 3
 DARK = 0.55
@@ -24,7 +24,7 @@ def confusion_png(found: Findings) -> bytes:
     n_lines = max(1, math.ceil(len(found.matrices) / N_COLUMNS))
     with fixed_style():
         layout = ConstrainedLayoutEngine(wspace=0.06, hspace=0.06)
-        figure = Figure(figsize=(WIDTH, 0.6 + 3.8 * n_lines), layout=layout)
+        figure = Figure(figsize=(WIDTH, 0.9 + 3.8 * n_lines), layout=layout)
         figure.suptitle(
             plain(confusion_title(found.sweep.manifest)),
             x=0.01,
@@ -43,6 +43,9 @@ def confusion_png(found: Findings) -> bytes:
                 axes.set_ylabel("true stage", fontsize=8.5, color=GREY)
             if i + N_COLUMNS >= len(found.matrices):
                 axes.set_xlabel("predicted stage", fontsize=8.5, color=GREY)
+        # In the picture too: it travels without its page.
+        caption = textwrap.fill(plain(confusion_caption(found)), 140)
+        figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color=GREY)
         return png(figure)
 
 

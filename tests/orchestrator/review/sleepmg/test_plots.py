@@ -101,7 +101,7 @@ def test_matrices_stand_three_in_a_line(made: Any, n_rows: int, n_lines: int) ->
         )
     )
     height = pixels(confusion_png(found)).shape[0]
-    assert height == pytest.approx((0.6 + 3.8 * n_lines) * drawing.DPI, abs=2)
+    assert height == pytest.approx((0.9 + 3.8 * n_lines) * drawing.DPI, abs=2)
 
 
 def test_names_with_dollar_signs_are_not_mathematics(made: Any) -> None:
