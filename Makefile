@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-unit test-workers lint format bench ablations clean
+.PHONY: demo test test-unit test-long lint format bench ablations clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,8 +19,8 @@ test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-en
 test-unit: .venv/installed  ## no network, no Ray, about a minute
 	$(PYTEST) -q -m 'not ray and not e2e' $(PYTEST_ARGS)
 
-test-workers: .venv/installed  ## sweeps whose trials are trained by two workers each, from the shell
-	$(PYTEST) -q -m 'slow' tests/e2e/test_workers.py $(PYTEST_ARGS)
+test-long: .venv/installed  ## what is too long for each change: trials with two workers, scoring on one and two CPUs
+	$(PYTEST) -q -m slow --durations=10 $(PYTEST_ARGS)
 
 lint: .venv/installed  ## style, types, who may import whom
 	$(BIN)/ruff check .

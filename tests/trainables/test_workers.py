@@ -129,7 +129,7 @@ def normalise(x: Tensor, parts: list[int]) -> tuple[Tensor, Tensor, dict[str, Te
     return out.detach(), mine.grad, dict(synced.state_dict())
 
 
-@pytest.mark.parametrize("parts", [[3, 3], [5, 1], [6, 0]])
+@pytest.mark.parametrize("parts", [[5, 1], [6, 0]])
 def test_synced_batch_norm_is_torch_s_own_over_the_whole_batch(
     tmp_path: Path, parts: list[int]
 ) -> None:
