@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-unit test-long lint format bench ablations clean
+.PHONY: demo test test-unit test-long lint format bench ablations studies clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,9 @@ bench: .venv/installed  ## claims about speed, each a ratio measured in one inte
 
 ablations: .venv/installed  ## SleepMG's ablations on made-up recordings, with all figures; about half an hour
 	$(BIN)/python benchmarks/studies/ablations.py $(ABLATIONS_ARGS)
+
+studies: .venv/installed  ## what balance and gradient reversal do, over seeds; about ten minutes
+	$(BIN)/python benchmarks/studies/balance.py $(STUDIES_ARGS)
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
