@@ -250,8 +250,16 @@ class BalancedStep:
         modulated = [(blocks, k_M.tolist()) for blocks, k_M in self._modulated(record)]
         if settings.noise:
             spreads = [modulation.gradient_spreads(blocks) for blocks, _ in modulated]
+        # A modality with k = 1 is left alone, and costs nothing.
+        slowed: list[tuple[Blocks, list[float]]] = [
+            (
+                [of_u for of_u, k in zip(blocks, k_M, strict=True) if k < 1],
+                [k for k in k_M if k < 1],
+            )
+            for blocks, k_M in modulated
+        ]
         if settings.apply_to == "gradient":
-            for blocks, k_M in modulated:
+            for blocks, k_M in slowed:
                 modulation.scale_gradients(blocks, k_M)
         if settings.noise:
             # Seeded by the step: all workers draw the same, and a resumed training draws on.
@@ -262,10 +270,10 @@ class BalancedStep:
                 modulation.add_noise(blocks, spread, generator)
         nn.utils.clip_grad_value_(self.model.parameters(), self._settings.training.clip_value)
         if settings.apply_to == "update":
-            before = [modulation.snapshot(blocks) for blocks, _ in modulated]
+            before = [modulation.snapshot(blocks) for blocks, _ in slowed]
         self.optimizer.step()
         if settings.apply_to == "update":
-            for (blocks, k_M), old in zip(modulated, before, strict=True):
+            for (blocks, k_M), old in zip(slowed, before, strict=True):
                 modulation.scale_update(blocks, old, k_M)
 
     def _modulated(self, record: Tensor) -> list[tuple[Blocks, Tensor]]:

@@ -10,8 +10,8 @@ from orchestrator.review import known
 from orchestrator.review.sleepmg.entries import Entry
 from orchestrator.review.sleepmg.records import Fold, ModalityPass, Trial
 
-Quantity = Literal["rho_y", "k_y", "rho_d", "k_d", "macro_f1"]
-QUANTITIES: tuple[Quantity, ...] = ("rho_y", "k_y", "rho_d", "k_d", "macro_f1")
+Quantity = Literal["rho_y", "k_y", "rho_d", "k_d", "k_f", "macro_f1"]
+QUANTITIES: tuple[Quantity, ...] = ("rho_y", "k_y", "rho_d", "k_d", "k_f", "macro_f1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,15 +41,18 @@ class ModalitySummary:
     rho_d: float | None
     k_d: float | None
     """None also where the discriminator is not balanced."""
+    k_f: float | None
+    """None also where the extractors are not balanced."""
     n_folds: int
     """Trainings that went into it: folds times seeds."""
     n_starved: int | None
-    """Of those, how many had a pass in which the modality was starved; None where neither head is balanced."""
+    """Of those, how many had a pass in which the modality was starved; None where nothing is balanced."""
 
 
 def value_of(quantity: Quantity, trial: Trial, row: ModalityPass) -> float | None:
-    """Value as it acted: coefficients are recorded in every trial, but scale nothing where a switch is off."""
-    if (quantity == "k_y" and not trial.mod_y) or (quantity == "k_d" and not trial.mod_d):
+    """Value as it acted: a coefficient scales nothing where its switch is off."""
+    switches = {"k_y": trial.mod_y, "k_d": trial.mod_d, "k_f": trial.mod_f}
+    if not switches.get(quantity, True):
         return None
     value: float | None = getattr(row, quantity)
     return value
@@ -112,11 +115,11 @@ def summaries(
                         known.mean(value_of(quantity, trials[trial], row) for row in rows)
                         for (trial, _), rows in trainings.items()
                     )
-                    for quantity in QUANTITIES[:4]
+                    for quantity in QUANTITIES[:5]
                 },
                 n_folds=len(trainings),
                 n_starved=sum(any(row.starved for row in rows) for rows in trainings.values())
-                if any(run.mod_y or run.mod_d for run in entry.runs)
+                if any(run.mod_y or run.mod_d or run.mod_f for run in entry.runs)
                 else None,
             )
         )

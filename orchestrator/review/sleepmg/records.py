@@ -136,6 +136,8 @@ class ModalityPass:
     """The same three for the discriminator."""
     rho_d: float | None
     k_d: float | None
+    k_f: float | None
+    """Coefficient of its extractor."""
     macro_f1: float | None
     """Of the modality's own answers on the validation subjects, after the pass."""
     starved: bool

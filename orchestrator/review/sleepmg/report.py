@@ -69,6 +69,7 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
             (name, {summary.modality: summary for summary in own})
             for name, own in groupby(found.modalities, key=lambda summary: summary.entry)
         ],
+        balances_extractors=any(summary.k_f is not None for summary in found.modalities),
         comparison_of={c.entry.name: c for c in found.comparisons},
         trials=_by_objective(found),
         failed_rows=[t for t in sweep.trials if t.is_row and not t.is_complete],

@@ -1,5 +1,6 @@
 """One trial of a cross-validation: every fold trained once, whoever asks for it, and predictions of all folds."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -262,7 +263,9 @@ def _write(
         "weights_sha256": sha256(weights),
     }
     store.write_bytes(paths.fold_json(fold_id), json.dumps(record, indent=1).encode())
-    if store.exists(paths.fold_checkpoint(fold_id)):
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # another trial that needs the same fold was quicker
         store.delete(paths.fold_checkpoint(fold_id))
 
 

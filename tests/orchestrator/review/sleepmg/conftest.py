@@ -102,7 +102,15 @@ def recording_row(trial: str = "t000", subject: str = "s1", **changes: Any) -> R
 def modality_row(trial: str = "t000", modality: str = "eeg", **changes: Any) -> Row:
     row: Row = {
         **{"trial": trial, "fold": 0, "pass": 1, "modality": modality},
-        **{"score_y": 0.5, "rho_y": 1.2, "k_y": 0.7, "score_d": 0.4, "rho_d": 0.9, "k_d": 1.0},
+        **{
+            "score_y": 0.5,
+            "rho_y": 1.2,
+            "k_y": 0.7,
+            "score_d": 0.4,
+            "rho_d": 0.9,
+            "k_d": 1.0,
+            "k_f": None,
+        },
         **{"macro_f1": 0.5, "starved": False},
     }
     assert changes.keys() <= row.keys()

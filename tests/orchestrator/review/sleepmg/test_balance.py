@@ -51,11 +51,15 @@ def test_summary_takes_the_tested_pass_and_weighs_trainings_alike(made: Any) -> 
     assert (ecg.modality, ecg.macro_f1, ecg.n_starved) == ("ecg", 0.2, 0)
 
 
-@pytest.mark.parametrize("mod_f", [False, True])
-def test_nothing_is_starved_where_neither_head_is_balanced(made: Any, mod_f: bool) -> None:
+@pytest.mark.parametrize(("mod_f", "k_f", "n_starved"), [(True, 0.25, 1), (False, None, None)])
+def test_nothing_is_starved_where_nothing_is_balanced(
+    made: Any, mod_f: bool, k_f: float | None, n_starved: int | None
+) -> None:
     entry = made.entry(made.row_row(mod_y=False, mod_d=False, mod_f=mod_f))
-    (summary,) = summaries(entry, [made.modality("row-naivemg-seed1", starved=True)], (), ("eeg",))
-    assert summary.n_starved is None
+    passes = [made.modality("row-naivemg-seed1", starved=True, k_f=0.25)]
+    (summary,) = summaries(entry, passes, (), ("eeg",))
+    assert (summary.k_f, summary.k_y, summary.k_d) == (k_f, None, None)
+    assert summary.n_starved == n_starved
 
 
 def test_the_chosen_trial_is_drawn_or_the_best_row_that_balances(made: Any) -> None:

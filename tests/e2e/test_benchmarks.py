@@ -1,0 +1,33 @@
+"""The benchmarks run: numbers are for people, but a script that fails shows nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def run(root: Path, script: str, *arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, root / "benchmarks" / script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=280,
+    ).stdout
+
+
+def test_steps_of_sleepmg(root: Path) -> None:
+    found = json.loads(run(root, "sleepmg.py", "--rounds", "1"))
+    assert set(found["median_ms"]) == {"plain", "naive", "NaiveMG", "SleepMG", "fetch"}
+    assert all(value > 0 for value in found["median_ms"].values())
+
+
+@pytest.mark.slow
+def test_the_balance_study(root: Path) -> None:
+    report = run(root, "studies/balance.py", "--quick")
+    assert "| SleepMG, alpha 0.2 minus NaiveMG |" in report
+    assert "Mean difference" in report
