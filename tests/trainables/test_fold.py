@@ -232,3 +232,28 @@ def test_a_compiled_network_trains_to_the_same_weights(
     assert len(compiled) == 1
     for name, value in found[0].model.state_dict().items():
         torch.testing.assert_close(found[1].model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_the_reversal_makes_the_discriminator_worse_on_subjects_with_their_own_gain(
+    make_epochs: MakeEpochs,
+) -> None:
+    accuracy: dict[float, list[float]] = {0.0: [], 1.0: []}
+    for seed in (1, 2, 3):
+        epochs = make_epochs(
+            n_subjects=5, n_each=40, channels={"eeg": 1, "emg": 1}, gain_spread=1.0, seed=seed
+        )
+        rows = np.arange(len(epochs.stages))
+        learned = rows[epochs.subject < 4]
+        held_out = learned % 4 == 0
+        fold = Fold.of(epochs, learned[~held_out], rows[epochs.subject == 4], ALL)
+        for weight, found in accuracy.items():
+            wanted = replace(
+                settings(n_passes=10, batch_size=16), adversary=AdversarySettings(grl_weight=weight)
+            )
+            outcome = train_fold(epochs, fold, declared=ALL, settings=wanted, seed=seed)
+            named = predict_domains(outcome.model, epochs, learned[held_out])
+            found.append(float((named == epochs.subject[learned[held_out]]).mean()))
+    without, with_ = (float(np.mean(accuracy[weight])) for weight in (0.0, 1.0))
+    chance = 1 / 4
+    assert without > chance + 0.1
+    assert with_ < without - 0.1
