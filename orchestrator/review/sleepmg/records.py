@@ -235,19 +235,26 @@ def read_sweep(store: Store, name: str) -> Sweep:
     DataError
         A column or key is missing, so another version wrote the sweep.
     """
-
-    def table(path: str) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = store.read_table(path).to_pylist()
-        return rows
-
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
-        trials=read_rows(Trial, table(paths.sweep_trials(name)), "trials.parquet"),
-        folds=read_rows(Fold, table(paths.sweep_folds(name)), "folds.parquet"),
-        recordings=read_rows(Recording, table(paths.sweep_recordings(name)), "recordings.parquet"),
-        confusion=read_rows(Cell, table(paths.sweep_confusion(name)), "confusion.parquet"),
+        trials=read_rows(
+            Trial, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
+        ),
+        folds=read_rows(
+            Fold, store.read_table(paths.sweep_folds(name)).to_pylist(), "folds.parquet"
+        ),
+        recordings=read_rows(
+            Recording,
+            store.read_table(paths.sweep_recordings(name)).to_pylist(),
+            "recordings.parquet",
+        ),
+        confusion=read_rows(
+            Cell, store.read_table(paths.sweep_confusion(name)).to_pylist(), "confusion.parquet"
+        ),
         modalities=read_rows(
-            ModalityPass, table(paths.sweep_modalities(name)), "modalities.parquet"
+            ModalityPass,
+            store.read_table(paths.sweep_modalities(name)).to_pylist(),
+            "modalities.parquet",
         ),
     )
 
