@@ -14,10 +14,11 @@ demo: .venv/installed  ## the whole story on made-up recordings; prints where th
 	$(BIN)/orchestrator demo
 
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
-	$(PYTEST) -q -m 'not slow' --durations=10 $(PYTEST_ARGS)
+	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
+	$(PYTEST) -q -m '(ray or e2e) and not slow' --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about a minute
-	$(PYTEST) -q -m 'not ray and not e2e' $(PYTEST_ARGS)
+	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, scoring on one and two CPUs
 	$(PYTEST) -q -m slow --durations=10 $(PYTEST_ARGS)

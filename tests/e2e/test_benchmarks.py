@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 def run(root: Path, script: str, *arguments: str) -> str:
@@ -26,7 +26,6 @@ def test_steps_of_sleepmg(root: Path) -> None:
     assert all(value > 0 for value in found["median_ms"].values())
 
 
-@pytest.mark.slow
 def test_the_balance_study(root: Path) -> None:
     report = run(root, "studies/balance.py", "--quick")
     assert "| SleepMG, alpha 0.2 minus NaiveMG |" in report

@@ -97,6 +97,7 @@ def test_data_and_store_on_s3_give_the_same_bytes(
     assert_same(objects(client, "tiny"), wanted)
 
 
+@pytest.mark.slow
 def test_real_nights_on_s3_give_the_same_bytes(
     s3_cli: Callable[..., "Result"],
     client: Client,

@@ -205,6 +205,7 @@ def test_without_adversary_there_is_no_discriminator(make_epochs: MakeEpochs) ->
         predict_domains(outcome.model, epochs, np.arange(3))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:.*should not be instantiated:DeprecationWarning"
 )  # PyTorch of itself
