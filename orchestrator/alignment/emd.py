@@ -10,7 +10,6 @@ exactly 0, and the value does not depend on how the work was cut into tiles.
 from typing import Literal, get_args
 
 import numpy as np
-import ot
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
@@ -107,6 +106,8 @@ def _solve(
     cost: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], float]:
     """Return the best plan for a cost matrix, and what it costs there."""
+    import ot  # here: 1.3 s that a process which solves nothing, as those of trials, need not pay
+
     plan, log = ot.emd(source_weights, target_weights, cost, numItermax=_MAX_PIVOTS, log=True)
     if log["warning"] is not None:
         raise SolverError(f"the network simplex stopped early: {log['warning']}")
