@@ -10,7 +10,7 @@ epochs, has weight 0, see :mod:`trainables.stage_loss`.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,7 @@ from trainables.stage_loss import (
 from trainables.stages import Stage
 from trainables.training import (
     Batch,
+    Checkpoints,
     PassMetrics,
     Report,
     SupervisedStep,
@@ -193,6 +194,7 @@ def finetune(
     report: Report | None = None,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
     """Finetune a model in place on kept source batches, for exactly ``settings.n_steps`` steps.
 
@@ -220,9 +222,11 @@ def finetune(
     report : callable, optional
         Called after each pass through the kept batches, and after the last step.
     own_batches : iterator, optional
-        This worker's part of each batch, in the order of `finetuning_order`, where several workers finetune.
+        This worker's part of each batch, in the order of `finetuning_order`, where several workers finetune. Resumed,
+        they begin with the pass of the checkpoint.
     wrap : callable, optional
         Makes of the model what is called in training, where several workers finetune.
+    checkpoints : Checkpoints, optional
 
     Returns
     -------
@@ -238,6 +242,8 @@ def finetune(
         ``declared`` or ``class_weights`` are not usable, or the seed is out of range.
     DivergedError
         The loss left the finite numbers.
+    CheckpointError
+        The checkpoint belongs to another training.
 
     Notes
     -----
@@ -248,17 +254,19 @@ def finetune(
     counted = _trainable_batches(batches_stages, weights)
     workers = Workers.current()
     seed_everything(seed)
-    workers.seed(seed)
     device = next(model.parameters()).device
     if workers.n > 1:
         sync_batch_norm(model)
 
-    def batches_of(pass_number: int) -> Iterator[Batch]:
+    def batches_of(pass_number: int) -> Iterable[Batch]:
+        # Several workers go on from a pass, each with its own dropout.
+        workers.seed(seed, pass_number)
         if own_batches is not None:
-            yield from itertools.islice(own_batches, len(counted))
-            return
-        for i in _shuffled(counted, seed, pass_number):
-            yield _to_batch(batches_x[i], batches_stages[i], device)
+            return itertools.islice(own_batches, len(counted))
+        return (
+            _to_batch(batches_x[i], batches_stages[i], device)
+            for i in _shuffled(counted, seed, pass_number)
+        )
 
     outcome = train(
         SupervisedStep(
@@ -271,6 +279,7 @@ def finetune(
         batches_of,
         n_steps=settings.n_steps,
         report=report,
+        checkpoints=checkpoints,
     )
     model.eval()
     return outcome
@@ -283,12 +292,20 @@ def finetuning_order(
     class_weights: FloatArray,
     n_steps: int,
     seed: int,
+    first_pass: int = 1,
 ) -> NDArray[np.intp]:
-    """Return which kept batch each step of `finetune` takes, (n_steps,); parameters and errors as there."""
+    """Return which kept batch each step of `finetune` takes; parameters and errors as there.
+
+    Returns
+    -------
+    (n,)
+        From the first step of pass `first_pass` to the last one, ``n_steps`` in all from pass 1.
+    """
     counted = _trainable_batches(batches_stages, restrict_weights(class_weights, declared))
     n_passes = -(-n_steps // len(counted))
     passes = [_shuffled(counted, seed, number) for number in range(1, n_passes + 1)]
-    return np.asarray(np.concatenate(passes)[:n_steps], np.intp)
+    first = len(counted) * (min(first_pass, n_passes) - 1)
+    return np.asarray(np.concatenate(passes)[first:n_steps], np.intp)
 
 
 def predict(

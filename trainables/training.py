@@ -7,6 +7,7 @@ validation and a limit of passes, finetuning with a fixed number of steps.
 import copy
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
@@ -118,6 +119,10 @@ class Checkpoints:
 
     every_n_steps: int | None = None
     """Save after so many steps too; after each pass in any case."""
+
+    min_interval_s: float = 0.0
+    """But not sooner than so long after the last time: what is lost when training is killed is bounded in seconds,
+    and so is what saving costs."""
 
     resume_from: bytes | None = None
     """Go on from here: the result is the same to the last bit as without the interruption (on a CPU, with the
@@ -239,6 +244,7 @@ class _Loop(Generic[AnyBatch]):
         self.checkpoints = checkpoints
         self.progress: Progress[PassMetrics] = Progress()
         self.best_weights: Mapping[str, Tensor] = {}
+        self.saved_s = time.monotonic()
         if checkpoints is not None and checkpoints.resume_from is not None:
             snapshot: Snapshot[PassMetrics] = Snapshot.from_bytes(checkpoints.resume_from)
             snapshot.restore(step.model, step.optimizer)
@@ -295,13 +301,16 @@ class _Loop(Generic[AnyBatch]):
             report(metrics)
 
     def save(self) -> None:
-        """Hand over all that a later process needs to go on."""
-        if self.checkpoints is not None:
-            snapshot = Snapshot.take(
-                self.step.model,
-                self.step.optimizer,
-                self.step.state(),
-                self.progress,
-                self.best_weights,
-            )
-            self.checkpoints.save(snapshot.to_bytes())
+        """Hand over all that a later process needs to go on, unless that was just done."""
+        checkpoints = self.checkpoints
+        if checkpoints is None or time.monotonic() - self.saved_s < checkpoints.min_interval_s:
+            return
+        snapshot = Snapshot.take(
+            self.step.model,
+            self.step.optimizer,
+            self.step.state(),
+            self.progress,
+            self.best_weights,
+        )
+        checkpoints.save(snapshot.to_bytes())
+        self.saved_s = time.monotonic()

@@ -66,23 +66,32 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
 @click.argument("sweep_file", metavar="FILE")
 @store_option
 @cpus_option
-def sweep(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
+@click.option("--as", "name", metavar="NAME", help="Run it under another name than the file's.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Try failed trials again, where it has not ended."
+)
+def sweep(
+    sweep_file: str, store_uri: str, n_cpus: int | None, name: str | None, retry_failed: bool
+) -> None:
     """Run the search of sweep FILE, with its control arms or rows.
 
     Method selective: over tau and the finetuning learning rate; pretrains and scores first where that is missing.
     Method sleepmg: over modulation, gradient reversal and training; each trial is a whole cross-validation. A sweep
-    that is complete is looked up; one that was killed goes on.
+    that is complete is looked up; one that was killed goes on, also after Ctrl-C: the first lets the running trials
+    finish, the second ends them at their last checkpoints.
     """
     from orchestrator.cli.trials import print_trials
-    from orchestrator.config.sweep import load_sweep
+    from orchestrator.config.sweep import load_sweep, renamed
     from orchestrator.store import paths
     from orchestrator.store.store import Store
 
     file = load_sweep(sweep_file)
+    if name is not None:
+        file = renamed(file, name)
     store = Store.open(store_uri, writable=True)
     from orchestrator.sweep.runner import run_sweep
 
-    table = run_sweep(store, file, n_cpus=n_cpus)
+    table = run_sweep(store, file, n_cpus=n_cpus, retry_failed=retry_failed)
     print_trials(file, table)
     click.echo(
         f"{store.uri_of(paths.sweep_trials(file.name))}\nnext: orchestrator review {file.name}"

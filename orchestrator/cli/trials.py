@@ -46,4 +46,8 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
     for row in rows:
         cells = ["-" if row[name] is None else format(row[name], spec) for _, name, spec in columns]
         line = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
-        click.echo(f"{row['trial']:<{wide}}{line}{'  failed' if row['state'] == 'failed' else ''}")
+        notes = [
+            "  failed" if row["state"] == "failed" else "",
+            f"  as {row['reused_from']}" if row["reused_from"] else "",
+        ]
+        click.echo(f"{row['trial']:<{wide}}{line}{''.join(notes)}")

@@ -12,7 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality, Slug
 from orchestrator.config.subjects import listed, resolve_subjects
-from orchestrator.config.sweep_sections import Globs, Seed, SweepBase, cannot_share, rising
+from orchestrator.config.sweep_sections import (
+    Globs,
+    SearchBase,
+    Seed,
+    SweepBase,
+    cannot_share,
+    rising,
+)
 from orchestrator.config.validation import Section, one_of, wrong_key
 from orchestrator.errors import ConfigError
 from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
@@ -127,11 +134,9 @@ class Space(Section):
         }
 
 
-class Search(Section):
+class Search(SearchBase):
     """What the search varies, how long it looks, and what it maximises."""
 
-    n_trials: Annotated[int, Field(ge=1)]
-    """Trials, the enqueued ones included."""
     n_steps: Annotated[int, Field(ge=1)]
     """Optimiser updates of every trial and every arm, so that arms differ in their batches only."""
     objective: Literal["source_val", "oracle_target_val"] = "source_val"
@@ -146,9 +151,6 @@ class Search(Section):
     )
     """Tau quantiles tried first, at the default learning rate; inside ``space.tau_quantile``.
     Unless given, those of ``search_spaces.selective.ENQUEUED_TAU_QUANTILES`` that lie inside."""
-    max_concurrent: Annotated[int, Field(ge=1)] = 2
-    """Trials that run at the same time. With more than one, a proposal may depend on which trial ended first,
-    so that a search of more than about a dozen trials need not repeat."""
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.sweep_sections import FilledSection, rising
+from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SPACE
 from search_spaces.space import LogUniform, Uniform
@@ -71,13 +71,9 @@ class Space(FilledSection):
         }
 
 
-class Search(Section):
-    """What the search varies, how long it looks, and what it maximises."""
+class Search(SearchBase):
+    """What the search varies, how long it looks, and what it maximises; each trial is a whole cross-validation."""
 
-    n_trials: Annotated[int, Field(ge=1)]
-    """Trials, the enqueued ones included; each is the whole cross-validation."""
-    max_concurrent: Annotated[int, Field(ge=1)] = 2
-    """Trials that run at the same time. With more than one, a proposal may depend on which trial ended first."""
     objective: Literal["validation"] = "validation"
     """Macro-F1 of the validation subjects of all folds, pooled; test subjects never choose."""
     space: Space

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, RootModel
+from pydantic import Field, RootModel, ValidationError
 
 from orchestrator.config.selective import SelectiveSweep, check_objective
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.subjects import resolve_subjects
 from orchestrator.config.validation import validate
 from orchestrator.config.yaml_source import dump_yaml
+from orchestrator.errors import ConfigError
 
 __all__ = [
     "SelectiveSweep",
@@ -24,6 +25,7 @@ __all__ = [
     "diff",
     "dump",
     "load_sweep",
+    "renamed",
     "resolve_subjects",
 ]
 
@@ -44,6 +46,20 @@ def load_sweep(path: str | Path) -> SweepFile:
         Everything that is wrong with the file, each at file:line:column.
     """
     return validate(_AnyMethod, path).root
+
+
+def renamed(sweep: SweepFile, name: str) -> SweepFile:
+    """Return the same sweep under another name.
+
+    Raises
+    ------
+    ConfigError
+        No name that a file may have.
+    """
+    try:
+        return type(sweep).model_validate({**sweep.resolved(), "name": name})
+    except ValidationError as error:
+        raise ConfigError(f"--as {name!r}: {error.errors()[0]['msg']}.") from None
 
 
 def dump(sweep: SweepFile) -> str:

@@ -50,6 +50,18 @@ class FilledSection(Section):
         return self
 
 
+class SearchBase(Section):
+    """What every search says, whatever its method."""
+
+    n_trials: Annotated[int, Field(ge=1)]
+    """Trials, the enqueued ones included."""
+    max_concurrent: Annotated[int, Field(ge=1)] = 2
+    """Trials that run at the same time. With more than one, a proposal may depend on which trial ended first,
+    so that a search of more than about a dozen trials need not repeat."""
+    failure_quota: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the trials that may fail; with one more, the sweep ends."""
+
+
 class SweepBase(FilledSection):
     """What every sweep file says, whatever its method."""
 

@@ -149,9 +149,14 @@ def fold_checkpoint(fold_id: str) -> str:
     return f"folds/{fold_id}/checkpoint.safetensors"
 
 
-def sweep_train(name: str, signature: str) -> str:
-    """Ray Train's own files of a trial under way; nothing reads them again."""
-    return f"{SWEEPS}/{name}/train/{signature}"
+def trial_checkpoint(name: str, signature: str) -> str:
+    """Where a finetuning under way goes on; removed when it has predicted."""
+    return f"{SWEEPS}/{name}/checkpoints/{signature}.safetensors"
+
+
+def sweep_lock(name: str) -> str:
+    """Which process runs a sweep; removed when it ends."""
+    return f"{SWEEPS}/{name}/lock.json"
 
 
 def predictions(name: str, signature: str) -> str:

@@ -11,10 +11,11 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlparse
 
 import pyarrow as pa
@@ -22,12 +23,11 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from orchestrator.errors import ConfigError, IntegrityError, SetupError, StoreUnreachableError
+from orchestrator.store import s3
 
 _PARTIAL = ".part"
-_HINT_S3 = (
-    "Check AWS_ENDPOINT_URL, AWS_DEFAULT_REGION and the credentials "
-    "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an instance profile)"
-)
+
+T = TypeVar("T")
 
 
 def absolute_uri(uri: str) -> str:
@@ -93,7 +93,7 @@ class Store:
         uri = absolute_uri(uri)
         if uri.startswith("s3://"):
             if writable or existing:
-                _check_bucket(uri)
+                s3.check_bucket(uri)
             with _translated(uri):
                 filesystem, root = pafs.FileSystem.from_uri(uri)
         else:
@@ -117,15 +117,13 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether a file is at `path`."""
-        with _translated(self.uri_of(path)):
-            info = self.filesystem.get_file_info(self._full(path))
+        info = self._attempt(path, lambda: self.filesystem.get_file_info(self._full(path)))
         return bool(info.type == pafs.FileType.File)
 
     def files(self, folder: str, *, recursive: bool = True) -> list[str]:
         """Return the paths of all files under `folder`, sorted; empty where there is none."""
         selector = pafs.FileSelector(self._full(folder), allow_not_found=True, recursive=recursive)
-        with _translated(self.uri_of(folder)):
-            infos = self.filesystem.get_file_info(selector)
+        infos = self._attempt(folder, lambda: self.filesystem.get_file_info(selector))
         return sorted(
             info.path.removeprefix(self.root).lstrip("/")
             for info in infos
@@ -135,38 +133,64 @@ class Store:
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders directly in `folder`, sorted."""
         selector = pafs.FileSelector(self._full(folder), allow_not_found=True)
-        with _translated(self.uri_of(folder)):
-            infos = self.filesystem.get_file_info(selector)
+        infos = self._attempt(folder, lambda: self.filesystem.get_file_info(selector))
         return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
     def read_bytes(self, path: str) -> bytes:
         """Return the content of `path`; FileNotFoundError where there is none."""
-        with _translated(self.uri_of(path)), self.filesystem.open_input_file(self._full(path)) as f:
-            return bytes(f.read())
+
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self._full(path)) as f:
+                return bytes(f.read())
+
+        return self._attempt(path, read)
+
+    def read_if_there(self, path: str) -> bytes | None:
+        """Return the content of `path`; None where there is none."""
+        try:
+            return self.read_bytes(path)
+        except FileNotFoundError:
+            return None
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write `data` to `path`: whole or not at all, replacing what was there."""
-        with _translated(self.uri_of(path)):
+
+        def write() -> None:
             if self.is_local:
                 _write_aside(Path(self._full(path)), data)
             else:
                 with self.filesystem.open_output_stream(self._full(path)) as f:
                     f.write(data)
 
+        self._attempt(path, write)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write `data` to `path` unless there is a file; return whether it was written. Of several, one succeeds."""
+
+        def create() -> bool:
+            if self.is_local:
+                return _link_aside(Path(self._full(path)), data)
+            return s3.put_if_absent(self._full(path), data)
+
+        return self._attempt(path, create)
+
     def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a Parquet file, or only some of its columns."""
-        with _translated(self.uri_of(path)):
-            return pq.read_table(
+        return self._attempt(
+            path,
+            lambda: pq.read_table(
                 self._full(path),
                 filesystem=self.filesystem,
                 columns=None if columns is None else list(columns),
                 partitioning=None,
-            )
+            ),
+        )
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return schema and metadata of a Parquet file without its rows."""
-        with _translated(self.uri_of(path)):
-            return pq.read_schema(self._full(path), filesystem=self.filesystem)
+        return self._attempt(
+            path, lambda: pq.read_schema(self._full(path), filesystem=self.filesystem)
+        )
 
     def write_table(self, path: str, table: pa.Table) -> str:
         """Write a Parquet file and return the SHA-256 of its bytes."""
@@ -176,8 +200,12 @@ class Store:
 
     def delete(self, path: str) -> None:
         """Remove a file that exists."""
-        with _translated(self.uri_of(path)):
-            self.filesystem.delete_file(self._full(path))
+        self._attempt(path, lambda: self.filesystem.delete_file(self._full(path)))
+
+    def delete_if_there(self, path: str) -> None:
+        """Remove a file that another process may have removed, or never written."""
+        with contextlib.suppress(FileNotFoundError):
+            self.delete(path)
 
     def remove_partials(self, folder: str) -> int:
         """Remove what killed writers left under `folder`, and return how many files that were."""
@@ -202,6 +230,11 @@ class Store:
     def free_bytes(self) -> int | None:
         """Free space of a local store; None for S3."""
         return shutil.disk_usage(self._lowest_existing()).free if self.is_local else None
+
+    def _attempt(self, path: str, action: Callable[[], T]) -> T:
+        """Use the filesystem; on S3, once more while it is only out of reach. Refusals become errors of ours."""
+        with _translated(self.uri_of(path)):
+            return action() if self.is_local else s3.patiently(action)
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -253,7 +286,7 @@ def sha256(data: bytes) -> str:
 
 def _write_aside(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     try:
         with partial.open("wb") as f:
             f.write(data)
@@ -263,6 +296,20 @@ def _write_aside(path: Path, data: bytes) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _link_aside(path: Path, data: bytes) -> bool:
+    """Write a file aside and give it its name, unless another one has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
+    try:
+        partial.write_bytes(data)
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
 
 
 @contextlib.contextmanager
@@ -278,40 +325,11 @@ def _translated(uri: str) -> Iterator[None]:
         ) from error
     except pa.ArrowInvalid as error:
         raise IntegrityError(
-            f"{uri} is damaged: {_one_line(error)}. Remove it, and run the command that makes it again."
+            f"{uri} is damaged: {s3.one_line(error)}. Remove it, and run the command that makes it again."
         ) from error
     except OSError as error:
         if uri.startswith("s3://"):
             raise StoreUnreachableError(
-                f"cannot use {uri}: {_one_line(error)}. {_HINT_S3}."
+                f"cannot use {uri}: {s3.one_line(error)}. {s3.HINT}."
             ) from error
         raise SetupError(f"cannot use {uri}: {error.strerror or error}.") from error
-
-
-def _check_bucket(uri: str) -> None:
-    """Ask for the bucket with short timeouts: pyarrow alone would retry for about a minute."""
-    import boto3  # here: 0.2 s that a local store need not pay
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket = urlparse(uri).netloc
-    config = Config(
-        connect_timeout=5, read_timeout=5, retries={"max_attempts": 2, "mode": "standard"}
-    )
-    try:
-        client: Any = boto3.client("s3", config=config)
-        client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        what = {
-            404: f"bucket {bucket!r} does not exist. Create it, or correct the name",
-            403: f"bucket {bucket!r}: access denied. {_HINT_S3}",
-            301: f"bucket {bucket!r} is in another region. Set AWS_DEFAULT_REGION",
-        }.get(status or 0, _one_line(error))
-        raise StoreUnreachableError(f"cannot use {uri}: {what}.") from error
-    except BotoCoreError as error:
-        raise StoreUnreachableError(f"cannot use {uri}: {_one_line(error)}. {_HINT_S3}.") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

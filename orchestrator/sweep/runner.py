@@ -8,10 +8,13 @@ import pyarrow as pa
 import ray
 
 from orchestrator.config.sweep import SelectiveSweep, SweepFile, diff, dump, load_sweep
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.execution import Run
+from orchestrator.sweep.halt import Halt, signals_to
+from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
 from orchestrator.telemetry.events import EventLog
@@ -28,22 +31,34 @@ class MethodRun(Protocol):
     def prepare(self) -> None:
         """Make what other sweeps can use too, before this one counts as begun. Ray is running."""
 
-    def run(self, gate: LabelGate, log: EventLog) -> pa.Table:
+    def run(self, gate: LabelGate, run: Run) -> pa.Table:
         """Run all trials, end the search, and return the final table; every other table is written."""
 
 
-def run_sweep(store: Store, sweep: SweepFile, *, n_cpus: int | None = None) -> pa.Table:
+def run_sweep(
+    store: Store, sweep: SweepFile, *, n_cpus: int | None = None, retry_failed: bool = False
+) -> pa.Table:
     """Run a sweep, or what is left of it, and return its final table.
 
     A sweep whose final table is in the store is looked up. One that was killed goes on: finished trials are in
-    its Optuna study, and their predictions in the store.
+    its Optuna study, their predictions in the store, and so are the last checkpoints of those that were running.
+
+    Parameters
+    ----------
+    store : Store
+    sweep : SweepFile
+    n_cpus : int, optional
+        CPUs of a Ray session started here; all of the machine's by default.
+    retry_failed : bool
+        Try the failed trials of a sweep that has not ended again.
 
     Raises
     ------
     ConfigError
-        The sweep file or its data changed since the sweep began, or a name in it is unknown.
+        The sweep file or its data changed since the sweep began, a name in it is unknown, or another process runs
+        the sweep.
     SweepFailedError
-        Every trial failed.
+        Every trial failed, or more than the quota.
     InterruptedSweepError
         Ctrl-C during the trials; the same call goes on.
     """
@@ -56,7 +71,12 @@ def run_sweep(store: Store, sweep: SweepFile, *, n_cpus: int | None = None) -> p
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
-    with ray_session(n_cpus), EventLog(store, paths.sweep_events(sweep.name)) as log:
+    halt = Halt()
+    with (
+        sweep_lock(store, sweep.name, halt),
+        ray_session(n_cpus),
+        EventLog(store, paths.sweep_events(sweep.name)) as log,
+    ):
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         log.emit(
             "sweep_started",
@@ -66,8 +86,14 @@ def run_sweep(store: Store, sweep: SweepFile, *, n_cpus: int | None = None) -> p
         )
         method.prepare()
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
-        table = method.run(LabelGate(store, log), log)
-        store.write_table(paths.sweep_trials(sweep.name), table)
+        run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
+        with signals_to(halt):
+            try:
+                table = method.run(LabelGate(store, log), run)
+            except OrchestratorError as error:
+                log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+                raise
+            store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
         return table
 
@@ -80,8 +106,8 @@ def _check_same_file(store: Store, sweep: SweepFile) -> None:
         changes = diff(load_sweep(file), sweep)
     if changes:
         raise ConfigError(
-            f"sweep {sweep.name!r} was begun with other settings: {'; '.join(changes)}. Give the changed file another "
-            f"`name`, or remove {store.uri_of(paths.sweep_folder(sweep.name))}."
+            f"sweep {sweep.name!r} was begun with other settings: {'; '.join(changes)}. Run the changed file under "
+            f"another name with `--as NEWNAME`, or remove {store.uri_of(paths.sweep_folder(sweep.name))}."
         )
 
 
@@ -93,5 +119,5 @@ def _check_same_data(store: Store, name: str, key: str, now: str) -> None:
     if begun_with != now:
         raise ConfigError(
             f"the epochs of sweep {name!r} changed since it began ({key} {begun_with}, now {now}). "
-            f"Give the sweep another `name`, or remove {store.uri_of(paths.sweep_folder(name))}."
+            f"Run the sweep under another name with `--as NEWNAME`, or remove {store.uri_of(paths.sweep_folder(name))}."
         )

@@ -1,55 +1,162 @@
-"""Optuna proposes, Ray Tune runs: the searcher between them, and the study that is the record of a sweep."""
+"""Optuna proposes, Ray Tune runs: the searcher between them, which sees that nothing is done twice."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from orchestrator.errors import OrchestratorError
+from orchestrator.sweep.failures import described, ends_sweep, from_data
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.study import (
+    Study,
+    give_name,
+    name_of,
+    set_error,
+    set_signature,
+    signature_of,
+)
 from search_spaces.space import LogUniform, Uniform
 
 METRIC = "objective"
-_FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
-_INTERRUPTED = "interrupted"
-_SAMPLED = "sampled"
 SIGNATURE = "signature"
 """Key of a trial's report: under which name its predictions are stored."""
 ERROR = "error"
 """Key of a trial's report: why there are none."""
+ENDS_SWEEP = "ends_sweep"
+"""Key of a trial's report: an error that is no fault of the trial, see :mod:`orchestrator.sweep.failures`."""
 N_PARTS = "n_parts"
 """Key of an intermediate report: how many parts of the trial are done."""
-_ATTEMPT = "attempt"
+
+DIED = "the trial's process died, each time that it was tried"
 
 Ranges = Mapping[str, Uniform | LogUniform]
 """What is searched, by name."""
 
-Objective = Callable[[str], float]
-"""Signature of predictions -> value to maximise."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What became of a trial, as the study was told."""
+
+    trial: str
+    signature: str | None
+    objective: float | None
+    error: str | None
+    reused_from: str | None
+    """The trial whose training this one shares."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hooks:
+    """What the driver does for a search; not one of these runs in a trial."""
+
+    identify: Callable[[Mapping[str, float]], str]
+    """Sampled parameters to the signature that the predictions will have: equal ones are trained once."""
+    objective: Callable[[str], float]
+    """Signature of predictions to the value to maximise; may read labels."""
+    changed: Callable[[], None]
+    """After each change of the study."""
+    told: Callable[[Told], None]
+    """After each trial that ended."""
+    is_held: Callable[[], bool]
+    """Whether no trial may begin for the time being."""
 
 
 class StudySearch(OptunaSearch):
-    """OptunaSearch that computes the objective in the driver, where labels may be read.
+    """OptunaSearch that computes the objective in the driver, where labels may be read, and trains nothing twice.
 
     A trial reports only the signature of its predictions. A value that is not finite counts as a failed trial:
     Optuna would refuse it and the trial would stay RUNNING.
+
+    Parameters
+    ----------
+    study : Study
+    space : Ranges
+    sampler : optuna.samplers.BaseSampler
+    n_trials : int
+        Trials in all, those of earlier attempts included.
+    hooks : Hooks
+    halt : Halt
+        Looked at before each proposal; stopped by an error that ends the sweep.
     """
 
     def __init__(
-        self, *, objective: Objective, told: Callable[[], None] | None = None, **options: Any
+        self,
+        study: Study,
+        space: Ranges,
+        sampler: optuna.samplers.BaseSampler,
+        *,
+        n_trials: int,
+        hooks: Hooks,
+        halt: Halt,
     ) -> None:
-        super().__init__(metric=METRIC, mode="max", **options)
-        self._objective = objective
-        self._told = told
+        distributions: dict[str, BaseDistribution] = {
+            name: _distribution(declared) for name, declared in space.items()
+        }
+        super().__init__(
+            metric=METRIC,
+            mode="max",
+            space=distributions,
+            sampler=sampler,
+            storage=study.storage,
+            study_name=study.name,
+        )
+        self._study: optuna.Study = self._ot_study  # type: ignore[assignment]
+        self._distributions = distributions
+        self._hooks = hooks
+        self._halt = halt
+        self._n_left = n_trials - len(study.trials)
+        self._n_named = study.n_named
+        self._done: dict[str, tuple[str, float]] = {}  # signature -> first trial, its value
+        for trial in study.trials:
+            if (signature := signature_of(trial)) is not None:
+                assert trial.value is not None
+                self._done.setdefault(signature, (name_of(trial), trial.value))
+        self._running: dict[str, str] = {}  # signature -> id of Tune's trial
+        self._waiting: dict[str, list[optuna.Trial]] = defaultdict(list)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave our functions out: Tune pickles the searcher into a snapshot that nothing reads."""
-        ours = {"_objective", "_told"}
+        ours = {"_hooks", "_halt"}
         return {key: value for key, value in self.__dict__.items() if key not in ours}
+
+    def name_of(self, trial_id: str) -> str:
+        """Return the name of a trial that runs."""
+        return str(self._ot_trials[trial_id].user_attrs["trial"])
+
+    def suggest(self, trial_id: str) -> Any:
+        """Propose parameters, or say that there are none any more, or none now.
+
+        What another trial has trained is told to the study at once; what another one trains now, when that ends.
+        """
+        while self._n_left > 0 and not self._halt.draining:
+            if self._hooks.is_held():
+                return None
+            self._n_left -= 1
+            trial = self._study.ask(fixed_distributions=self._distributions)
+            self._n_named += give_name(trial, f"t{self._n_named:03d}") == f"t{self._n_named:03d}"
+            self._hooks.changed()
+            try:
+                signature = self._hooks.identify(trial.params)
+            except ValueError as error:
+                self._tell_error(trial, described(error))
+                continue
+            if signature in self._done:
+                original, value = self._done[signature]
+                self._tell_value(trial, signature, value, original)
+            elif signature in self._running:
+                self._waiting[signature].append(trial)
+            else:
+                self._running[signature] = trial_id
+                self._ot_trials[trial_id] = trial
+                return dict(trial.params)
+        return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Ignore intermediate results: they hold no objective, and only the last report is told to the study."""
@@ -57,118 +164,111 @@ class StudySearch(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Tell the study the objective of a finished trial, or that it failed."""
-        trial = self._ot_trials.get(trial_id)
+        """Tell the study the objective of a finished trial, or that it failed; and the same of all that wait for it.
+
+        A trial that was ended with the sweep stays as it is: it will be taken up again.
+        """
+        trial = self._ot_trials.pop(trial_id, None)
         if trial is None:
             return
-        value = math.nan
-        if not error and result and SIGNATURE in result:
-            trial.set_user_attr(SIGNATURE, result[SIGNATURE])
-            value = self._objective(result[SIGNATURE])
-        else:
-            trial.set_user_attr(ERROR, (result or {}).get(ERROR, "the trial's process died"))
-        if math.isfinite(value):
-            super().on_trial_complete(trial_id, result={METRIC: value}, error=False)
-        else:
-            super().on_trial_complete(trial_id, result=None, error=True)
-        if self._told is not None:
-            self._told()
+        result = result or {}
+        (signature,) = (name for name, runs in self._running.items() if runs == trial_id)
+        del self._running[signature]
+        waiting = self._waiting.pop(signature, [])
+        if ENDS_SWEEP in result:
+            self._halt.stop(from_data(result[ENDS_SWEEP]))
+            return
+        if SIGNATURE in result:
+            try:
+                value = self._hooks.objective(result[SIGNATURE])
+            except OrchestratorError as problem:
+                if ends_sweep(problem):
+                    self._halt.stop(problem)
+                    return
+                self._tell_error(trial, described(problem), waiting)
+                return
+            if math.isfinite(value):
+                name = trial.user_attrs["trial"]
+                self._done[signature] = (name, value)
+                self._tell_value(trial, result[SIGNATURE], value)
+                for other in waiting:
+                    self._tell_value(other, result[SIGNATURE], value, name)
+                return
+            self._tell_error(trial, "its objective is not a number", waiting)
+        elif ERROR in result:
+            self._tell_error(trial, result[ERROR], waiting)
+        elif not self._halt.stopping:
+            self._tell_error(trial, DIED, waiting)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the study is the record, and Tune's snapshot of the searcher would repeat trials."""
 
+    def _tell_value(
+        self, trial: optuna.Trial, signature: str, value: float, reused_from: str | None = None
+    ) -> None:
+        set_signature(trial, signature, reused_from)
+        self._study.tell(trial, value)
+        self._after(
+            Told(
+                trial=trial.user_attrs["trial"],
+                signature=signature,
+                objective=value,
+                error=None,
+                reused_from=reused_from,
+            )
+        )
 
-class Study:
-    """The Optuna study of a sweep in a journal file.
+    def _tell_error(
+        self, trial: optuna.Trial, error: str, waiting: list[optuna.Trial] | None = None
+    ) -> None:
+        name = trial.user_attrs["trial"]
+        for failed in (trial, *(waiting or [])):
+            reused_from = None if failed is trial else name
+            set_error(failed, error, reused_from)
+            self._study.tell(failed, state=optuna.trial.TrialState.FAIL)
+            self._after(
+                Told(
+                    trial=failed.user_attrs["trial"],
+                    signature=None,
+                    objective=None,
+                    error=error,
+                    reused_from=reused_from,
+                )
+            )
+
+    def _after(self, told: Told) -> None:
+        self._hooks.changed()
+        self._hooks.told(told)
+
+
+def begin_search(
+    study: Study,
+    space: Ranges,
+    first: list[dict[str, float]],
+    *,
+    seed: int,
+    n_trials: int,
+    hooks: Hooks,
+    halt: Halt,
+) -> StudySearch:
+    """Return the searcher of the next attempt at a sweep.
 
     Parameters
     ----------
-    journal : Path
-        Created where it does not exist.
+    study, space, n_trials, hooks, halt
+        See :class:`StudySearch`.
+    first : list of dict
+        Configurations to try before any other; each is enqueued once, whatever the attempt.
+    seed : int
+        Of the sampler.
     """
-
-    def __init__(self, name: str, journal: Path, seed: int) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        self.name = name
-        self.storage = JournalStorage(JournalFileBackend(str(journal)))
-        self._seed = seed
-        self._study = optuna.create_study(
-            study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
-        )
-
-    def continue_interrupted(self) -> int:
-        """Queue again what a killed attempt left running; returns how many. Call before searching."""
-        running = self._study.get_trials(states=(TrialState.RUNNING,))
-        for trial in running:
-            # In this order: killed in between, a configuration is tried once more, and never lost.
-            proposed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
-            if proposed:  # nothing to repeat where it was killed before its first draw
-                self._study.enqueue_trial(
-                    proposed, user_attrs=None if was_enqueued(trial) else {_SAMPLED: True}
-                )
-            optuna.Trial(self._study, trial._trial_id).set_user_attr(_INTERRUPTED, True)
-            self._study.tell(trial.number, state=TrialState.FAIL)
-        return len(running)
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        """Finished trials, in the order in which they were proposed, without interrupted attempts."""
-        return [
-            trial
-            for trial in self._study.get_trials(deepcopy=False)
-            if trial.state.is_finished() and not trial.user_attrs.get(_INTERRUPTED)
-        ]
-
-    def search(
-        self,
-        space: Ranges,
-        first: list[dict[str, float]],
-        objective: Objective,
-        told: Callable[[], None] | None = None,
-    ) -> StudySearch:
-        """Return the searcher of the next attempt.
-
-        Parameters
-        ----------
-        space : mapping of str to Uniform or LogUniform
-        first : list of dict
-            Configurations to try before any other; each is enqueued once, whatever the attempt.
-        objective : callable
-        told : callable, optional
-            Called after each trial that the study was told of, whether it failed or not.
-        """
-        attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
-        self._study.set_user_attr(_ATTEMPT, attempt + 1)
-        for params in first:
-            self._study.enqueue_trial(params, skip_if_exists=True)
-        return StudySearch(
-            objective=objective,
-            told=told,
-            space={name: _distribution(declared) for name, declared in space.items()},
-            # A seeded sampler repeats its first draws when it starts again.
-            sampler=optuna.samplers.TPESampler(multivariate=True, seed=self._seed + attempt),
-            storage=self.storage,
-            study_name=self.name,
-        )
-
-
-def was_enqueued(trial: FrozenTrial) -> bool:
-    """Whether a trial was proposed by the sweep file, not by the sampler (before it was interrupted, perhaps)."""
-    return _FIXED in trial.system_attrs and not trial.user_attrs.get(_SAMPLED)
-
-
-def signature_of(trial: FrozenTrial) -> str | None:
-    """Return under which name the predictions of a trial are stored; None if it failed."""
-    value = trial.user_attrs.get(SIGNATURE) if trial.state is TrialState.COMPLETE else None
-    return value if isinstance(value, str) else None
-
-
-def error_of(trial: FrozenTrial) -> str | None:
-    """Return why a trial failed; None if it did not."""
-    if trial.state is TrialState.COMPLETE:
-        return None
-    return str(trial.user_attrs.get(ERROR, "its objective is not a number"))
+    attempt = study.begin_attempt()
+    for params in first:
+        study.enqueue(params)
+    hooks.changed()
+    # A seeded sampler repeats its first draws when it starts again.
+    sampler = optuna.samplers.TPESampler(multivariate=True, seed=seed + attempt)
+    return StudySearch(study, space, sampler, n_trials=n_trials, hooks=hooks, halt=halt)
 
 
 def _distribution(declared: Uniform | LogUniform) -> optuna.distributions.FloatDistribution:

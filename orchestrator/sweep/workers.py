@@ -4,6 +4,7 @@ The trial itself takes no CPU while its workers run; they take ``cpus_per_worker
 them takes one.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
-from orchestrator.store.store import Store
+from orchestrator.sweep.failures import LostError, is_lost
 from orchestrator.telemetry.session import configure_data
 
 if TYPE_CHECKING:
@@ -94,8 +95,6 @@ def run_on_workers(
     *,
     sweep: SweepBase,
     share: int,
-    store: Store,
-    folder: str,
 ) -> Any:
     """Run `work` in every worker under a process group of torch, and return what the first worker returns.
 
@@ -113,12 +112,11 @@ def run_on_workers(
         Workers, and what each takes.
     share : int
         Rows of each worker in one step.
-    store : Store
-    folder : str
-        In the store, for Ray Train's own files; removed afterwards.
 
     Raises
     ------
+    LostError
+        A worker died, or its node did.
     Exception
         Whatever the first worker that failed raised.
     """
@@ -134,32 +132,39 @@ def run_on_workers(
     )
     options = ray.data.ExecutionOptions()
     options.preserve_order = True  # which worker gets which rows must not depend on timing
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"work": work, "arguments": arguments, _SHARE: share},
-        scaling_config=train.ScalingConfig(
-            num_workers=sweep.workers,
-            use_gpu=sweep.gpus_per_worker > 0,
-            resources_per_worker={
-                "CPU": sweep.cpus_per_worker,
-                **({"GPU": sweep.gpus_per_worker} if sweep.gpus_per_worker else {}),
-            },
-        ),
-        run_config=train.RunConfig(
-            name="train",
-            storage_path=store.uri_of(folder),
-            failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),  # type: ignore[call-arg]
-        ),
-        datasets={"epochs": dataset},
-        dataset_config=train.DataConfig(datasets_to_split=["epochs"], execution_options=options),
-    )
-    try:
-        return trainer.fit().return_value  # type: ignore[attr-defined]
-    except train.WorkerGroupError as error:
-        raise next(iter(error.worker_failures.values()), error) from error
-    finally:
-        for path in store.files(folder):
-            store.delete(path)
+    # Ray Train's own files: nothing is reported to it, so nothing reads them again, on whichever node they are.
+    with tempfile.TemporaryDirectory(prefix="orchestrator-train-") as scratch:
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"work": work, "arguments": arguments, _SHARE: share},
+            scaling_config=train.ScalingConfig(
+                num_workers=sweep.workers,
+                use_gpu=sweep.gpus_per_worker > 0,
+                resources_per_worker={
+                    "CPU": sweep.cpus_per_worker,
+                    **({"GPU": sweep.gpus_per_worker} if sweep.gpus_per_worker else {}),
+                },
+            ),
+            run_config=train.RunConfig(
+                name="train",
+                storage_path=scratch,
+                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),  # type: ignore[call-arg]
+            ),
+            datasets={"epochs": dataset},
+            dataset_config=train.DataConfig(
+                datasets_to_split=["epochs"], execution_options=options
+            ),
+        )
+        try:
+            return trainer.fit().return_value  # type: ignore[attr-defined]
+        except train.WorkerGroupError as error:
+            raise _cause(list(error.worker_failures.values()) or [error]) from error
+
+
+def _cause(failures: list[Exception]) -> Exception:
+    """Return what went wrong first: where a worker died, what the others say about it is a consequence."""
+    lost = [failure for failure in failures if is_lost(failure)]
+    return LostError(f"a worker was lost: {lost[0]}") if lost else failures[0]
 
 
 def _worker(config: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Progress on standard error: a bar on a terminal, one plain line per step elsewhere."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -8,6 +9,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Advance = Callable[[str], None]
 """Called once per finished step with a few words about it."""
+
+_bars: list[Progress] = []
+
+
+def note(text: str) -> None:
+    """Print a line on standard error, above the bar where there is one."""
+    if _bars:
+        _bars[-1].console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -38,4 +49,8 @@ def progress(title: str, total: int) -> Iterator[Advance]:
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, what="")
-        yield lambda what: bar.update(task, advance=1, what=what)
+        _bars.append(bar)
+        try:
+            yield lambda what: bar.update(task, advance=1, what=what)
+        finally:
+            _bars.pop()

@@ -1,16 +1,19 @@
 """Folds and finetuning under Ray Train: fed by Ray Data, resumed at a pass, errors with their class."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from ray import train
 
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
-from orchestrator.store.store import Store
+from orchestrator.sweep.failures import LostError
 from orchestrator.sweep.workers import Rows, check_fits, n_that_fit, run_on_workers
 from trainables.errors import DivergedError
 
@@ -61,37 +64,30 @@ def collect(arguments: str, shares: Iterator[Rows]) -> tuple[str, list[list[int]
     return arguments, got, sorted(row for rank in first for step in rank for row in step)
 
 
-def test_each_worker_gets_its_share_of_every_step_and_nothing_is_lost(
-    ray_cluster: Any, tmp_path: Path
-) -> None:
-    store = Store.open(str(tmp_path), writable=True)
-    options: dict[str, Any] = {
-        "sweep": sweep(2, 0.5),
-        "share": 4,
-        "store": store,
-        "folder": "train/probe",
-    }
-    name, first, everything = run_on_workers(collect, "hello", 48, squares, **options)
+def test_each_worker_gets_its_share_of_every_step_and_nothing_is_lost(ray_cluster: Any) -> None:
+    name, first, everything = run_on_workers(
+        collect, "hello", 48, squares, sweep=sweep(2, 0.5), share=4
+    )
     assert name == "hello"
     assert [len(step) for step in first] == [4] * 6
     assert everything == list(range(48))
-    assert store.files("train") == []
 
 
 def diverge(arguments: None, shares: Iterator[Rows]) -> None:
     raise DivergedError("the loss of step 3 is nan")
 
 
-def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any, tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path), writable=True)
+def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any) -> None:
     with pytest.raises(DivergedError, match="step 3 is nan"):
-        run_on_workers(
-            diverge,
-            None,
-            8,
-            squares,
-            sweep=sweep(2, 0.5),
-            share=4,
-            store=store,
-            folder="train/probe",
-        )
+        run_on_workers(diverge, None, 8, squares, sweep=sweep(2, 0.5), share=4)
+
+
+def die(arguments: None, shares: Iterator[Rows]) -> None:
+    if train.get_context().get_world_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)  # until the others notice
+
+
+def test_a_worker_that_dies_is_lost_and_not_at_fault(ray_cluster: Any) -> None:
+    with pytest.raises(LostError):
+        run_on_workers(die, None, 8, squares, sweep=sweep(2, 0.5), share=4)

@@ -20,6 +20,7 @@ TRIALS_SCHEMA = pa.schema(
         ("arm", pa.string()),
         ("state", pa.string()),
         ("enqueued", pa.bool_()),
+        ("reused_from", pa.string()),
         ("tau_quantile", pa.float64()),
         ("tau_absolute", pa.float64()),
         ("learning_rate", pa.float64()),
@@ -51,6 +52,8 @@ class Entry:
     signature: str | None
     objective: float | None
     error: str | None
+    reused_from: str | None = None
+    """The trial that trained what this one would have trained again."""
 
 
 def trial_row(
@@ -78,6 +81,7 @@ def trial_row(
         "arm": entry.arm,
         "state": "complete" if entry.error is None else "failed",
         "enqueued": entry.enqueued,
+        "reused_from": entry.reused_from,
         "tau_quantile": entry.configuration.tau_quantile,
         "tau_absolute": entry.configuration.tau_absolute,
         "learning_rate": entry.configuration.learning_rate,

@@ -12,8 +12,8 @@ from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import execution, search
-from orchestrator.sweep.execution import AfterPart, Outcome, outcome_of
+from orchestrator.sweep import search, study
+from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.selective import record, trial
 from orchestrator.sweep.selective.encoder import encoder_id
@@ -21,8 +21,8 @@ from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unl
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
 from orchestrator.sweep.selective.scoring import Scored, run_scoring
+from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.workers import InputsRef, check_fits
-from orchestrator.telemetry.events import EventLog
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
 
@@ -46,7 +46,7 @@ class SelectiveRun:
         check_fits(self._sweep, min(self._sweep.search.max_concurrent, self._sweep.search.n_trials))
         self._scored = run_scoring(self._store, self._sweep, plan=self._plan)
 
-    def run(self, gate: LabelGate, log: EventLog) -> pa.Table:
+    def run(self, gate: LabelGate, run: Run) -> pa.Table:
         """Run arms and trials, and return the final table."""
         assert self._scored is not None
         store, sweep, plan, scored = self._store, self._sweep, self._plan, self._scored
@@ -67,38 +67,39 @@ class SelectiveRun:
         record.write_batches(store, scored, stages, held_out_stages)
         inputs = trial_inputs(store, scored, stages)
         inputs_ref = [ray.put(inputs)]
-        arms = self._run_arms(inputs_ref, log)
+        arms = self._run_arms(inputs_ref, run)
         no_adapt = self._predictions(arms["no_adapt"][search.SIGNATURE])
         record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
         rate = sweep.search.default_learning_rate
-        trials = execution.run_search(
-            store,
-            log,
-            sweep=sweep,
+        trials = run_search(
+            run,
+            sweep.search,
             space=sweep.search.space.declared(),
             first=[
                 {"tau_quantile": tau, "learning_rate": rate}
                 for tau in sweep.search.enqueue_tau_quantiles
             ],
-            n_trials=sweep.search.n_trials,
-            max_concurrent=sweep.search.max_concurrent,
             trial=_run_trial,
             inputs_ref=inputs_ref,
+            identify=lambda params: trial.signature(
+                inputs, trial.trial_configuration(inputs, params)
+            ),
             objective=lambda signature: judge.evaluate(self._predictions(signature)).macro_f1,
         )
         entries = [
             *self._arm_entries(inputs, arms, judge),
             *(
                 Entry(
-                    trial=f"t{number:03d}",
+                    trial=study.name_of(frozen),
                     arm=None,
-                    enqueued=search.was_enqueued(frozen),
+                    enqueued=study.was_enqueued(frozen),
                     configuration=trial.trial_configuration(inputs, frozen.params),
-                    signature=search.signature_of(frozen),
+                    signature=study.signature_of(frozen),
                     objective=frozen.value,
-                    error=search.error_of(frozen),
+                    error=study.error_of(frozen),
+                    reused_from=study.reused_from(frozen),
                 )
-                for number, frozen in enumerate(trials)
+                for frozen in trials
             ),
         ]
         gate.end_search()
@@ -115,10 +116,10 @@ class SelectiveRun:
         record.add_target_counts(store, sweep.name, test, no_adapt)
         return trials_table(rows)
 
-    def _run_arms(self, inputs_ref: InputsRef, log: EventLog) -> dict[str, Outcome]:
+    def _run_arms(self, inputs_ref: InputsRef, run: Run) -> dict[str, Outcome]:
         """Run the arms; ``no_adapt`` in any case: it says what the pretrained model is worth."""
         names: list[str] = sorted({*self._sweep.arms, "no_adapt"})
-        arms = execution.run_fixed("arm", names, _run_arm, inputs_ref, log, self._sweep)
+        arms = run_fixed(run, "arm", names, _run_arm, inputs_ref)
         if search.ERROR in arms["no_adapt"]:
             raise SweepFailedError(
                 f"the pretrained model cannot predict: {arms['no_adapt'][search.ERROR]}"

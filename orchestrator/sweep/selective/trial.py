@@ -21,17 +21,22 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.failures import persistently
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
 from trainables import selective
 from trainables.settings import FinetuneSettings
+from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES, Stage
-from trainables.training import Batch
+from trainables.training import Batch, Checkpoints
 from trainables.workers import Workers
 
 RANDOM_ARM_QUANTILE = 0.5
 """The random arm keeps as many batches as this tau quantile does."""
+
+CHECKPOINT_INTERVAL_S = 10.0
+"""A finetuning under way is saved that often, after a step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,28 +132,44 @@ def run(
 ) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
-    Predictions that are in the store already are not made again. With several workers, `inputs_ref` is what they read
+    Predictions that are in the store already are not made again, and a training that was killed goes on from its
+    last checkpoint to the same weights. With several workers, `inputs_ref` is what they read
     the inputs from.
     """
     name = signature(inputs, configuration)
-    if Store.open(inputs.store_uri).exists(paths.predictions(inputs.sweep_name, name)):
+    store = Store.open(inputs.store_uri)
+    if store.exists(paths.predictions(inputs.sweep_name, name)):
         return name
-    if inputs.sweep.workers == 1 or not len(configuration.kept):
-        torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
-        _finetune_and_predict(inputs, configuration)
-    else:
-        assert inputs_ref is not None
-        _on_workers(inputs, configuration, inputs_ref, name)
+
+    def attempt() -> None:
+        saved = store.read_if_there(paths.trial_checkpoint(inputs.sweep_name, name))
+        if inputs.sweep.workers == 1 or not len(configuration.kept):
+            torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
+            _finetune_and_predict(inputs, configuration, saved)
+        else:
+            assert inputs_ref is not None
+            _on_workers(inputs, configuration, inputs_ref, saved)
+
+    persistently(attempt)
     return name
 
 
 def _finetune_and_predict(
     inputs: TrialInputs,
     configuration: Configuration,
+    resume_from: bytes | None,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> None:
     model = build(inputs.weights).to(inputs.sweep.device)
+    store, name = Store.open(inputs.store_uri), signature(inputs, configuration)
+    checkpoint_path = paths.trial_checkpoint(inputs.sweep_name, name)
+    workers = Workers.current()
+
+    def save(blob: bytes) -> None:
+        if workers.rank == 0:
+            store.write_bytes(checkpoint_path, blob)
+
     if len(configuration.kept):
         selective.finetune(
             model,
@@ -163,8 +184,15 @@ def _finetune_and_predict(
             seed=inputs.seed,
             own_batches=own_batches,
             wrap=wrap,
+            checkpoints=Checkpoints(
+                save=save,
+                # Several workers share a stream of batches, which can be taken up at the beginning of a pass only.
+                every_n_steps=1 if workers.n == 1 else None,
+                min_interval_s=CHECKPOINT_INTERVAL_S,
+                resume_from=resume_from,
+            ),
         )
-    if Workers.current().rank > 0:
+    if workers.rank > 0:
         return
     parts = [
         _predictions(
@@ -175,12 +203,12 @@ def _finetune_and_predict(
             ("test", inputs.test_epochs),
         )
     ]
-    path = paths.predictions(inputs.sweep_name, signature(inputs, configuration))
-    Store.open(inputs.store_uri).write_table(path, pa.concat_tables(parts))
+    store.write_table(paths.predictions(inputs.sweep_name, name), pa.concat_tables(parts))
+    store.delete_if_there(checkpoint_path)
 
 
 def _on_workers(
-    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef, name: str
+    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef, saved: bytes | None
 ) -> None:
     """Finetune under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     order = selective.finetuning_order(
@@ -189,6 +217,7 @@ def _on_workers(
         class_weights=inputs.class_weights,
         n_steps=configuration.n_steps,
         seed=inputs.seed,
+        first_pass=1 if saved is None else Snapshot.from_bytes(saved).progress.pass_number,
     )
     batch_of_step = configuration.kept[order]
     n_workers = inputs.sweep.workers
@@ -205,18 +234,19 @@ def _on_workers(
 
     run_on_workers(
         _on_worker,
-        (inputs_ref, configuration),
+        # What the order begins with and what the workers go on from must be the same checkpoint.
+        (inputs_ref, configuration, saved),
         len(order) * n_workers,
         rows_of,
         sweep=inputs.sweep,
         share=1,
-        store=Store.open(inputs.store_uri),
-        folder=paths.sweep_train(inputs.sweep_name, name),
     )
 
 
-def _on_worker(arguments: tuple[InputsRef, Configuration], shares: Iterator[Rows]) -> None:
-    inputs_ref, configuration = arguments
+def _on_worker(
+    arguments: tuple[InputsRef, Configuration, bytes | None], shares: Iterator[Rows]
+) -> None:
+    inputs_ref, configuration, saved = arguments
     inputs: TrialInputs = ray.get(inputs_ref[0])
     device = inputs.sweep.device
     batches = (
@@ -226,7 +256,9 @@ def _on_worker(arguments: tuple[InputsRef, Configuration], shares: Iterator[Rows
         )
         for share in shares
     )
-    _finetune_and_predict(inputs, configuration, own_batches=batches, wrap=DistributedDataParallel)
+    _finetune_and_predict(
+        inputs, configuration, saved, own_batches=batches, wrap=DistributedDataParallel
+    )
 
 
 def _predictions(role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]) -> pa.Table:

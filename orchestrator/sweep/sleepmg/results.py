@@ -29,6 +29,7 @@ TRIALS_SCHEMA = pa.schema(
         ("seed", pa.int64()),
         ("state", pa.string()),
         ("enqueued", pa.bool_()),
+        ("reused_from", pa.string()),
         *((name, pa.float64()) for name in SPACE),
         ("multimodal", pa.bool_()),
         ("adversary", pa.bool_()),
@@ -115,6 +116,8 @@ class Entry:
     signature: str | None
     objective: float | None
     error: str | None
+    reused_from: str | None = None
+    """The trial that trained what this one would have trained again."""
 
 
 class Tables:
@@ -146,6 +149,7 @@ class Tables:
             "seed": entry.seed,
             "state": "complete" if entry.error is None else "failed",
             "enqueued": entry.enqueued,
+            "reused_from": entry.reused_from,
             **parameters(entry.settings),
             "multimodal": entry.settings.network.multimodal,
             "adversary": entry.settings.adversary.enabled,

@@ -16,15 +16,15 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import execution, search
-from orchestrator.sweep.execution import AfterPart, Outcome, outcome_of
+from orchestrator.sweep import search, study
+from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.sweep.sleepmg.results import Entry, Tables
+from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.workers import InputsRef, check_fits
-from orchestrator.telemetry.events import EventLog
 from search_spaces.space import LogUniform
 from trainables.stages import Stage
 
@@ -58,7 +58,7 @@ class SleepMGRun:
             for seed in self._sweep.seeds
         }
 
-    def run(self, gate: LabelGate, log: EventLog) -> pa.Table:
+    def run(self, gate: LabelGate, run: Run) -> pa.Table:
         """Run rows and trials, and return the final table."""
         store, sweep, plan = self._store, self._sweep, self._plan
         inputs = cross_validation_inputs(store, plan, gate)
@@ -73,7 +73,7 @@ class SleepMGRun:
         )
         self._write_manifest(inputs, judge)
         inputs_ref = [ray.put(inputs)]
-        outcomes = execution.run_fixed("row", list(self._rows), _run_row, inputs_ref, log, sweep)
+        outcomes = run_fixed(run, "row", list(self._rows), _run_row, inputs_ref)
         if outcomes and all(search.ERROR in outcome for outcome in outcomes.values()):
             first = next(iter(outcomes.values()))
             raise SweepFailedError(
@@ -99,30 +99,31 @@ class SleepMGRun:
             for name, (row, seed) in self._rows.items()
         ]
         if sweep.search is not None:
-            trials = execution.run_search(
-                store,
-                log,
-                sweep=sweep,
+            trials = run_search(
+                run,
+                sweep.search,
                 space=sweep.search.space.declared(),
                 first=list(sweep.first_trials()),
-                n_trials=sweep.search.n_trials,
-                max_concurrent=sweep.search.max_concurrent,
                 trial=_run_trial,
                 inputs_ref=inputs_ref,
+                identify=lambda params: trial.signature(
+                    inputs, sweep.settings_for(params), sweep.seed
+                ),
                 objective=objective,
             )
             entries += [
                 Entry(
-                    trial=f"t{number:03d}",
+                    trial=study.name_of(frozen),
                     row=None,
                     seed=sweep.seed,
-                    enqueued=search.was_enqueued(frozen),
+                    enqueued=study.was_enqueued(frozen),
                     settings=sweep.settings_for(frozen.params),
-                    signature=search.signature_of(frozen),
+                    signature=study.signature_of(frozen),
                     objective=frozen.value,
-                    error=search.error_of(frozen),
+                    error=study.error_of(frozen),
+                    reused_from=study.reused_from(frozen),
                 )
-                for number, frozen in enumerate(trials)
+                for frozen in trials
             ]
         gate.end_search()
         test = Judge(

@@ -1,6 +1,5 @@
 """One trial of a cross-validation: every fold trained once, whoever asks for it, and predictions of all folds."""
 
-import contextlib
 import dataclasses
 import itertools
 import json
@@ -18,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
+from orchestrator.sweep.failures import persistently
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
 from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
@@ -94,12 +94,17 @@ def _fold_predictions(
     inputs_ref: InputsRef | None,
 ) -> pa.Table:
     fold_id = inputs.fold_id(plan, settings, seed)
-    if not store.exists(paths.fold_json(fold_id)):
+
+    def attempt() -> None:
+        saved = store.read_if_there(paths.fold_checkpoint(fold_id))
         if inputs.sweep.workers == 1:
-            _train(inputs, plan, settings, seed)
+            _train(inputs, plan, settings, seed, saved)
         else:
             assert inputs_ref is not None
-            _on_workers(store, inputs, plan, settings, seed, inputs_ref)
+            _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
+
+    if not store.exists(paths.fold_json(fold_id)):
+        persistently(attempt)
     table = store.read_table(paths.fold_predictions(fold_id))
     return table.append_column("fold", pa.array([plan.number] * len(table), pa.int32()))
 
@@ -109,6 +114,7 @@ def _train(
     plan: FoldPlan,
     settings: SleepMGSettings,
     seed: int,
+    resume_from: bytes | None,
     **own_part: Any,
 ) -> None:
     """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes."""
@@ -133,7 +139,7 @@ def _train(
             save=save,
             # Several workers share a stream of batches, which can be taken up at the beginning of a pass only.
             every_n_steps=CHECKPOINT_STEPS if workers.n == 1 else None,
-            resume_from=_saved(store, fold_id),
+            resume_from=resume_from,
         ),
         **own_part,
     )
@@ -141,25 +147,17 @@ def _train(
         _write(store, inputs, plan, settings, seed, (epochs, fold, outcome))
 
 
-def _saved(store: Store, fold_id: str) -> bytes | None:
-    """Return the last checkpoint of a fold that was begun."""
-    path = paths.fold_checkpoint(fold_id)
-    return store.read_bytes(path) if store.exists(path) else None
-
-
 def _on_workers(
-    store: Store,
     inputs: CrossValidationInputs,
     plan: FoldPlan,
     settings: SleepMGSettings,
     seed: int,
     inputs_ref: InputsRef,
+    saved: bytes | None,
 ) -> None:
     """Train a fold under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     _, fold = inputs.fold(plan, settings)
     n_workers = inputs.sweep.workers
-    fold_id = inputs.fold_id(plan, settings, seed)
-    saved = _saved(store, fold_id)
     n_passes = settings.training.n_passes
     first = 1 if saved is None else Snapshot.from_bytes(saved).progress.pass_number
     n_taken = settings.training.batch_size * n_batches_of_pass(fold, settings.training, n_workers)
@@ -178,20 +176,20 @@ def _on_workers(
 
     run_on_workers(
         _on_worker,
-        (inputs_ref, plan, settings, seed),
+        # What the order begins with and what the workers go on from must be the same checkpoint.
+        (inputs_ref, plan, settings, seed, saved),
         len(order),
         rows_of,
         sweep=inputs.sweep,
         share=settings.training.batch_size // n_workers,
-        store=store,
-        folder=paths.sweep_train(inputs.sweep.name, fold_id),
     )
 
 
 def _on_worker(
-    arguments: tuple[InputsRef, FoldPlan, SleepMGSettings, int], shares: Iterator[Rows]
+    arguments: tuple[InputsRef, FoldPlan, SleepMGSettings, int, bytes | None],
+    shares: Iterator[Rows],
 ) -> None:
-    inputs_ref, plan, settings, seed = arguments
+    inputs_ref, plan, settings, seed, saved = arguments
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     epochs, fold = inputs.fold(plan, settings)
     n_batches = n_batches_of_pass(fold, settings.training, Workers.current().n)
@@ -214,6 +212,7 @@ def _on_worker(
         plan,
         settings,
         seed,
+        saved,
         batches_of=batches_of,
         wrap=partial(DistributedDataParallel, find_unused_parameters=unused),
     )
@@ -263,10 +262,7 @@ def _write(
         "weights_sha256": sha256(weights),
     }
     store.write_bytes(paths.fold_json(fold_id), json.dumps(record, indent=1).encode())
-    with contextlib.suppress(
-        FileNotFoundError
-    ):  # another trial that needs the same fold was quicker
-        store.delete(paths.fold_checkpoint(fold_id))
+    store.delete_if_there(paths.fold_checkpoint(fold_id))
 
 
 def _predictions(

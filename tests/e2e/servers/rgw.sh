@@ -2,6 +2,8 @@
 # A real S3 server on the loopback address: Ceph RGW with one monitor and one OSD that keeps objects in memory.
 #
 #   rgw.sh start DIR PORT KEY SECRET    returns when http://127.0.0.1:PORT answers and the user exists (2-4 s)
+#   rgw.sh kill DIR                     kills the S3 server alone; the objects stay
+#   rgw.sh resume DIR                   starts it again, on the same port
 #   rgw.sh stop DIR                     ends what start began there, by the process ids it wrote down
 #
 # Needs radosgw, ceph-mon and ceph-osd, but no root: all files are under DIR, and PORT and PORT+1 are the only
@@ -30,6 +32,24 @@ stop() {
       while is_ours "$pid"; do sleep 0.05; done
     fi
     rm -f "$DIR/$daemon.pid"
+  done
+}
+
+kill_server() {
+  local pid
+  pid=$(<"$DIR/rgw.pid")
+  is_ours "$pid" || die "the S3 server of $DIR does not run"
+  kill -9 "$pid"
+  while is_ours "$pid"; do sleep 0.05; done
+}
+
+resume() {
+  local port deadline=$((SECONDS + START_TIMEOUT_S))
+  port=$(sed -n 's/^rgw frontends = .*://p' "$CONF")
+  background rgw radosgw -n client.rgw -f -c "$CONF"
+  until is_open "$port"; do
+    [ "$SECONDS" -lt "$deadline" ] || die "no answer on port $port after $START_TIMEOUT_S s; logs are in $DIR"
+    sleep 0.1
   done
 }
 
@@ -143,7 +163,7 @@ start() {
   trap - ERR EXIT
 }
 
-[ $# -ge 2 ] || die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh stop DIR"
+[ $# -ge 2 ] || die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh kill|resume|stop DIR"
 ACTION=$1
 DIR=$(realpath -m -- "$2")
 CONF=$DIR/ceph.conf
@@ -152,6 +172,8 @@ case "$ACTION $#" in
     PORT=$3 MON_PORT=$(($3 + 1)) KEY=$4 SECRET=$5
     start
     ;;
+  "kill 2") kill_server ;;
+  "resume 2") resume ;;
   "stop 2") stop ;;
-  *) die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh stop DIR" ;;
+  *) die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh kill|resume|stop DIR" ;;
 esac

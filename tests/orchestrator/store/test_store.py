@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +255,22 @@ def test_an_endpoint_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
     ) as caught:
         Store.open("s3://bucket/x", writable=True)
     assert caught.value.exit_code == 6
+
+
+def test_of_several_that_create_a_file_one_succeeds(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda i: store.create("a/lock", bytes([i])), range(8)))
+    assert sum(created) == 1
+    assert store.read_bytes("a/lock") == bytes([created.index(True)])
+    assert store.files("a") == ["a/lock"]
+
+
+def test_reading_and_deleting_what_may_be_gone(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    assert store.read_if_there("a") is None
+    store.delete_if_there("a")
+    store.write_bytes("a", b"x")
+    assert store.read_if_there("a") == b"x"
+    store.delete_if_there("a")
+    assert not store.exists("a")

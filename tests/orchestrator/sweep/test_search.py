@@ -1,7 +1,9 @@
-"""The study of a sweep, driven by hand as Ray Tune drives it: order, failures, and what a kill leaves."""
+"""The study of a sweep, driven by hand as Ray Tune drives it: order, reuse, failures, and what a kill leaves."""
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +12,79 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from ray.tune.search import Searcher
 
+from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
+from orchestrator.sweep.failures import as_data
+from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.search import (
+    DIED,
+    ENDS_SWEEP,
     ERROR,
     SIGNATURE,
-    Study,
+    Hooks,
     StudySearch,
+    Told,
+    begin_search,
+)
+from orchestrator.sweep.study import (
+    Study,
     error_of,
+    name_of,
+    reused_from,
     signature_of,
     was_enqueued,
 )
 from search_spaces.selective import SPACE
 from search_spaces.space import LogUniform
+from trainables.errors import SettingsError
 
 FIRST = [{"tau_quantile": tau, "learning_rate": 1e-4} for tau in (0.0, 0.5, 0.9)]
 
-Open = Callable[[], Study]
+
+@dataclass
+class Driver:
+    """A search as the driver sets it up, and what it was told."""
+
+    journal: Path
+    seed: int = 3
+    n_trials: int = 20
+    identify: Callable[[Mapping[str, float]], str] = lambda params: json.dumps(dict(params))
+    objective: Callable[[str], float] = lambda signature: 0.5
+    held: bool = False
+    halt: Halt = field(default_factory=Halt)
+    told: list[Told] = field(default_factory=list)
+    n_changes: int = 0
+
+    def study(self) -> Study:
+        """Open the study as a new process does."""
+        self.journal.parent.mkdir(parents=True, exist_ok=True)
+        return Study("probe", self.journal)
+
+    def search(self, study: Study | None = None) -> StudySearch:
+        def changed() -> None:
+            self.n_changes += 1
+
+        return begin_search(
+            study or self.study(),
+            SPACE,
+            FIRST,
+            seed=self.seed,
+            n_trials=self.n_trials,
+            hooks=Hooks(
+                identify=lambda params: self.identify(params),
+                objective=lambda signature: self.objective(signature),
+                changed=changed,
+                told=self.told.append,
+                is_held=lambda: self.held,
+            ),
+            halt=self.halt,
+        )
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "sweeps" / "probe" / "optuna.journal"
-
-
-@pytest.fixture
-def open_study(journal: Path) -> Open:
-    """Open the study as a new process does."""
-    return lambda: Study("probe", journal, seed=3)
-
-
-def search(study: Study, values: dict[str, float] | None = None) -> StudySearch:
-    return study.search(SPACE, FIRST, lambda name: (values or {}).get(name, 0.5))
+def driver(tmp_path: Path) -> Driver:
+    return Driver(tmp_path / "sweeps" / "probe" / "optuna.journal")
 
 
 def complete(searcher: StudySearch, tune_id: str, signature: str = "s") -> None:
@@ -49,13 +93,13 @@ def complete(searcher: StudySearch, tune_id: str, signature: str = "s") -> None:
 
 def suggest(searcher: StudySearch, tune_id: str) -> dict[str, float]:
     params = searcher.suggest(tune_id)
-    assert params is not None
+    assert isinstance(params, dict)
     return params
 
 
-def test_enqueued_trials_come_first_and_in_order(open_study: Open) -> None:
-    study = open_study()
-    searcher = search(study)
+def test_enqueued_trials_come_first_and_in_order(driver: Driver) -> None:
+    study = driver.study()
+    searcher = driver.search(study)
     proposed = []
     for i in range(5):
         proposed.append(suggest(searcher, f"tune{i}"))
@@ -66,11 +110,13 @@ def test_enqueued_trials_come_first_and_in_order(open_study: Open) -> None:
         assert set(params) == set(SPACE)
         assert all(SPACE[name].contains(value) for name, value in params.items())
     assert [trial.params for trial in study.trials] == proposed
+    assert [name_of(trial) for trial in study.trials] == [f"t00{i}" for i in range(5)]
 
 
-def test_the_value_comes_from_the_signature(open_study: Open) -> None:
-    study = open_study()
-    searcher = search(study, {"good": 0.9})
+def test_the_value_comes_from_the_signature(driver: Driver) -> None:
+    study = driver.study()
+    driver.objective = {"good": 0.9}.__getitem__
+    searcher = driver.search(study)
     suggest(searcher, "tune0")
     complete(searcher, "tune0", "good")
     (trial,) = study.trials
@@ -78,12 +124,29 @@ def test_the_value_comes_from_the_signature(open_study: Open) -> None:
     assert trial.state is TrialState.COMPLETE
     assert signature_of(trial) == "good"
     assert error_of(trial) is None
+    assert [(t.trial, t.objective, t.error) for t in driver.told] == [("t000", 0.9, None)]
+
+
+def test_there_are_as_many_proposals_as_trials(driver: Driver) -> None:
+    driver.n_trials = 4
+    searcher = driver.search()
+    for i in range(4):
+        suggest(searcher, f"tune{i}")
+    assert searcher.suggest("tune4") == Searcher.FINISHED
+    for i in range(4):
+        complete(searcher, f"tune{i}")
+    driver.n_trials = 6  # of which four are done
+    searcher = driver.search()
+    suggest(searcher, "tune4")
+    suggest(searcher, "tune5")
+    assert searcher.suggest("tune6") == Searcher.FINISHED
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_no_number_fails_the_trial(open_study: Open, value: float) -> None:
-    study = open_study()
-    searcher = search(study, {"bad": value})
+def test_a_value_that_is_no_number_fails_the_trial(driver: Driver, value: float) -> None:
+    study = driver.study()
+    driver.objective = lambda signature: value
+    searcher = driver.search(study)
     suggest(searcher, "tune0")
     complete(searcher, "tune0", "bad")
     (trial,) = study.trials  # finished: not left running
@@ -93,25 +156,49 @@ def test_a_value_that_is_no_number_fails_the_trial(open_study: Open, value: floa
     assert suggest(searcher, "tune1") == FIRST[1]
 
 
-def test_the_reason_of_a_failure_is_kept(open_study: Open, journal: Path) -> None:
-    searcher = search(open_study())
+def test_the_reason_of_a_failure_is_kept(driver: Driver) -> None:
+    searcher = driver.search()
     for i, (result, error) in enumerate(
         [({ERROR: "DivergedError: loss is nan"}, False), (None, True), ({}, True)]
     ):
         suggest(searcher, f"tune{i}")
         searcher.on_trial_complete(f"tune{i}", result, error=error)
-    trials = open_study().trials
+    trials = driver.study().trials
     assert {trial.state for trial in trials} == {TrialState.FAIL}
-    assert [error_of(trial) for trial in trials] == [
-        "DivergedError: loss is nan",
-        "the trial's process died",
-        "the trial's process died",
-    ]
+    assert [error_of(trial) for trial in trials] == ["DivergedError: loss is nan", DIED, DIED]
+    assert [t.error for t in driver.told] == ["DivergedError: loss is nan", DIED, DIED]
 
 
-def test_a_result_on_the_way_is_ignored(open_study: Open) -> None:
-    study = open_study()
-    searcher = search(study)
+def test_an_objective_that_cannot_be_computed_fails_the_trial(driver: Driver) -> None:
+    def objective(signature: str) -> float:
+        raise DataError("none of the 0 objective epochs is scored")
+
+    driver.objective = objective
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    complete(searcher, "tune0")
+    (told,) = driver.told
+    assert told.error is not None
+    assert told.error.startswith("DataError: none of the 0 objective")
+    assert not driver.halt.draining
+
+
+def test_parameters_that_make_no_configuration_fail_the_trial(driver: Driver) -> None:
+    def identify(params: Mapping[str, float]) -> str:
+        if params == FIRST[0]:
+            raise SettingsError("tau is 0; allowed here: above 0.")
+        return json.dumps(dict(params))
+
+    driver.identify = identify
+    assert suggest(driver.search(), "tune0") == FIRST[1]
+    (told,) = driver.told
+    assert told.error is not None
+    assert told.error.startswith("SettingsError: tau is 0")
+
+
+def test_a_result_on_the_way_is_ignored(driver: Driver) -> None:
+    study = driver.study()
+    searcher = driver.search(study)
     suggest(searcher, "tune0")
     searcher.on_trial_result("tune0", {SIGNATURE: "s"})
     assert study.trials == []
@@ -119,64 +206,191 @@ def test_a_result_on_the_way_is_ignored(open_study: Open) -> None:
     assert study.trials == []
 
 
-def test_what_a_kill_left_running_is_tried_again_with_the_same_parameters(
-    open_study: Open,
+def same_rate(params: Mapping[str, float]) -> str:
+    """Return the same signature for all of `FIRST`, and another one for what is drawn."""
+    return "first" if params in FIRST else json.dumps(dict(params))
+
+
+def test_what_is_trained_is_not_trained_again(driver: Driver) -> None:
+    driver.identify = same_rate
+    searcher = driver.search()
+    assert suggest(searcher, "tune0") == FIRST[0]
+    complete(searcher, "tune0", "first")
+    assert suggest(searcher, "tune1") not in FIRST
+    trials = driver.study().trials
+    assert [reused_from(trial) for trial in trials] == [None, "t000", "t000"]
+    assert [trial.value for trial in trials] == [0.5] * 3
+    assert [signature_of(trial) for trial in trials] == ["first"] * 3
+    assert [was_enqueued(trial) for trial in trials] == [True] * 3
+    assert [(t.trial, t.reused_from) for t in driver.told] == [
+        ("t000", None),
+        ("t001", "t000"),
+        ("t002", "t000"),
+    ]
+
+
+def test_what_another_trial_trains_is_waited_for(driver: Driver) -> None:
+    driver.identify = same_rate
+    driver.n_trials = 4
+    searcher = driver.search()
+    assert suggest(searcher, "tune0") == FIRST[0]
+    assert suggest(searcher, "tune1") not in FIRST
+    assert searcher.suggest("tune2") == Searcher.FINISHED
+    assert driver.told == []
+    complete(searcher, "tune0", "first")
+    assert [t.trial for t in driver.told] == ["t000", "t001", "t002"]
+    complete(searcher, "tune1")
+    assert {trial.state for trial in driver.study().trials} == {TrialState.COMPLETE}
+
+
+def test_what_waits_fails_with_what_it_waits_for(driver: Driver) -> None:
+    driver.identify = same_rate
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    suggest(searcher, "tune1")
+    searcher.on_trial_complete("tune0", {ERROR: "DivergedError: nan"})
+    trials = driver.study().trials
+    assert [error_of(trial) for trial in trials] == ["DivergedError: nan"] * 3
+    assert [reused_from(trial) for trial in trials] == [None, "t000", "t000"]
+
+
+def test_reuse_reaches_back_to_earlier_attempts(driver: Driver) -> None:
+    driver.identify = same_rate
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    suggest(searcher, "tune1")  # the other two of FIRST wait
+    # Killed here.
+    study = driver.study()
+    assert study.requeue_running() == 4
+    searcher = driver.search(study)
+    assert suggest(searcher, "again0") == FIRST[0]
+    complete(searcher, "again0", "first")
+    suggest(searcher, "again1")
+    assert [name_of(t) for t in driver.study().trials] == ["t000", "t001", "t002"]
+
+
+def test_a_drained_search_proposes_nothing(driver: Driver) -> None:
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    driver.halt.drain()
+    assert searcher.suggest("tune1") == Searcher.FINISHED
+    complete(searcher, "tune0")
+    assert len(driver.told) == 1
+
+
+def test_a_held_search_proposes_later(driver: Driver) -> None:
+    searcher = driver.search()
+    driver.held = True
+    assert searcher.suggest("tune0") is None
+    driver.held = False
+    assert suggest(searcher, "tune1") == FIRST[0]
+
+
+def test_a_trial_that_is_ended_with_the_sweep_is_taken_up_again(driver: Driver) -> None:
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    suggest(searcher, "tune1")
+    driver.halt.stop()
+    searcher.on_trial_complete("tune0", {}, error=False)
+    searcher.on_trial_complete("tune1", None, error=True)
+    assert driver.told == []
+    study = driver.study()
+    assert study.requeue_running() == 2
+    driver.halt = Halt()
+    searcher = driver.search(study)
+    assert [suggest(searcher, f"again{i}") for i in range(3)] == [FIRST[2], *FIRST[:2]]
+
+
+@pytest.mark.parametrize("error", [IntegrityError("test labels"), StoreUnreachableError("gone")])
+def test_an_error_that_is_no_fault_of_the_trial_ends_the_sweep(
+    driver: Driver, error: Exception
 ) -> None:
-    study = open_study()
-    searcher = search(study)
+    assert isinstance(error, IntegrityError | StoreUnreachableError)
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    searcher.on_trial_complete("tune0", {ENDS_SWEEP: as_data(error)})
+    assert driver.halt.stopping
+    assert type(driver.halt.error) is type(error)
+    assert str(driver.halt.error) == str(error)
+    assert driver.told == []
+    assert driver.study().requeue_running() == 1
+
+
+def test_what_a_kill_left_running_is_tried_again_with_the_same_parameters(driver: Driver) -> None:
+    searcher = driver.search()
     for i in range(4):
         suggest(searcher, f"tune{i}")
     sampled = suggest(searcher, "tune4")
     complete(searcher, "tune0")
     complete(searcher, "tune3")
     # Killed here: the trials 1, 2 and 4 are running.
-    again = open_study()
-    assert again.continue_interrupted() == 3
-    assert [trial.number for trial in again.trials] == [0, 3]
-    assert again.continue_interrupted() == 0
-    second = search(again)
+    again = driver.study()
+    assert again.requeue_running() == 3
+    assert [name_of(trial) for trial in again.trials] == ["t000", "t003"]
+    assert again.requeue_running() == 0
+    second = driver.search(again)
     proposed = [suggest(second, f"again{i}") for i in range(4)]
     assert proposed[:3] == [FIRST[1], FIRST[2], sampled]
     assert proposed[3] not in [*FIRST, sampled]
     for i in range(4):
         complete(second, f"again{i}")
     trials = again.trials
-    assert [trial.params for trial in trials[2:]] == proposed
+    assert [name_of(trial) for trial in trials] == [f"t00{i}" for i in range(6)]
+    assert [trials[i].params for i in (1, 2, 4, 5)] == proposed
     # The sampler proposed one of the repeated three: on the tau curve it is no enqueued point.
-    assert [was_enqueued(trial) for trial in trials] == [True, False, True, True, False, False]
+    assert [was_enqueued(trial) for trial in trials] == [True, True, True, False, False, False]
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
 
 
-def test_a_trial_that_is_killed_twice_is_still_what_it_was(open_study: Open) -> None:
-    searcher = search(open_study())
+def test_a_trial_that_is_killed_twice_is_still_what_it_was(driver: Driver) -> None:
+    searcher = driver.search()
     for i in range(3):
         suggest(searcher, f"tune{i}")
         complete(searcher, f"tune{i}")
     sampled = suggest(searcher, "tune3")
     for attempt in range(2):
-        study = open_study()
-        assert study.continue_interrupted() == 1
-        searcher = search(study)
+        study = driver.study()
+        assert study.requeue_running() == 1
+        searcher = driver.search(study)
         assert suggest(searcher, f"again{attempt}") == sampled
     complete(searcher, "again1")
     assert [was_enqueued(trial) for trial in study.trials] == [True] * 3 + [False]
+    assert [name_of(trial) for trial in study.trials] == [f"t00{i}" for i in range(4)]
 
 
-def test_an_enqueued_trial_killed_before_its_first_draw_is_not_lost(
-    open_study: Open, journal: Path
-) -> None:
-    search(open_study())
-    storage = JournalStorage(JournalFileBackend(str(journal)))
+def test_failed_trials_are_tried_again_only_where_that_is_wanted(driver: Driver) -> None:
+    searcher = driver.search()
+    for i in range(4):
+        suggest(searcher, f"tune{i}")
+        result = {ERROR: "OSError: no space"} if i in (1, 3) else {SIGNATURE: "s"}
+        searcher.on_trial_complete(f"tune{i}", result)
+    failed = [trial.params for trial in driver.study().trials if error_of(trial)]
+    study = driver.study()
+    assert study.requeue_running() == 0
+    assert [error_of(trial) is None for trial in study.trials] == [True, False, True, False]
+    assert study.requeue_failed() == 2
+    assert [name_of(trial) for trial in study.trials] == ["t000", "t002"]
+    searcher = driver.search(study)
+    assert [suggest(searcher, f"again{i}") for i in range(2)] == failed
+    for i in range(2):
+        complete(searcher, f"again{i}")
+    assert [name_of(trial) for trial in study.trials] == [f"t00{i}" for i in range(4)]
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+
+
+def test_an_enqueued_trial_killed_before_its_first_draw_is_not_lost(driver: Driver) -> None:
+    driver.search()
+    storage = JournalStorage(JournalFileBackend(str(driver.journal)))
     optuna.load_study(study_name="probe", storage=storage).ask()  # running, without parameters
-    study = open_study()
-    assert study.continue_interrupted() == 1
-    searcher = search(study)
+    study = driver.study()
+    assert study.requeue_running() == 1
+    searcher = driver.search(study)
     proposed = [suggest(searcher, f"tune{i}") for i in range(3)]
     assert proposed == [FIRST[1], FIRST[2], FIRST[0]]
 
 
 def test_a_kill_while_enqueueing_leaves_no_point_out(
-    open_study: Open, monkeypatch: pytest.MonkeyPatch
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue = optuna.Study.enqueue_trial
     calls = []
@@ -190,44 +404,51 @@ def test_a_kill_while_enqueueing_leaves_no_point_out(
     with monkeypatch.context() as patch:
         patch.setattr(optuna.Study, "enqueue_trial", killed)
         with pytest.raises(KeyboardInterrupt):
-            search(open_study())
-    study = open_study()
-    searcher = search(study)
+            driver.search()
+    searcher = driver.search()
     assert [suggest(searcher, f"tune{i}") for i in range(3)] == FIRST
 
 
-def test_a_second_attempt_enqueues_nothing_again_and_draws_anew(open_study: Open) -> None:
+def test_a_second_attempt_enqueues_nothing_again_and_draws_anew(driver: Driver) -> None:
     drawn: list[list[dict[str, float]]] = []
     for attempt in range(2):
-        study = open_study()
-        searcher = search(study)
-        names = [f"tune{attempt}{i}" for i in range(5)]
+        searcher = driver.search()
         drawn.append([])
-        for name in names:
+        for name in [f"tune{attempt}{i}" for i in range(5)]:
             drawn[attempt].append(suggest(searcher, name))
             complete(searcher, name)
     assert drawn[0][:3] == FIRST
     first, second = drawn[0][3:], drawn[1]
     assert all(params not in FIRST for params in second)
     assert not {p["tau_quantile"] for p in first} & {p["tau_quantile"] for p in second}
-    assert [was_enqueued(t) for t in open_study().trials] == [True] * 3 + [False] * 7
+    assert [was_enqueued(t) for t in driver.study().trials] == [True] * 3 + [False] * 7
 
 
 def test_the_same_seed_draws_the_same(tmp_path: Path) -> None:
     def draws(folder: str, seed: int) -> list[dict[str, float]]:
-        searcher = search(Study("probe", tmp_path / folder / "journal", seed))
+        searcher = Driver(tmp_path / folder / "journal", seed).search()
         return [suggest(searcher, f"tune{i}") for i in range(5)]
 
     assert draws("a", 1) == draws("b", 1)
     assert draws("a2", 1)[3:] != draws("c", 2)[3:]
 
 
-def test_the_journal_opens_with_optuna(open_study: Open, journal: Path) -> None:
-    searcher = search(open_study())
+def test_each_change_is_told_for_the_copy_of_the_journal(driver: Driver) -> None:
+    searcher = driver.search()
+    before = driver.n_changes
+    suggest(searcher, "tune0")
+    assert driver.n_changes > before
+    before = driver.n_changes
+    complete(searcher, "tune0")
+    assert driver.n_changes > before
+
+
+def test_the_journal_opens_with_optuna(driver: Driver) -> None:
+    searcher = driver.search()
     suggest(searcher, "tune0")
     complete(searcher, "tune0")
     study = optuna.load_study(
-        study_name="probe", storage=JournalStorage(JournalFileBackend(str(journal)))
+        study_name="probe", storage=JournalStorage(JournalFileBackend(str(driver.journal)))
     )
     assert study.direction is optuna.study.StudyDirection.MAXIMIZE
     assert study.best_trial.params == FIRST[0]
@@ -240,9 +461,9 @@ def test_the_journal_opens_with_optuna(open_study: Open, journal: Path) -> None:
         assert found.log == isinstance(declared, LogUniform)
 
 
-def test_the_searcher_pickles_without_the_objective(open_study: Open, tmp_path: Path) -> None:
+def test_the_searcher_pickles_without_our_functions(driver: Driver, tmp_path: Path) -> None:
     # Tune snapshots it; the objective reaches label gate and store, which do not travel.
-    searcher = search(open_study())
-    assert "_objective" not in searcher.__getstate__()
+    searcher = driver.search()
+    assert not {"_hooks", "_halt"} & set(searcher.__getstate__())
     searcher.save(str(tmp_path / "snapshot"))
     assert not (tmp_path / "snapshot").exists()

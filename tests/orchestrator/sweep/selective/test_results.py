@@ -47,6 +47,7 @@ def test_a_complete_trial() -> None:
         "arm": None,
         "state": "complete",
         "enqueued": True,
+        "reused_from": None,
         "tau_quantile": 0.25,
         "tau_absolute": 0.1,
         "learning_rate": 1e-4,

@@ -26,6 +26,7 @@ from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings
 from trainables.stage_loss import class_weights
 from trainables.stages import STAGE_NAMES, Stage
+from trainables.training import SupervisedStep
 
 N_BATCHES, BATCH_SIZE = 6, 4
 LEARNED = (Stage.W, Stage.N2, Stage.N3)
@@ -171,6 +172,64 @@ def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
     assert trial.run(inputs, configuration) == name
     after = file_of(inputs, name).stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+class KilledError(Exception):
+    """Stands for kill -9, which leaves a process no time for anything."""
+
+
+def test_a_killed_trial_goes_on_from_its_last_step_to_the_same_bytes(
+    inputs: TrialInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = replace(inputs, n_steps=7)  # over two passes of the three kept batches
+    configuration = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
+    undisturbed = replace(inputs, store_uri=str(tmp_path / "undisturbed"))
+    expected = file_of(undisturbed, trial.run(undisturbed, configuration)).read_bytes()
+
+    monkeypatch.setattr(trial, "CHECKPOINT_INTERVAL_S", 0.0)
+    step = SupervisedStep.__call__
+    n_taken: list[int] = []
+
+    def dies_in_step_6(self: SupervisedStep, batch: Any) -> float:
+        if len(n_taken) == 5:
+            raise KilledError
+        n_taken.append(1)
+        return step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SupervisedStep, "__call__", dies_in_step_6)
+        with pytest.raises(KilledError):
+            trial.run(inputs, configuration)
+    name = trial.signature(inputs, configuration)
+    checkpoint_path = Path(inputs.store_uri) / paths.trial_checkpoint("probe", name)
+    assert checkpoint_path.exists()
+    assert not file_of(inputs, name).exists()
+
+    def counted(self: SupervisedStep, batch: Any) -> float:
+        n_taken.append(1)
+        return step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SupervisedStep, "__call__", counted)
+        trial.run(inputs, configuration)
+    assert len(n_taken) == 7, "a step was taken twice"
+    assert file_of(inputs, name).read_bytes() == expected
+    assert not checkpoint_path.exists()
+
+
+def test_a_short_trial_is_not_slowed_by_checkpoints(
+    inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    write = Store.write_bytes
+
+    def spy(self: Store, path: str, data: bytes) -> None:
+        written.append(path)
+        write(self, path, data)
+
+    monkeypatch.setattr(Store, "write_bytes", spy)
+    name = trial.run(inputs, trial.arm_configuration(inputs, "all_source"))
+    assert written == [paths.predictions("probe", name)]
 
 
 def test_tau_0_is_the_selection_of_all_source(inputs: TrialInputs) -> None:

@@ -1,0 +1,106 @@
+"""The Optuna journal of a sweep: a local file that Optuna appends to, on S3 with a copy that follows it."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.halt import Halt
+
+
+@contextlib.contextmanager
+def journal_of(store: Store, name: str, scratch: Path, halt: Halt) -> Iterator["Journal"]:
+    """Open the journal of a sweep.
+
+    What a killed process wrote only half of its last line is cut off: Optuna would append to it.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Of the sweep.
+    scratch : Path
+        Folder for the local file, where the store is S3.
+    halt : Halt
+        Stopped where the copy cannot be written.
+    """
+    path = paths.sweep_journal(name)
+    if store.is_local:
+        file = Path(store.uri_of(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _cut_to_lines(file)
+        yield Journal(file)
+        return
+    file = scratch / "optuna.journal"
+    file.write_bytes(store.read_if_there(path) or b"")
+    _cut_to_lines(file)
+    journal = CopiedJournal(file, store, path, halt)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+class Journal:
+    """The file, which is in the store already."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def changed(self) -> None:
+        """Note that something was appended."""
+
+
+class CopiedJournal(Journal):
+    """The file, and a thread that copies it to S3.
+
+    Trials do not wait for the copy, which holds all changes of the moment it is made at. A trial that was finished
+    after the last copy of a killed process counts as running: it is proposed again, and finds its predictions.
+    """
+
+    def __init__(self, file: Path, store: Store, path: str, halt: Halt) -> None:
+        super().__init__(file)
+        self._store = store
+        self._path = path
+        self._halt = halt
+        self._changed = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._follow, name="journal copy", daemon=True)
+        self._thread.start()
+
+    def changed(self) -> None:
+        """Have the file copied soon."""
+        self._changed.set()
+
+    def close(self) -> None:
+        """Copy the file for the last time."""
+        self._closing = True
+        self._changed.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        while True:
+            self._changed.wait()
+            self._changed.clear()
+            closing = self._closing
+            try:
+                self._store.write_bytes(self._path, _whole_lines(self.file.read_bytes()))
+            except OrchestratorError as error:
+                self._halt.stop(error)
+            if closing:
+                return
+
+
+def _whole_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _cut_to_lines(file: Path) -> None:
+    if file.exists():
+        data = file.read_bytes()
+        whole = _whole_lines(data)
+        if len(whole) < len(data):
+            file.write_bytes(whole)

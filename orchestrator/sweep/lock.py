@@ -1,0 +1,178 @@
+"""One driver for each sweep: a lock in the store that says who holds it, and that its holder keeps alive."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.halt import Halt
+from orchestrator.telemetry.progress import note
+
+BEAT_S = 5.0
+"""How often the holder says that it is alive."""
+SILENT_S = 4 * BEAT_S
+"""A holder on another machine that says nothing for so long is taken for dead."""
+_SETTLE_S = 0.5  # of two that take a dead holder's lock over at once, the later one has it
+
+
+@contextlib.contextmanager
+def sweep_lock(
+    store: Store, name: str, halt: Halt, *, beat_s: float = BEAT_S, silent_s: float = SILENT_S
+) -> Iterator[None]:
+    """Hold the lock of a sweep.
+
+    Whether its holder is alive is a question to the operating system where that ran on this machine; where it ran on
+    another one, it is watched for a while. No two clocks are compared.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Of the sweep.
+    halt : Halt
+        Stopped when another process took the lock over: this one was taken for dead.
+    beat_s, silent_s : float
+        For tests.
+
+    Raises
+    ------
+    ConfigError
+        Another process runs the sweep.
+    """
+    lock = _Lock(store, paths.sweep_lock(name), name, silent_s)
+    lock.take()
+    ended = threading.Event()
+
+    def keep_alive() -> None:
+        while not ended.wait(beat_s):
+            # Where the store is out of reach, whoever needs it next will say so.
+            with contextlib.suppress(OrchestratorError):
+                if not lock.beat():
+                    halt.stop(
+                        ConfigError(
+                            f"sweep {name!r} was taken over by another process: {lock.holder()}. "
+                            "This one ends; nothing is lost."
+                        )
+                    )
+                    return
+
+    thread = threading.Thread(target=keep_alive, name="sweep lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        lock.release()
+
+
+class _Lock:
+    def __init__(self, store: Store, path: str, name: str, silent_s: float) -> None:
+        self._store = store
+        self._path = path
+        self._name = name
+        self._silent_s = silent_s
+        self._mine: dict[str, Any] = {
+            "token": secrets.token_hex(8),
+            "host": socket.gethostname(),
+            "machine": _machine(),
+            "pid": os.getpid(),
+            "process_started": _started(os.getpid()),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "beat": 0,
+        }
+
+    def take(self) -> None:
+        while not self._store.create(self._path, _encoded(self._mine)):
+            found = self._read()
+            if found is None or found["token"] == self._mine["token"]:
+                continue  # released just now; or written by a request of ours whose answer was lost
+            if self._is_alive(found):
+                raise ConfigError(
+                    f"sweep {self._name!r} is running already: {_about(found)}. Wait for it or end it; its file is "
+                    f"{self._store.uri_of(self._path)}."
+                )
+            self._store.write_bytes(self._path, _encoded(self._mine))
+            time.sleep(_SETTLE_S)
+            now = self._read()
+            if now is not None and now["token"] == self._mine["token"]:
+                return
+
+    def beat(self) -> bool:
+        """Say that this process is alive, unless the lock is another's by now."""
+        found = self._read()
+        if found is not None and found["token"] != self._mine["token"]:
+            return False
+        self._mine["beat"] += 1
+        self._store.write_bytes(self._path, _encoded(self._mine))
+        return True
+
+    def release(self) -> None:
+        with contextlib.suppress(OrchestratorError):
+            found = self._read()
+            if found is not None and found["token"] == self._mine["token"]:
+                self._store.delete_if_there(self._path)
+
+    def holder(self) -> str:
+        found = self._read()
+        return _about(found) if found else "it has ended since"
+
+    def _is_alive(self, found: dict[str, Any]) -> bool:
+        if found["machine"] == self._mine["machine"]:
+            return bool(_started(found["pid"]) == found["process_started"])
+        note(
+            f"Sweep {self._name!r} was begun elsewhere: {_about(found)}. Waiting {self._silent_s:g} s for a sign of "
+            "life."
+        )
+        deadline = time.monotonic() + self._silent_s
+        while time.monotonic() < deadline:
+            time.sleep(min(1.0, self._silent_s / 4))
+            now = self._read()
+            if now is None:
+                return False
+            if (now["token"], now["beat"]) != (found["token"], found["beat"]):
+                return True
+        return False
+
+    def _read(self) -> dict[str, Any] | None:
+        data = self._store.read_if_there(self._path)
+        return None if data is None else json.loads(data)
+
+
+def _encoded(lock: dict[str, Any]) -> bytes:
+    return json.dumps(lock, indent=1).encode()
+
+
+def _about(lock: dict[str, Any]) -> str:
+    age_s = (datetime.now(UTC) - datetime.fromisoformat(lock["since"])).total_seconds()
+    return f"process {lock['pid']} on {lock['host']}, since {lock['since']} ({age_s / 60:.0f} min)"
+
+
+def _machine() -> str:
+    """Return what is the same for processes that see each other's ids: this boot, this namespace of processes."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():  # not Linux
+        return socket.gethostname()
+    return f"{boot.read_text().strip()} {os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process began, in the system's own count (where that is told); None where it is gone."""
+    try:
+        if not Path("/proc").is_dir():  # not Linux
+            os.kill(pid, 0)
+            return "unknown"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else fields[19]

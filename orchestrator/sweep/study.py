@@ -1,0 +1,143 @@
+"""The Optuna study of a sweep: the record of what was tried, what came of it, and what is still to be done."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+_FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
+_NAME = "trial"
+_SAMPLED = "sampled"
+_REUSED_FROM = "reused_from"
+_SIGNATURE = "signature"
+_ERROR = "error"
+_ATTEMPT = "attempt"
+
+
+class Study:
+    """The record of a sweep. One process at a time may open it.
+
+    Optuna knows no way to run a trial again: one that was interrupted is followed by another one of the same name and
+    with the same parameters, and of each name the last one counts.
+
+    Parameters
+    ----------
+    name : str
+    journal : Path
+        Optuna appends to it.
+    """
+
+    def __init__(self, name: str, journal: Path) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.name = name
+        self.storage = JournalStorage(JournalFileBackend(str(journal)))
+        self._study = optuna.create_study(
+            study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
+        )
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Finished trials in the order of their names."""
+        current = self._current()
+        return [current[name] for name in sorted(current) if current[name].state.is_finished()]
+
+    @property
+    def n_named(self) -> int:
+        """How many names were given so far."""
+        return len(self._current())
+
+    def begin_attempt(self) -> int:
+        """Return the number of this attempt at the sweep, from 0."""
+        attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
+        self._study.set_user_attr(_ATTEMPT, attempt + 1)
+        return attempt
+
+    def enqueue(self, params: dict[str, float]) -> None:
+        """Propose a configuration before any that the sampler draws; once, whatever the attempt."""
+        self._study.enqueue_trial(params, skip_if_exists=True)
+
+    def requeue_running(self) -> int:
+        """Queue again what an attempt that ended left running; returns how many trials that were."""
+        running = self._study.get_trials(states=(TrialState.RUNNING,))
+        for trial in running:
+            # In this order: killed in between, a configuration is tried once more, and never lost.
+            self._requeue(trial)
+            self._study.tell(trial.number, state=TrialState.FAIL)
+        return len(running)
+
+    def requeue_failed(self) -> int:
+        """Queue again what failed; returns how many trials that were."""
+        failed = [trial for trial in self.trials if trial.state is TrialState.FAIL]
+        for trial in failed:
+            self._requeue(trial)
+        return len(failed)
+
+    def _requeue(self, trial: FrozenTrial) -> None:
+        proposed = {**trial.system_attrs.get(_FIXED, {}), **trial.params}
+        if not proposed:  # nothing to repeat where it was killed before its first draw
+            return
+        attributes: dict[str, Any] = {_NAME: name_of(trial)} if name_of(trial) else {}
+        if not was_enqueued(trial):
+            attributes[_SAMPLED] = True
+        self._study.enqueue_trial(proposed, user_attrs=attributes)
+
+    def _current(self) -> dict[str, FrozenTrial]:
+        """Return the last trial of each name."""
+        trials = self._study.get_trials(deepcopy=False)
+        return {name_of(trial): trial for trial in trials if name_of(trial)}
+
+
+def give_name(trial: optuna.Trial, name: str) -> str:
+    """Name a trial that has no name yet; return the name that it has."""
+    if _NAME not in trial.user_attrs:
+        trial.set_user_attr(_NAME, name)
+    return str(trial.user_attrs[_NAME])
+
+
+def set_signature(trial: optuna.Trial, signature: str, reused_from: str | None = None) -> None:
+    """Note under which name a trial's predictions are stored, and which trial made them unless it did."""
+    trial.set_user_attr(_SIGNATURE, signature)
+    if reused_from is not None:
+        trial.set_user_attr(_REUSED_FROM, reused_from)
+
+
+def set_error(trial: optuna.Trial, error: str, reused_from: str | None = None) -> None:
+    """Note why a trial failed, and as which other trial did."""
+    trial.set_user_attr(_ERROR, error)
+    if reused_from is not None:
+        trial.set_user_attr(_REUSED_FROM, reused_from)
+
+
+def name_of(trial: FrozenTrial) -> str:
+    """Return the name of a trial: ``t000``, ``t001`` ... in the order of proposal; empty before it has one."""
+    return str(trial.user_attrs.get(_NAME, ""))
+
+
+def was_enqueued(trial: FrozenTrial) -> bool:
+    """Whether a trial was proposed by the sweep file, not by the sampler (before it was interrupted, perhaps)."""
+    return _FIXED in trial.system_attrs and not trial.user_attrs.get(_SAMPLED)
+
+
+def signature_of(trial: FrozenTrial) -> str | None:
+    """Return under which name the predictions of a trial are stored; None if it failed."""
+    return _text(trial, _SIGNATURE) if trial.state is TrialState.COMPLETE else None
+
+
+def reused_from(trial: FrozenTrial) -> str | None:
+    """Return the name of the trial whose training this one shares; None if it was trained itself."""
+    return _text(trial, _REUSED_FROM)
+
+
+def error_of(trial: FrozenTrial) -> str | None:
+    """Return why a trial failed; None if it did not."""
+    if trial.state is TrialState.COMPLETE:
+        return None
+    return _text(trial, _ERROR) or "its objective is not a number"
+
+
+def _text(trial: FrozenTrial, key: str) -> str | None:
+    value: Any = trial.user_attrs.get(key)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,263 @@
+"""The search of a sweep: Optuna proposes, Ray Tune runs, and the study keeps what came of it."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from ray import tune
+
+from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.errors import SweepFailedError
+from orchestrator.store import paths
+from orchestrator.sweep import study as record
+from orchestrator.sweep.execution import Outcome, Run, Trial
+from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.journal import journal_of
+from orchestrator.sweep.search import N_PARTS, Hooks, Ranges, StudySearch, Told, begin_search
+from orchestrator.sweep.study import Study
+from orchestrator.sweep.workers import InputsRef, resources_of
+from orchestrator.telemetry.events import EventLog
+from orchestrator.telemetry.progress import note, progress
+
+MIN_FREE_BYTES = 256 * 2**20
+"""A local store with less space left gets no further trial."""
+
+
+def run_search(
+    run: Run,
+    search: SearchBase,
+    *,
+    space: Ranges,
+    first: list[dict[str, float]],
+    trial: Trial,
+    inputs_ref: InputsRef,
+    identify: Callable[[Mapping[str, float]], str],
+    objective: Callable[[str], float],
+) -> list[FrozenTrial]:
+    """Run what is left of a search, and return all of its trials, earlier attempts included.
+
+    Parameters
+    ----------
+    run : Run
+        Its Optuna journal is the record, and is copied to S3 after every change.
+    search : SearchBase
+        How many trials, how many at a time, and how many may fail.
+    space, first
+        Ranges, and configurations to try before any other.
+    trial : callable
+        Runs in a Ray actor, and reports to Tune after each part.
+    identify : callable
+        Sampled parameters to the signature of the predictions: equal ones are trained once.
+    objective : callable
+        Signature of predictions to the value to maximise; runs here, where labels may be read.
+
+    Raises
+    ------
+    InterruptedSweepError
+        The user ended it; the same call goes on.
+    SweepFailedError
+        Every trial failed, or more than the quota.
+    OrchestratorError
+        One that ends the sweep.
+    """
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        journal_of(run.store, run.sweep.name, Path(scratch), run.halt) as journal,
+    ):
+        study = Study(run.sweep.name, journal.file)
+        n_requeued = study.requeue_running() + (study.requeue_failed() if run.retry_failed else 0)
+        n_finished = len(study.trials)
+        n_left = search.n_trials - n_finished
+        run.log.emit(
+            "search_started", n_trials=n_left, n_finished=n_finished, n_requeued=n_requeued
+        )
+        if n_left > 0:
+            with progress("trials", n_left) as advance:
+                searcher = begin_search(
+                    study,
+                    space,
+                    first,
+                    seed=run.sweep.seed,
+                    n_trials=search.n_trials,
+                    hooks=Hooks(
+                        identify=identify,
+                        objective=objective,
+                        changed=journal.changed,
+                        told=_Teller(run, search, study, advance),
+                        is_held=_Space(run),
+                    ),
+                    halt=run.halt,
+                )
+                # Nothing reads Tune's own files again, so on S3 they are not kept.
+                tune_folder = (
+                    Path(run.store.uri_of(paths.sweep_tune(run.sweep.name)))
+                    if run.store.is_local
+                    else Path(scratch) / "tune"
+                )
+                _tune(
+                    partial(_tune_trial, trial=trial, inputs_ref=inputs_ref),
+                    searcher,
+                    n_left,
+                    search.max_concurrent,
+                    resources_of(run.sweep),
+                    tune.RunConfig(
+                        name=run.sweep.name,
+                        storage_path=str(tune_folder),
+                        verbose=0,
+                        failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                        stop=_Stop(run.halt),
+                        callbacks=[_Losses(run.log, searcher)],
+                    ),
+                )
+            study.requeue_running()
+            journal.changed()
+        trials = study.trials
+    if len(trials) < search.n_trials:
+        raise run.interrupted(len(trials), search.n_trials, "trials")
+    if all(record.error_of(trial) for trial in trials):
+        raise SweepFailedError(
+            f"all {len(trials)} trials of sweep {run.sweep.name!r} failed:\n{_digest(trials)}\n"
+            f"With --retry-failed the same command tries them again."
+        )
+    return trials
+
+
+def _digest(trials: list[FrozenTrial]) -> str:
+    failed = ((record.name_of(trial), record.error_of(trial)) for trial in trials)
+    return digest_text(digest((name, error) for name, error in failed if error))
+
+
+class _Teller:
+    """Tells of each trial that ended, and ends the sweep when too many failed."""
+
+    def __init__(
+        self, run: Run, search: SearchBase, study: Study, advance: Callable[[str], None]
+    ) -> None:
+        self._run = run
+        self._n_allowed = search.failure_quota * search.n_trials
+        self._study = study
+        self._advance = advance
+        self._n_failed = sum(record.error_of(trial) is not None for trial in study.trials)
+
+    def __call__(self, told: Told) -> None:
+        fields = {
+            "trial": told.trial,
+            "signature": told.signature,
+            "objective": told.objective,
+            "reused_from": told.reused_from,
+        }
+        if told.error is None:
+            self._run.log.emit("trial_done", **fields)
+            reused = f" (as {told.reused_from})" if told.reused_from else ""
+            self._advance(f"{told.trial}: objective {told.objective:.3f}{reused}")
+            return
+        self._run.log.emit("trial_failed", **fields, error=told.error)
+        self._advance(f"{told.trial}: failed, {told.error.partition(chr(10))[0]}")
+        self._n_failed += 1
+        if self._n_failed > self._n_allowed:
+            self._run.halt.stop(
+                SweepFailedError(
+                    f"{self._n_failed} trials of sweep {self._run.sweep.name!r} failed, more than search.failure_quota "
+                    f"allows ({self._n_allowed:g}):\n{_digest(self._study.trials)}\n"
+                    "With --retry-failed the same command tries them again."
+                )
+            )
+
+
+class _Space:
+    """Holds trials back while the store's disk is almost full, and says so once."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._held = False
+
+    def __call__(self) -> bool:
+        free = self._run.store.free_bytes()
+        if free is None:  # S3
+            return False
+        held = free < MIN_FREE_BYTES
+        if held != self._held:
+            self._held = held
+            self._run.log.emit("held_for_space" if held else "space_again", free_bytes=free)
+            if held:
+                note(
+                    f"{self._run.store.uri} has {free / 2**20:.0f} MiB left; trials begin again when it has "
+                    f"{MIN_FREE_BYTES / 2**20:.0f} MiB"
+                )
+        return held
+
+
+class _Stop(tune.Stopper):
+    """Lets Tune end the running trials."""
+
+    def __init__(self, halt: Halt) -> None:
+        self._halt = halt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._halt.stopping
+
+
+class _Losses(tune.Callback):
+    """Tells of a trial whose process was lost, and which is tried again."""
+
+    def __init__(self, log: EventLog, searcher: StudySearch) -> None:
+        self._log = log
+        self._searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel empty: Tune pickles its callbacks into a file that nothing reads."""
+        return {}
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        name = self._searcher.name_of(trial.trial_id)
+        self._log.emit("trial_lost", trial=name, n_times=trial.num_failures)
+        note(f"{name}: its process died; it goes on from its last checkpoint")
+
+
+def _tune(
+    trainable: Callable[[dict[str, float]], Outcome],
+    searcher: Any,
+    n_trials: int,
+    max_concurrent: int,
+    resources: dict[str, float],
+    run_config: tune.RunConfig,
+) -> None:
+    """Run trials with Ray Tune. Its own snapshots are not read again: the study is the record."""
+    # Trials report where their predictions are; the objective comes from the driver, which may read labels.
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours, see orchestrator.sweep.halt
+    os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = (
+        "3"  # a trial that is ended does not look up from its work
+    )
+    # It prints a page for each lost process.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a banner whatever the verbosity
+    tune.Tuner(
+        tune.with_resources(trainable, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=n_trials,
+            max_concurrent_trials=max_concurrent,
+            reuse_actors=True,
+        ),
+        run_config=run_config,
+    ).fit()
+
+
+def _tune_trial(
+    params: dict[str, float],
+    *,
+    trial: Trial,
+    inputs_ref: InputsRef,
+) -> Outcome:
+    return trial(inputs_ref, params, lambda n_done: tune.report({N_PARTS: n_done}))

@@ -1,0 +1,70 @@
+"""The journal: whole lines only, and on S3 a copy that follows."""
+
+from pathlib import Path
+
+import optuna
+import pyarrow.fs as pafs
+import pytest
+
+from orchestrator.errors import StoreUnreachableError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.journal import journal_of
+from orchestrator.sweep.study import Study
+
+PATH = paths.sweep_journal("probe")
+
+
+class RemoteStore(Store):
+    """A folder that is used as S3 is: through whole objects only."""
+
+    @property
+    def is_local(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Store:
+    root = tmp_path / "bucket"
+    (root / "sweeps/probe").mkdir(parents=True)
+    return RemoteStore(str(root), pafs.LocalFileSystem(), str(root))
+
+
+def test_half_a_line_of_a_killed_process_is_cut_off(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    with journal_of(store, "probe", tmp_path, Halt()) as journal:
+        Study("probe", journal.file).enqueue({"x": 0.5})
+    file = Path(store.uri_of(PATH))
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"op_code": 4, "wor')
+    with journal_of(store, "probe", tmp_path, Halt()) as journal:
+        assert file.read_bytes() == whole
+        study = Study("probe", journal.file)
+        study.enqueue({"x": 0.25})
+        found = optuna.load_study(study_name="probe", storage=study.storage)
+        assert [t.system_attrs["fixed_params"]["x"] for t in found.get_trials()] == [0.5, 0.25]
+
+
+def test_the_copy_follows_and_is_taken_up_again(remote: Store, tmp_path: Path) -> None:
+    for i, folder in enumerate(("first", "second")):
+        (tmp_path / folder).mkdir()
+        with journal_of(remote, "probe", tmp_path / folder, Halt()) as journal:
+            study = Study("probe", journal.file)
+            assert study.begin_attempt() == i
+            journal.changed()
+        assert remote.read_bytes(PATH) == journal.file.read_bytes()
+
+
+def test_a_copy_that_cannot_be_written_ends_the_sweep(
+    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Store, path: str, data: bytes) -> None:
+        raise StoreUnreachableError("the bucket is gone")
+
+    monkeypatch.setattr(Store, "write_bytes", refuse)
+    halt = Halt()
+    with journal_of(remote, "probe", tmp_path, halt) as journal:
+        journal.changed()
+    assert halt.stopping
+    assert str(halt.error) == "the bucket is gone"

@@ -1,0 +1,111 @@
+"""One driver for each sweep: who gets the lock, and from whom it may be taken."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.lock import sweep_lock
+
+BEAT_S = 0.05
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def lock_of(store: Store) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(store.read_bytes(paths.sweep_lock("probe")))
+    return found
+
+
+def test_the_lock_says_who_holds_it_and_goes_with_its_holder(store: Store) -> None:
+    with sweep_lock(store, "probe", Halt()):
+        assert lock_of(store)["pid"] == os.getpid()
+        again = sweep_lock(store, "probe", Halt())
+        with (
+            pytest.raises(ConfigError, match=rf"running already: process {os.getpid()} on "),
+            again,
+        ):
+            pass
+        with sweep_lock(store, "other", Halt()):
+            pass
+    assert not store.exists(paths.sweep_lock("probe"))
+    with sweep_lock(store, "probe", Halt()):
+        pass
+
+
+def test_the_lock_of_a_dead_process_is_taken_over_at_once(store: Store) -> None:
+    code = (
+        "import os, sys; from orchestrator.store.store import Store; from orchestrator.sweep.halt import Halt;"
+        "from orchestrator.sweep.lock import sweep_lock\n"
+        "with sweep_lock(Store.open(sys.argv[1]), 'probe', Halt()): os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, store.uri], check=False)
+    assert killed.returncode == -9
+    dead = lock_of(store)
+    began = time.monotonic()
+    with sweep_lock(store, "probe", Halt()):
+        assert time.monotonic() - began < 5
+        assert lock_of(store)["token"] != dead["token"]
+
+
+def test_a_process_with_the_id_of_the_dead_one_is_another(store: Store) -> None:
+    with sweep_lock(store, "probe", Halt()):
+        held = lock_of(store)
+    held |= {"token": "before", "process_started": "1"}
+    store.write_bytes(paths.sweep_lock("probe"), json.dumps(held).encode())
+    with sweep_lock(store, "probe", Halt()):
+        assert lock_of(store)["token"] != "before"
+
+
+def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sweep_lock(store, "probe", Halt()):
+        elsewhere = lock_of(store) | {"machine": "another", "token": "theirs", "host": "node7"}
+    path = paths.sweep_lock("probe")
+    store.write_bytes(path, json.dumps(elsewhere).encode())
+
+    with sweep_lock(store, "alive", Halt(), beat_s=BEAT_S):  # its beats, under the other's name
+        alive = Path(store.uri_of(paths.sweep_lock("alive")))
+        theirs = json.loads(alive.read_text()) | {"machine": "another", "host": "node7"}
+        alive.write_text(json.dumps(theirs))
+        with (
+            pytest.raises(ConfigError, match=r"on node7, since .* min\)"),
+            sweep_lock(store, "alive", Halt(), silent_s=1.0),
+        ):
+            pass
+    assert "on node7" in capsys.readouterr().err
+
+    with sweep_lock(store, "probe", Halt(), silent_s=0.2):  # the silent one is taken for dead
+        assert lock_of(store)["token"] != "theirs"
+
+
+def test_a_process_that_was_taken_for_dead_ends(store: Store) -> None:
+    halt = Halt()
+    with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
+        first = lock_of(store)
+        deadline = time.monotonic() + 10
+        while lock_of(store)["beat"] == first["beat"]:
+            assert time.monotonic() < deadline
+            time.sleep(BEAT_S)
+        theirs = lock_of(store) | {"token": "theirs", "host": "node7"}
+        while not halt.stopping:
+            # Again, as a beat that was under way may have come after it.
+            store.write_bytes(paths.sweep_lock("probe"), json.dumps(theirs).encode())
+            assert time.monotonic() < deadline
+            time.sleep(BEAT_S)
+    assert re.search(r"taken over by another process: .* on node7", str(halt.error))
+    assert lock_of(store)["token"] == "theirs", "it released the lock of another"
