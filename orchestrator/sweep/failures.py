@@ -69,6 +69,8 @@ def is_lost(error: BaseException) -> bool:
         return True
     if isinstance(error, ray_exceptions.RayError):
         return not isinstance(error, _NOT_LOST)
+    if any(base.__name__ == "RayTrainError" for base in type(error).__mro__):  # not public
+        return True  # of its own workers and controller: what ours raise arrives as it is
     return isinstance(error, RuntimeError) and bool(_PEER_GONE.search(str(error)))
 
 

@@ -159,6 +159,8 @@ def run_on_workers(
             return trainer.fit().return_value  # type: ignore[attr-defined]
         except train.WorkerGroupError as error:
             raise _cause(list(error.worker_failures.values()) or [error]) from error
+        except train.ControllerError as error:
+            raise _cause([error.controller_failure]) from error
 
 
 def _cause(failures: list[Exception]) -> Exception:

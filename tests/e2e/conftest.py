@@ -376,6 +376,13 @@ class Tools:
     kill_driver = staticmethod(kill_driver)
     kill_tree = staticmethod(kill_tree)
     write_edf = staticmethod(write_edf)
+    descendants = staticmethod(descendants)
+    command_line = staticmethod(command_line)
+
+    @staticmethod
+    def free_ports(n: int) -> int:
+        """Return the first of `n` neighbouring ports that nobody listens on."""
+        return _free_ports(n)
 
 
 @pytest.fixture(scope="session")

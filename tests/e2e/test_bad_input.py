@@ -253,7 +253,7 @@ def test_changed_sweep_file(cli: "Cli", tiny: "Tiny", tiny_done: "Done") -> None
     ):
         file, _ = edited(tiny.sweep, cli.cwd, old, new)
         cli("sweep", file, "--store", tiny_done.store).fails(
-            2, "sweep 'small' was begun with other settings", says, "another `name`"
+            2, "sweep 'small' was begun with other settings", says, "`--as NEWNAME`"
         )
     assert everything(tiny_done.store) == before
 

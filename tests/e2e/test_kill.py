@@ -89,7 +89,11 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "Traceback" not in out + err
+    assert "Ctrl-C again ends them at their last checkpoints" in err
     assert not (folder / "trials.parquet").exists()
+    assert not (folder / "lock.json").exists()
+    left = {trial.state for trial in study(folder).get_trials()}
+    assert optuna.trial.TrialState.RUNNING not in left, "a drained sweep left a trial running"
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     assert "target_test" not in {event.get("split") for event in events}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import ray.exceptions as ray_exceptions
+from ray import train
 
 from orchestrator.errors import ConfigError, IntegrityError, RecordingError, StoreUnreachableError
 from orchestrator.sweep.failures import (
@@ -34,6 +35,7 @@ def task_error(cause: Exception) -> ray_exceptions.RayTaskError:
         task_error(ray_exceptions.WorkerCrashedError()),
         RuntimeError("[../third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer"),
         RuntimeError("NCCL error: remote process exited"),
+        train.WorkerGroupError("a worker died", {0: ray_exceptions.ActorDiedError()}),
     ],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip

@@ -1,0 +1,156 @@
+"""A Ray cluster of several nodes on this machine, whose processes tests may kill."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Tools
+
+NODE = Path(__file__).parents[1] / "servers" / "ray_node.sh"
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """Nodes of one CPU each; the first one is the head, where drivers run."""
+
+    port: int
+    folder: Path
+    env: dict[str, str]
+    tools: "type[Tools]"
+    nodes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def driver_env(self) -> dict[str, str]:
+        """What a user of this cluster sets."""
+        return {
+            "RAY_ADDRESS": f"127.0.0.1:{self.port}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.env["RAY_AUTH_TOKEN"],
+        }
+
+    def add_node(self) -> None:
+        """Start the head, or one more node, and wait until it is up."""
+        log = self.folder / f"node{len(self.nodes)}-{secrets.token_hex(2)}.log"
+        action = (
+            ["join", str(self.port)] if self.nodes else ["head", str(self.port), str(self.folder)]
+        )
+        with log.open("wb") as file:
+            node = subprocess.Popen(
+                [NODE, *action],
+                env=self.env,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.nodes.append(node)
+
+        def is_up() -> bool:
+            assert node.poll() is None, log.read_text()
+            return "block forever" in log.read_text()
+
+        self.tools.wait_for(is_up, timeout_s=60, what=f"{log} says that the node is up")
+
+    def replace_node(self, number: int) -> None:
+        """Start a node in the place of one whose raylet was killed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.nodes[number].wait(30)
+        if self.nodes[number].poll() is None:
+            self.nodes[number].terminate()
+            self.nodes[number].wait(30)
+        self.add_node()
+        self.nodes[number] = self.nodes.pop()
+
+    def raylet(self, node: int) -> int:
+        """Return the process id of a node's raylet."""
+        (pid,) = (
+            pid
+            for pid in self.tools.descendants(self.nodes[node].pid)
+            if "/raylet/raylet" in self.tools.command_line(pid).partition(" ")[0]
+        )
+        return pid
+
+    def processes(self, *titles: str) -> list[int]:
+        """Return the processes of this cluster whose title begins with one of `titles`, as Ray gives them."""
+        return sorted(
+            pid
+            for node in self.nodes
+            for pid in self.tools.descendants(node.pid)
+            if self.tools.command_line(pid).startswith(titles)
+        )
+
+    def remains(self) -> list[str]:
+        """Return the command lines of everything that still runs with this cluster's token."""
+        token = self.env["RAY_AUTH_TOKEN"].encode()
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if token in environ.read_bytes():
+                    found.append(self.tools.command_line(int(environ.parent.name)))
+        return [line for line in found if line]  # a zombie has none
+
+    def stop(self) -> None:
+        """End the nodes, the head last; each ends its own processes."""
+        for node in reversed(self.nodes):
+            if node.poll() is None:
+                node.send_signal(signal.SIGTERM)
+            try:
+                node.wait(30)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
+
+
+MakeCluster = Callable[[dict[str, str]], Cluster]
+
+
+@pytest.fixture
+def make_cluster(
+    tools: "type[Tools]", tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeCluster]:
+    """From environment variables of the nodes to a running cluster of three."""
+    made: list[Cluster] = []
+
+    def make(env: dict[str, str]) -> Cluster:
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("RAY_", "AWS_", "TUNE_"))
+        }
+        # Paths of sockets may have 107 characters.
+        folder = Path(os.path.realpath("/tmp")) / f"ray-{secrets.token_hex(4)}"
+        folder.mkdir()
+        cluster = Cluster(
+            port=tools.free_ports(2),
+            folder=folder,
+            env={
+                **inherited,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "MALLOC_ARENA_MAX": "1",
+                **env,
+            },
+            tools=tools,
+        )
+        made.append(cluster)
+        for _ in range(3):
+            cluster.add_node()
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.stop()
+        subprocess.run(["rm", "-rf", str(cluster.folder)], check=False)
