@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import cpus_option, store_option
+from orchestrator.cli.options import cpus_option, store_option, writable_store
 
 if TYPE_CHECKING:
     from orchestrator.config.fields import Modality
@@ -33,10 +33,9 @@ def ingest(
     from orchestrator.errors import DataError
     from orchestrator.psg.ingest import ingest as run_ingest
     from orchestrator.store import paths
-    from orchestrator.store.store import Store
 
     dataset = load_dataset(dataset_file)
-    store = Store.open(store_uri, writable=True)
+    store = writable_store(store_uri)
     report = run_ingest(dataset, data_uri, store, n_cpus=n_cpus)
     rows = [row for row in report.manifest.to_pylist() if row["status"] == "ok"]
     click.echo(

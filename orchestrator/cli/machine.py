@@ -2,7 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import cpus_option, store_option
+from orchestrator.cli.options import cpus_option, store_option, writable_store
 
 
 @click.command()
@@ -11,9 +11,8 @@ from orchestrator.cli.options import cpus_option, store_option
 def demo(store_uri: str, n_cpus: int | None) -> None:
     """Run the whole story on made-up recordings, and print the path of the review page."""
     from orchestrator.demo import run_demo
-    from orchestrator.store.store import Store
 
-    store = Store.open(store_uri, writable=True)
+    store = writable_store(store_uri)
     click.echo(f"open {run_demo(store, click.echo, n_cpus=n_cpus)}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import data, machine, results, search
+from orchestrator.cli import data, jobs, machine, results, search
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.telemetry.session import prepare_ray_environment
 
@@ -22,7 +22,13 @@ def commands(debug: bool) -> None:
     """
 
 
-for command in (*data.COMMANDS, *search.COMMANDS, *results.COMMANDS, *machine.COMMANDS):
+for command in (
+    *data.COMMANDS,
+    *search.COMMANDS,
+    *jobs.COMMANDS,
+    *results.COMMANDS,
+    *machine.COMMANDS,
+):
     commands.add_command(command)
 
 

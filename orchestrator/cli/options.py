@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from orchestrator.store.store import Store
 
 store_option: Callable[..., Any] = click.option(
     "--store",
@@ -21,3 +24,13 @@ cpus_option: Callable[..., Any] = click.option(
     type=click.IntRange(min=1),
     help="CPUs to use on this machine; all by default.",
 )
+
+
+def writable_store(uri: str) -> "Store":
+    """Open the store that a command writes to, wherever the command runs."""
+    from orchestrator.store.placement import check_outlives_job
+    from orchestrator.store.store import Store
+
+    store = Store.open(uri, writable=True)
+    check_outlives_job(store)
+    return store

@@ -2,7 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import store_option
+from orchestrator.cli.options import store_option, writable_store
 
 
 @click.command()
@@ -11,9 +11,8 @@ from orchestrator.cli.options import store_option
 def review(name: str, store_uri: str) -> None:
     """Write the review of the finished sweep NAME, and print the path of its page."""
     from orchestrator.review import write_review
-    from orchestrator.store.store import Store
 
-    click.echo(write_review(Store.open(store_uri, writable=True), name))
+    click.echo(write_review(writable_store(store_uri), name))
 
 
 COMMANDS = (review,)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import cpus_option, store_option
+from orchestrator.cli.options import cpus_option, store_option, writable_store
 
 if TYPE_CHECKING:
     from orchestrator.config.sweep import SelectiveSweep
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 def pretrain(sweep_file: str, store_uri: str) -> None:
     """Pretrain the source encoder that sweep FILE needs, unless the store has it."""
     from orchestrator.store import paths
-    from orchestrator.store.store import Store
 
     sweep = _load_selective(sweep_file, "pretrain")
-    store = Store.open(store_uri, writable=True)
+    store = writable_store(store_uri)
     from orchestrator.sweep.selective.encoder import ensure_encoder
     from orchestrator.sweep.selective.plan import plan_sweep
 
@@ -46,10 +45,9 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
     Pretrains first where the store has no encoder.
     """
     from orchestrator.store import paths
-    from orchestrator.store.store import Store
 
     sweep = _load_selective(sweep_file, "score")
-    store = Store.open(store_uri, writable=True)
+    store = writable_store(store_uri)
     from orchestrator.sweep.selective.scoring import run_scoring
 
     scored = run_scoring(store, sweep, n_cpus=n_cpus)
@@ -83,12 +81,11 @@ def sweep(
     from orchestrator.cli.trials import print_trials
     from orchestrator.config.sweep import load_sweep, renamed
     from orchestrator.store import paths
-    from orchestrator.store.store import Store
 
     file = load_sweep(sweep_file)
     if name is not None:
         file = renamed(file, name)
-    store = Store.open(store_uri, writable=True)
+    store = writable_store(store_uri)
     from orchestrator.sweep.runner import run_sweep
 
     table = run_sweep(store, file, n_cpus=n_cpus, retry_failed=retry_failed)

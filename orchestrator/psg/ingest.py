@@ -110,7 +110,7 @@ def ingest(
     if todo:
         with EventLog(store, paths.ingest_events(dataset.name)) as log:
             log.emit("ingest_started", n_recordings=len(todo), n_skipped=len(rows), data=data.uri)
-            with ray_session(n_cpus):
+            with ray_session(n_cpus, store):
                 rows += _convert_all(dataset.name, todo, settings, data, store, log)
             log.emit("ingest_finished", n_recordings=len(todo))
     manifest = _write_manifest(dataset, settings, [*rows, *elsewhere], store)

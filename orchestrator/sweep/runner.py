@@ -74,7 +74,7 @@ def run_sweep(
     halt = Halt()
     with (
         sweep_lock(store, sweep.name, halt),
-        ray_session(n_cpus),
+        ray_session(n_cpus, store),
         EventLog(store, paths.sweep_events(sweep.name)) as log,
     ):
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -1,17 +1,30 @@
 """The Ray session of a command: the cluster it runs in, or one of its own on this machine."""
 
 import contextlib
+import json
 import logging
 import os
 import secrets
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.store.store import Store
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+# Settings of this command that its workers on other nodes need too, where they do not inherit them.
+_FOR_WORKERS = (
+    *_ONE_THREAD,
+    "MALLOC_ARENA_MAX",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S",
+    "RAY_CHDIR_TO_TRIAL_DIR",
+)
+
+
 @contextlib.contextmanager
-def ray_session(n_cpus: int | None = None) -> Iterator[None]:
+def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iterator[None]:
     """Have Ray running inside the block.
 
     A running session is used as it is (tests share one; inside a Ray job ``RAY_ADDRESS`` leads to the
@@ -22,6 +35,8 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
     ----------
     n_cpus : int, optional
         CPUs of a session started here; all of the machine's by default.
+    store : Store, optional
+        Refused where it is a local folder and the cluster has several nodes.
     """
     prepare_ray_environment()
     import ray
@@ -32,7 +47,7 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
+        ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
     else:
         ray.init(
             address="local",
@@ -43,6 +58,13 @@ def ray_session(n_cpus: int | None = None) -> Iterator[None]:
         )
     configure_data()
     try:
+        if store is not None:
+            from orchestrator.store.placement import (
+                check_is_shared,  # here: pyarrow is no matter of --help
+            )
+
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            check_is_shared(store, sum(node["Alive"] for node in nodes))
         yield
     finally:
         ray.shutdown()
@@ -67,6 +89,13 @@ def prepare_ray_environment() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     for name in _ONE_THREAD:  # workers share the cores; each parallelises over its own items
         os.environ.setdefault(name, "1")
+
+
+def _worker_env() -> dict[str, str]:
+    """Return what workers of a cluster get, but for what the job itself sets: Ray refuses a variable that both set."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    taken = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: os.environ[name] for name in _FOR_WORKERS if name not in taken}
 
 
 def _object_store_bytes() -> int:

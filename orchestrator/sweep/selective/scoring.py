@@ -39,7 +39,7 @@ def run_scoring(
     encoder = ensure_encoder(store, plan)
     request = plan.score_request(encoder.encoder_id)
     with (
-        nullcontext() if is_complete(store, request) else ray_session(n_cpus),
+        nullcontext() if is_complete(store, request) else ray_session(n_cpus, store),
         EventLog(store, paths.score_events(request.score_id)) as log,
     ):
         encode_recordings(

@@ -16,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.conftest import Tools
 
+HERE = Path(sys.executable).parent
 NODE = Path(__file__).parents[1] / "servers" / "ray_node.sh"
 
 
@@ -37,6 +38,10 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self.env["RAY_AUTH_TOKEN"],
         }
+
+    @property
+    def job_server(self) -> str:
+        return f"http://127.0.0.1:{self.port + 2}"
 
     def add_node(self) -> None:
         """Start the head, or one more node, and wait until it is up."""
@@ -111,17 +116,18 @@ class Cluster:
                 node.wait()
 
 
-MakeCluster = Callable[[dict[str, str]], Cluster]
+MakeCluster = Callable[..., Cluster]
+"""Called with the nodes' environment variables, how many nodes, and the folder of their `python`."""
 
 
 @pytest.fixture
 def make_cluster(
     tools: "type[Tools]", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[MakeCluster]:
-    """From environment variables of the nodes to a running cluster of three."""
+    """From environment variables of the nodes to a running cluster, of three nodes by default."""
     made: list[Cluster] = []
 
-    def make(env: dict[str, str]) -> Cluster:
+    def make(env: dict[str, str], n_nodes: int = 3, python: Path = HERE) -> Cluster:
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -131,11 +137,11 @@ def make_cluster(
         folder = Path(os.path.realpath("/tmp")) / f"ray-{secrets.token_hex(4)}"
         folder.mkdir()
         cluster = Cluster(
-            port=tools.free_ports(2),
+            port=tools.free_ports(3),
             folder=folder,
             env={
                 **inherited,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PATH": f"{python}:{os.environ['PATH']}",
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": secrets.token_hex(32),
                 "OMP_NUM_THREADS": "1",
@@ -146,7 +152,7 @@ def make_cluster(
             tools=tools,
         )
         made.append(cluster)
-        for _ in range(3):
+        for _ in range(n_nodes):
             cluster.add_node()
         return cluster
 

@@ -39,6 +39,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(600)]
 RGW = Path(__file__).parents[1] / "servers" / "rgw.sh"
 BUCKET = "chaos"
 N_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
+WANTED = "CHAOS_ROUNDS" in os.environ or os.environ.get("REQUIRE_RGW") == "1"
 OUTAGE_S = 5.0
 
 SELECTIVE = {
@@ -163,10 +164,9 @@ class S3:
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory, tools: "type[Tools]") -> Iterator[S3]:
-    if shutil.which("radosgw") is None:
-        if os.environ.get("REQUIRE_RGW") == "1":
-            pytest.fail("REQUIRE_RGW=1, but radosgw is not on the PATH")
-        pytest.skip("needs radosgw")
+    if not WANTED:
+        pytest.skip("ten minutes: make test-chaos, or REQUIRE_RGW=1")
+    assert shutil.which("radosgw"), "a real S3 server is needed: radosgw is not on the PATH"
     port, key, secret = tools.free_ports(2), "chaos-key", secrets.token_hex(16)
     server = S3(
         tmp_path_factory.mktemp("chaos-s3"),
@@ -322,6 +322,7 @@ def test_a_sweep_survives_everything(
     undisturbed: Undisturbed,
     make_cluster: "MakeCluster",
     cli: "Cli",
+    tools: "type[Tools]",
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -347,7 +348,8 @@ def test_a_sweep_survives_everything(
     left = cluster.processes("ray::ImplicitFunc.", "ray::RayTrainWorker", "ray::TrainController")
     assert left == [], "trials are running after their sweeps"
     cluster.stop()
-    assert cluster.remains() == []
+    # Those of a raylet that was killed notice by and by.
+    tools.wait_for(lambda: not cluster.remains(), timeout_s=90, what="all processes end")
     summary = {"seed": seed, "seconds": round(seconds), "kills": round_.log}
     print(json.dumps(summary, indent=1))
     record_property("chaos", json.dumps(summary))

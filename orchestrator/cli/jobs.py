@@ -1,0 +1,78 @@
+"""Commands about a cluster: ``submit``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("sweep_file", metavar="FILE")
+@click.option(
+    "--address",
+    required=True,
+    envvar="RAY_API_SERVER_ADDRESS",
+    metavar="URL",
+    help="Of the cluster's dashboard, such as http://127.0.0.1:8265. Also: RAY_API_SERVER_ADDRESS.",
+)
+@click.option(
+    "--store",
+    "store_uri",
+    required=True,
+    envvar="ORCHESTRATOR_STORE",
+    metavar="URI",
+    help="s3://bucket/prefix, or a folder that every node sees. Also: ORCHESTRATOR_STORE.",
+)
+@click.option("--as", "name", metavar="NAME", help="Run it under another name than the file's.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Try failed trials again, where it has not ended."
+)
+@click.option(
+    "--wheel",
+    type=click.Path(path_type=Path),
+    help="Send this wheel of sleep-orchestrator along; the cluster then needs only what it depends on.",
+)
+@click.option(
+    "--working-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Send this folder along, at most 100 MiB; by default only FILE is sent.",
+)
+@click.option("--python", default="python", show_default=True, help="Python on the cluster.")
+def submit(
+    sweep_file: str,
+    address: str,
+    store_uri: str,
+    name: str | None,
+    retry_failed: bool,
+    wheel: Path | None,
+    working_dir: Path | None,
+    python: str,
+) -> int:
+    """Run sweep FILE as a job of a Ray cluster, show its output, and end with its exit code.
+
+    The job goes on when this command is interrupted; the same command takes the sweep up wherever it is. `ray job
+    submit -- orchestrator sweep FILE` does the same, but can only end with 0 or 1.
+    """
+    from orchestrator.cluster.jobs import Job
+    from orchestrator.cluster.jobs import submit as run_job
+    from orchestrator.config.sweep import load_sweep, renamed
+    from orchestrator.store.store import absolute_uri
+
+    sweep = load_sweep(sweep_file)
+    options: tuple[str, ...] = ()
+    if name is not None:
+        renamed(sweep, name)  # a mistake is told here
+        options += ("--as", name)
+    if retry_failed:
+        options += ("--retry-failed",)
+    job = Job(
+        sweep_file=Path(sweep_file),
+        store_uri=absolute_uri(store_uri),
+        options=options,
+        wheel=wheel,
+        working_dir=working_dir,
+        python=python,
+    )
+    return run_job(job, address, click.echo)
+
+
+COMMANDS = (submit,)

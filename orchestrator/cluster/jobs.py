@@ -1,0 +1,188 @@
+"""A sweep as a job on a cluster: what is sent there, and what comes back."""
+
+import asyncio
+import os
+import shlex
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigError, SetupError, StoreUnreachableError
+from orchestrator.store.placement import SHARED
+
+MAX_PACKAGE_BYTES = 100 * 2**20
+"""Ray's dashboard refuses more."""
+
+SWEEP_FILE = "sweep.yaml"
+
+NOT_SENT = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
+"""Folders of a working directory that stay where they are."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A sweep to submit."""
+
+    sweep_file: Path
+    store_uri: str
+    """Absolute, as the cluster sees it."""
+    options: tuple[str, ...] = ()
+    """Further options of ``orchestrator sweep``."""
+    wheel: Path | None = None
+    """Of this project, for a cluster where it is not installed but what it needs is."""
+    working_dir: Path | None = None
+    """A folder of the user's to send along."""
+    python: str = "python"
+    """How the cluster calls Python."""
+
+    @property
+    def entrypoint(self) -> str:
+        """The command that runs there."""
+        command = (self.python, "-m", "orchestrator", "sweep", SWEEP_FILE)
+        return shlex.join((*command, "--store", self.store_uri, *self.options))
+
+
+def submit(job: Job, address: str, say: Say) -> int:
+    """Run a sweep on a cluster, print its output as it comes, and return its exit code.
+
+    Parameters
+    ----------
+    job : Job
+    address : str
+        Of the cluster's dashboard, such as ``http://127.0.0.1:8265``.
+    say : callable
+        Takes a line of output.
+
+    Raises
+    ------
+    ConfigError
+        The package is too large, or a file of it cannot be used.
+    StoreUnreachableError
+        No job server answers at `address`, or it refuses the token.
+    SetupError
+        The job could not be started there.
+    """
+    from ray.exceptions import RayError
+
+    with package(job) as folder:
+        client = _client(address)
+        try:
+            job_id: str = client.submit_job(
+                entrypoint=job.entrypoint, runtime_env=_runtime_env(folder)
+            )
+        except (RuntimeError, RayError) as error:
+            raise _refused(address, error) from error
+    say(f"job {job_id} at {address}; it goes on when this command ends")
+    asyncio.run(_print_logs(client, job_id, say))
+    info = client.get_job_info(job_id)
+    code: int | None = info.driver_exit_code
+    if code is None:
+        raise SetupError(f"job {job_id} {info.status}: {info.message}")
+    return code
+
+
+@contextmanager
+def package(job: Job) -> Iterator[Path]:
+    """Make the folder that is sent: the sweep file, and what the job names besides.
+
+    Raises
+    ------
+    ConfigError
+        It is too large, with what takes the most; or the wheel is none.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "job"
+        folder.mkdir()
+        if job.working_dir is not None:
+            check_size(job.working_dir)
+            shutil.copytree(
+                job.working_dir,
+                folder,
+                ignore=shutil.ignore_patterns(*NOT_SENT),
+                dirs_exist_ok=True,
+            )
+        if job.wheel is not None:
+            _unpack(job.wheel, folder)
+        shutil.copyfile(job.sweep_file, folder / SWEEP_FILE)
+        yield folder
+
+
+def check_size(folder: Path) -> None:
+    """Refuse a folder that is too large to send, and name what takes the most.
+
+    Raises
+    ------
+    ConfigError
+        With the largest files in it.
+    """
+    files = sorted(_sent(folder), key=lambda item: -item[1])
+    total = sum(size for _, size in files)
+    if total <= MAX_PACKAGE_BYTES:
+        return
+    named = ", ".join(f"{path.relative_to(folder)} ({_mib(size)})" for path, size in files[:5])
+    raise ConfigError(
+        f"{folder} has {_mib(total)}; a job's working directory may have {_mib(MAX_PACKAGE_BYTES)}. The largest files: "
+        f"{named}. Data belong into the store; without --working-dir only the sweep file is sent."
+    )
+
+
+def _sent(folder: Path) -> Iterator[tuple[Path, int]]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in NOT_SENT]
+        for name in files:
+            path = Path(root, name)
+            yield path, path.stat().st_size
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    """Put the content of a wheel where a job's Python looks first. Ray would install it with all that it needs."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if "orchestrator/__main__.py" not in archive.namelist():
+                raise ConfigError(f"{wheel} is no wheel of sleep-orchestrator.")
+            archive.extractall(folder)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{wheel} cannot be read as a wheel: {error}.") from error
+
+
+def _runtime_env(folder: Path) -> dict[str, Any]:
+    declared = os.environ.get(SHARED)  # about the store, which the job cannot know
+    return {
+        "working_dir": str(folder),
+        **({"env_vars": {SHARED: declared}} if declared else {}),
+    }
+
+
+def _client(address: str) -> Any:
+    from ray.exceptions import RayError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError, RayError) as error:
+        raise _refused(address, error) from error
+
+
+def _refused(address: str, error: Exception) -> StoreUnreachableError:
+    text = " ".join(str(error).split())
+    return StoreUnreachableError(
+        f"no job can be submitted at {address}: {text[:300]}. Give the address of the cluster's dashboard, such as "
+        "http://127.0.0.1:8265, and set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN if it wants a token."
+    )
+
+
+async def _print_logs(client: Any, job_id: str, say: Say) -> None:
+    async for text in client.tail_job_logs(job_id):
+        for line in text.splitlines():
+            say(line)
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:.0f} MiB"

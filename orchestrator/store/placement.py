@@ -1,0 +1,48 @@
+"""Where a store may lie: outside of a job's own folder, and within reach of every node."""
+
+import os
+from pathlib import Path
+
+from orchestrator.errors import ConfigError
+from orchestrator.store.store import Store
+
+SHARED = "ORCHESTRATOR_STORE_SHARED"
+"""Set to 1, it declares that the store's folder is the same on every node."""
+
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the driver of a submitted job
+
+
+def in_job() -> bool:
+    """Tell whether this process is the driver of a job that was submitted to Ray."""
+    return _JOB in os.environ
+
+
+def check_outlives_job(store: Store) -> None:
+    """Refuse a store in the working directory of a job: Ray removes that directory some time after the job.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not (in_job() and store.is_local):
+        return
+    folder = Path.cwd().resolve()
+    if Path(store.uri).is_relative_to(folder):
+        raise ConfigError(
+            f"the store {store.uri} lies in this job's own working directory, which Ray removes. Give --store or "
+            "ORCHESTRATOR_STORE an s3://bucket/prefix, or a folder that every node sees."
+        )
+
+
+def check_is_shared(store: Store, n_nodes: int) -> None:
+    """Refuse a local folder as the store of a cluster: each node would have one of its own.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if store.is_local and n_nodes > 1 and os.environ.get(SHARED) != "1":
+        raise ConfigError(
+            f"the store {store.uri} is a local folder, and the cluster has {n_nodes} nodes, each with a folder of its "
+            f"own. Give --store s3://bucket/prefix; or set {SHARED}=1 if that folder is the same on every node."
+        )

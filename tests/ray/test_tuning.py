@@ -1,0 +1,276 @@
+"""A search with Ray Tune and trials that do next to nothing: what is repeated, what ends it, what is left behind."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import ray
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.config.sweep_sections import SearchBase, SweepBase
+from orchestrator.errors import IntegrityError, InterruptedSweepError, SweepFailedError
+from orchestrator.labels import LabelGate, Split
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep import tuning
+from orchestrator.sweep.execution import AfterPart, Outcome, Run, Trial, outcome_of, run_fixed
+from orchestrator.sweep.failures import MAX_RETRIES
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.search import DIED, ERROR, SIGNATURE
+from orchestrator.sweep.study import error_of, name_of, reused_from
+from orchestrator.sweep.tuning import run_search
+from orchestrator.sweep.workers import InputsRef
+from orchestrator.telemetry.events import EventLog, read_events
+from search_spaces.space import Uniform
+from trainables.errors import DivergedError
+
+pytestmark = pytest.mark.ray
+
+FIRST = [{"x": 0.25}, {"x": 0.5}]
+
+
+def value_of(params: Mapping[str, float]) -> str:
+    return f"{params['x']:.9f}"
+
+
+def good(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+    return {SIGNATURE: value_of(params)}
+
+
+@dataclass
+class Sweep:
+    """A sweep in a folder of its own; each call of `search` is an attempt at it."""
+
+    folder: Path
+    inputs: Any = None
+    halt: Halt = field(default_factory=Halt)
+
+    @property
+    def store(self) -> Store:
+        return Store.open(str(self.folder / "store"))
+
+    def run(self, **options: Any) -> Run:
+        log = EventLog(self.store, paths.sweep_events("probe"))
+        sweep = SweepBase(name="probe", method="any")
+        return Run(store=self.store, sweep=sweep, log=log, halt=self.halt, **options)
+
+    def search(
+        self,
+        trial: Trial = good,
+        *,
+        n_trials: int = 6,
+        max_concurrent: int = 1,
+        failure_quota: float = 0.5,
+        identify: Callable[[Mapping[str, float]], str] = value_of,
+        objective: Callable[[str], float] = float,
+        **options: Any,
+    ) -> list[FrozenTrial]:
+        return run_search(
+            self.run(**options),
+            SearchBase(
+                n_trials=n_trials, max_concurrent=max_concurrent, failure_quota=failure_quota
+            ),
+            space={"x": Uniform(0, 1)},
+            first=FIRST,
+            trial=trial,
+            inputs_ref=[ray.put(self.inputs)],
+            identify=identify,
+            objective=objective,
+        )
+
+    def study(self) -> optuna.Study:
+        file = self.store.uri_of(paths.sweep_journal("probe"))
+        storage = JournalStorage(JournalFileBackend(file))
+        return optuna.load_study(study_name="probe", storage=storage)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        events = read_events(self.store, paths.sweep_events("probe"))
+        return [event for event in events if event["event"] == name]
+
+
+@pytest.fixture
+def sweep(ray_cluster: Any, tmp_path: Path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+def test_the_same_seed_gives_the_same_sweep(ray_cluster: Any, tmp_path: Path) -> None:
+    runs = [Sweep(tmp_path / name) for name in "ab"]
+    first, second = ([(t.params, t.value) for t in run.search()] for run in runs)
+    assert first == second
+    assert [params for params, _ in first[:2]] == FIRST
+    assert len({params["x"] for params, _ in first}) == 6
+    best = runs[0].study().best_trial
+    assert (best.params, best.value) == max(first, key=lambda trial: trial[1] or 0)
+
+
+def test_one_bad_trial_ends_nothing(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        def train() -> str:
+            if params["x"] == 0.25:
+                raise DivergedError("the loss of step 3 is nan")
+            return value_of(params)
+
+        return outcome_of(train)
+
+    trials = sweep.search(trial)
+    errors = [error_of(trial) for trial in trials]
+    assert errors[0] is not None
+    assert errors[0].startswith("DivergedError: the loss of step 3 is nan\n")
+    assert errors[1:] == [None] * 5
+    (failed,) = sweep.events("trial_failed")
+    assert failed["trial"] == "t000"
+
+
+def test_too_many_bad_trials_end_the_sweep_and_can_be_tried_again(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        broken = not ray.get(inputs_ref[0])
+        if broken:
+            return {ERROR: f"OSError: shape {params['x']} is wrong\ntrace"}
+        return {SIGNATURE: value_of(params)}
+
+    with pytest.raises(SweepFailedError, match=r"3 trials .* more than .* allows \(2\)") as caught:
+        sweep.search(trial, n_trials=20, failure_quota=0.1)
+    assert "3 x OSError: shape 0.25 is wrong (t000, t001, t002)" in str(caught.value)
+    assert "--retry-failed" in str(caught.value)
+    sweep.inputs, sweep.halt = "repaired", Halt()
+    trials = sweep.search(trial, n_trials=4, retry_failed=True)
+    assert [name_of(trial) for trial in trials] == ["t000", "t001", "t002", "t003"]
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert [trial.params for trial in trials[:2]] == FIRST
+
+
+def test_all_trials_failing_is_a_failure(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        return {ERROR: "ValueError: no"}
+
+    with pytest.raises(SweepFailedError, match="all 2 trials"):
+        sweep.search(trial, n_trials=2, failure_quota=1.0)
+
+
+def test_a_trial_that_asks_for_test_labels_ends_the_sweep(sweep: Sweep) -> None:
+    uri = sweep.store.uri
+
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        def train() -> str:
+            store = Store.open(uri)
+            gate = LabelGate(store, EventLog(store, "events.jsonl"))
+            gate.read([("lab", "s01", "night")], Split.TARGET_TEST, "a look ahead")
+            return value_of(params)
+
+        return outcome_of(train)
+
+    with pytest.raises(IntegrityError, match="a look ahead") as caught:
+        sweep.search(trial)
+    assert caught.value.exit_code == 4
+    (refused,) = read_events(sweep.store, "events.jsonl")
+    assert refused["event"] == "labels_refused"
+    states = {trial.state for trial in sweep.study().get_trials()}
+    assert TrialState.RUNNING not in states
+    assert TrialState.COMPLETE not in states
+
+
+def test_a_process_that_dies_is_replaced_and_one_that_always_dies_fails(sweep: Sweep) -> None:
+    folder = str(sweep.folder)
+
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        mark = Path(folder, value_of(params))
+        if params["x"] == 0.5 or not mark.exists():
+            with mark.open("a") as file:
+                file.write(".")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {SIGNATURE: value_of(params)}
+
+    trials = sweep.search(trial, n_trials=2)
+    assert trials[0].value == 0.25
+    assert error_of(trials[1]) == DIED
+    assert Path(folder, value_of({"x": 0.5})).read_text() == "." * (MAX_RETRIES + 1)
+    assert [event["trial"] for event in sweep.events("trial_lost")] == ["t000"] + ["t001"] * 3
+
+
+@pytest.mark.parametrize("how", ["drain", "stop"])
+def test_a_sweep_that_is_ended_goes_on(sweep: Sweep, how: str) -> None:
+    def slow(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        time.sleep(0.5)
+        return {SIGNATURE: value_of(params)}
+
+    def objective(signature: str) -> float:
+        if len(sweep.events("trial_done")) == 2:
+            getattr(sweep.halt, how)()
+        return float(signature)
+
+    with pytest.raises(InterruptedSweepError, match=r"after \d of 8 trials"):
+        sweep.search(slow, n_trials=8, max_concurrent=2, objective=objective)
+    states = [trial.state for trial in sweep.study().get_trials()]
+    assert TrialState.RUNNING not in states
+    n_done = states.count(TrialState.COMPLETE)
+    assert 3 <= n_done < 8
+    done = [e["trial"] for e in sweep.events("trial_done")]
+    sweep.halt = Halt()
+    trials = sweep.search(slow, n_trials=8, max_concurrent=2)
+    assert [name_of(trial) for trial in trials] == [f"t00{i}" for i in range(8)]
+    assert len({trial.params["x"] for trial in trials}) == 8
+    told = [e["trial"] for e in sweep.events("trial_done")]
+    assert sorted(told) == [f"t00{i}" for i in range(8)], "a trial was told twice"
+    assert told[:n_done] == done
+    assert sweep.search(slow, n_trials=8) == trials  # nothing is left to do
+
+
+def test_equal_trainings_are_done_once(sweep: Sweep) -> None:
+    folder = str(sweep.folder)
+
+    def half(params: Mapping[str, float]) -> str:
+        return f"{round(2 * params['x']) / 2:.1f}"
+
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        with Path(folder, "trained").open("a") as file:
+            file.write(f"{half(params)}\n")
+        return {SIGNATURE: half(params)}
+
+    trials = sweep.search(trial, n_trials=12, max_concurrent=2, identify=half)
+    trained = Path(folder, "trained").read_text().split()
+    assert len(trained) == len(set(trained)) <= 3
+    assert sum(reused_from(trial) is None for trial in trials) == len(trained)
+    by_name = {name_of(trial): trial for trial in trials}
+    for trial_ in trials:
+        if (original := reused_from(trial_)) is not None:
+            assert trial_.value == by_name[original].value
+            assert half(trial_.params) == half(by_name[original].params)
+
+
+def test_a_full_disk_holds_trials_back(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = iter([10 * 2**30, 100, 100])
+    monkeypatch.setattr(Store, "free_bytes", lambda self: next(free, 10 * 2**30))
+    assert len(sweep.search(n_trials=3)) == 3
+    assert len(sweep.events("held_for_space")) == len(sweep.events("space_again")) == 1
+    assert tuning.MIN_FREE_BYTES > 100
+
+
+def test_fixed_configurations(sweep: Sweep) -> None:
+    folder = str(sweep.folder)
+
+    def trial(inputs_ref: InputsRef, name: str) -> Outcome:
+        mark = Path(folder, name)
+        if name == "dies" or (name == "dies once" and not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "fails":
+            return {ERROR: "ValueError: no"}
+        return {SIGNATURE: name}
+
+    names = ["works", "fails", "dies once", "dies"]
+    outcomes = run_fixed(sweep.run(), "arm", names, trial, [ray.put(None)])
+    assert outcomes["works"] == {SIGNATURE: "works"}
+    assert outcomes["fails"] == {ERROR: "ValueError: no"}
+    assert outcomes["dies once"] == {SIGNATURE: "dies once"}
+    assert outcomes["dies"][ERROR].startswith(DIED)
+    sweep.halt.drain()
+    with pytest.raises(InterruptedSweepError, match="after 0 of 4 arms"):
+        run_fixed(sweep.run(), "arm", names, trial, [ray.put(None)])
