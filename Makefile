@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-unit test-long test-chaos lint format bench ablations studies clean
+.PHONY: demo test test-unit test-long test-chaos lint format bench ablations studies reference clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -44,6 +44,9 @@ ablations: .venv/installed  ## SleepMG's ablations on made-up recordings, with a
 
 studies: .venv/installed  ## what balance and gradient reversal do, over seeds; about ten minutes
 	$(BIN)/python benchmarks/studies/balance.py $(STUDIES_ARGS)
+
+reference: .venv/installed  ## docs/sweeps.md: the tables of all keys, from the models
+	$(BIN)/python docs/make_reference.py
 
 clean:
 	rm -rf .venv runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Commands that take a sweep file: ``pretrain``, ``score``, ``sweep``.
+"""Commands that take a sweep file, ``pretrain``, ``score``, ``sweep``, and the one that says what it may hold.
 
 Each checks the file and the store before it imports torch and Ray, so that a mistake is told at once.
 """
@@ -95,6 +95,16 @@ def sweep(
     )
 
 
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of a sweep file, for editors."""
+    import json
+
+    from orchestrator.config.reference import sweep_schema
+
+    click.echo(json.dumps(sweep_schema(), indent=1))
+
+
 def _load_selective(sweep_file: str, command: str) -> "SelectiveSweep":
     """Read a sweep file of the method that has an encoder and rewards."""
     from orchestrator.config.sweep import SelectiveSweep, load_sweep
@@ -109,4 +119,4 @@ def _load_selective(sweep_file: str, command: str) -> "SelectiveSweep":
     return sweep
 
 
-COMMANDS = (pretrain, score, sweep)
+COMMANDS = (pretrain, score, sweep, schema)

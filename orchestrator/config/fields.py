@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.validation import not_allowed
@@ -47,7 +47,12 @@ def _label_name(value: int) -> str:
 Slug = Annotated[str, AfterValidator(_slug)]
 """A name that is also a folder in the store."""
 
-StageName = Annotated[Stage, PlainValidator(_stage), PlainSerializer(lambda stage: stage.name)]
+StageName = Annotated[
+    Stage,
+    PlainValidator(_stage),
+    PlainSerializer(lambda stage: stage.name),
+    WithJsonSchema({"enum": list(STAGE_NAMES)}),
+]
 """A ``Stage``, written by name in YAML: W, N1, N2, N3 or REM."""
 
 StageLabel = Annotated[int, PlainValidator(_label), PlainSerializer(_label_name)]

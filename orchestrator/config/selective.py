@@ -107,14 +107,18 @@ class Score(Section):
 class TauRange(Section):
     """Range of the tau quantile, drawn uniformly."""
 
-    uniform: Annotated[tuple[TauQuantile, TauQuantile], AfterValidator(rising)]
+    uniform: Annotated[
+        tuple[TauQuantile, TauQuantile], AfterValidator(rising), Field(examples=[[0, 0.9]])
+    ]
     """``[low, high]`` inside [0, 1)."""
 
 
 class RateRange(Section):
     """Range of a learning rate, drawn uniformly on a log scale."""
 
-    log_uniform: Annotated[tuple[Rate, Rate], AfterValidator(rising)]
+    log_uniform: Annotated[
+        tuple[Rate, Rate], AfterValidator(rising), Field(examples=[[1e-4, 1e-3]])
+    ]
     """``[low, high]`` inside the declared range."""
 
 
@@ -147,7 +151,8 @@ class Search(SearchBase):
     default_learning_rate: Rate = DEFAULTS["learning_rate"]
     """Learning rate of the enqueued trials and of the arms; inside ``space.learning_rate``."""
     enqueue_tau_quantiles: tuple[TauQuantile, ...] = Field(
-        default_factory=lambda search: _enqueued_within(search["space"])
+        default_factory=lambda search: _enqueued_within(search["space"]),
+        examples=[list(ENQUEUED_TAU_QUANTILES)],
     )
     """Tau quantiles tried first, at the default learning rate; inside ``space.tau_quantile``.
     Unless given, those of ``search_spaces.selective.ENQUEUED_TAU_QUANTILES`` that lie inside."""

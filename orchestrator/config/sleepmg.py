@@ -96,7 +96,7 @@ class SleepMGSweep(SweepBase):
     """Fixed configurations to run before the search: controls, or an ablation."""
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct_seeds)] = (1,)
     """Each row is run once with each of them."""
-    figure: Text | None = None
+    figure: Text | None = Field(default=None, examples=["Baselines"])
     """Title of the figure of the rows' confusion matrices."""
 
     def settings(self) -> SleepMGSettings:

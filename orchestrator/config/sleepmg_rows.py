@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Text
@@ -91,7 +91,7 @@ class Row(FilledSection):
 
     name: Annotated[Text, AfterValidator(_with_a_slug)]
     """Name in tables and figures."""
-    ours: Text | None = None
+    ours: Text | None = Field(default=None, examples=["the paper names no such row"])
     """Why this row, or how it is read, is a reconstruction; captions show it."""
     network: NetworkOverrides | None = None
     """Keys of ``network`` that this row sets otherwise."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
@@ -17,14 +17,16 @@ Parameter = Literal["alpha_f", "alpha_y", "alpha_d", "grl_weight", "learning_rat
 class UniformRange(Section):
     """Range of a parameter, drawn uniformly."""
 
-    uniform: Annotated[tuple[float, float], AfterValidator(rising)]
+    uniform: Annotated[tuple[float, float], AfterValidator(rising), Field(examples=[[0, 0.5]])]
     """``[low, high]`` inside the declared range."""
 
 
 class LogUniformRange(Section):
     """Range of a parameter, drawn uniformly on a log scale."""
 
-    log_uniform: Annotated[tuple[float, float], AfterValidator(rising)]
+    log_uniform: Annotated[
+        tuple[float, float], AfterValidator(rising), Field(examples=[[1e-3, 1e-2]])
+    ]
     """``[low, high]`` inside the declared range."""
 
 

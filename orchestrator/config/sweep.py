@@ -33,8 +33,15 @@ SweepFile = SelectiveSweep | SleepMGSweep
 """A sweep file of any method; ``method`` says which."""
 
 
-class _AnyMethod(RootModel[Annotated[SweepFile, Field(discriminator="method")]]):
-    """Chooses the class by ``method``."""
+SWEEP_CLASSES: Mapping[str, type[SelectiveSweep] | type[SleepMGSweep]] = {
+    "selective": SelectiveSweep,
+    "sleepmg": SleepMGSweep,
+}
+"""By method."""
+
+
+class AnySweep(RootModel[Annotated[SweepFile, Field(discriminator="method")]]):
+    """A sweep file, of whichever method: ``method`` says which."""
 
 
 def load_sweep(path: str | Path) -> SweepFile:
@@ -45,7 +52,7 @@ def load_sweep(path: str | Path) -> SweepFile:
     ConfigError
         Everything that is wrong with the file, each at file:line:column.
     """
-    return validate(_AnyMethod, path).root
+    return validate(AnySweep, path).root
 
 
 def renamed(sweep: SweepFile, name: str) -> SweepFile:

@@ -51,7 +51,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment where the project is not installed."""
     python = environment(tmp_path_factory.mktemp("without") / "venv")
     assert run(python, "import ray, torch").returncode == 0
-    assert "No module named 'orchestrator'" in run(python, "import orchestrator").stderr
+    assert "No module named 'orchestrator.cli'" in run(python, "import orchestrator.cli").stderr
     return python
 
 

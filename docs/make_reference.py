@@ -1,0 +1,23 @@
+"""Write the tables of all keys into docs/sweeps.md, between its two marks."""
+
+from pathlib import Path
+
+from orchestrator.config.reference import reference
+from orchestrator.config.yaml_source import load
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "sweeps.md"
+BEGIN, END = "<!-- keys -->\n", "<!-- end of keys -->\n"
+
+
+def page() -> str:
+    """Return the page with the tables of today's models."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    files = {"selective": "tau.yaml", "sleepmg": "sleepmg.yaml"}
+    examples = {method: load(ROOT / "sweeps" / name).data for method, name in files.items()}
+    return f"{before}{BEGIN}\n{reference(examples)}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

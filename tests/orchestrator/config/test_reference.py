@@ -1,0 +1,63 @@
+"""The schema that editors get, and the page of all keys: both of today's models."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from jsonschema import Draft202012Validator
+
+from orchestrator.cli.main import commands
+from orchestrator.config.reference import keys_of, sweep_schema
+from orchestrator.config.sweep import SWEEP_CLASSES
+from orchestrator.config.yaml_source import load
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    schema = sweep_schema()
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def test_the_examples_fit_the_schema(validator: Draft202012Validator, root: Path) -> None:
+    files = sorted((root / "sweeps").glob("*.yaml"))
+    assert len(files) >= 8
+    for file in files:
+        assert list(validator.iter_errors(load(file).data)) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [(None, "batchsize", 8), (None, "stages", ["W", "N9"]), ("search", "n_trials", 0)],
+)
+def test_mistakes_do_not_fit_the_schema(
+    section: str | None, key: str, value: object, validator: Draft202012Validator, root: Path
+) -> None:
+    content = load(root / "sweeps" / "tau.yaml").data
+    (content if section is None else content[section])[key] = value
+    assert list(validator.iter_errors(content))
+
+
+def test_the_command_prints_the_schema() -> None:
+    result = CliRunner().invoke(commands, ["schema"])
+    assert result.exit_code == 0
+    assert json.loads(result.output) == json.loads(json.dumps(sweep_schema()))
+
+
+@pytest.mark.parametrize("method", SWEEP_CLASSES)
+def test_every_key_is_told_with_an_example(method: str, root: Path) -> None:
+    page = (root / "docs" / "sweeps.md").read_text()
+    _, _, table = page.partition(f"### `method: {method}`\n")
+    rows = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    for key in keys_of(method):
+        assert key.about or key.path == "search", f"{key.path} has no docstring"
+        row = rows[key.path]
+        name = key.path.rpartition(".")[2].removesuffix("[]")
+        assert key.value.startswith(("section", "list of section")) or f"`{name}: " in row, row
+
+
+def test_the_page_is_of_today(root: Path) -> None:
+    made = runpy.run_path(str(root / "docs" / "make_reference.py"))["page"]()
+    assert (root / "docs" / "sweeps.md").read_text() == made, "run `make reference`"
