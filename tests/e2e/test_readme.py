@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sleepmg.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sleepmg.md", "docs/sweeps.md")
 
 
 def commands_of(document: Path) -> list[str]:
@@ -70,7 +70,8 @@ def test_make_commands_of_readme_run_what_the_tests_run(root: Path) -> None:
 def test_all_commands_of_the_documents_are_of_a_kind_that_is_tested(root: Path) -> None:
     for document in DOCUMENTS:
         for command in commands_of(root / document):
-            assert command.startswith(("make ", "orchestrator ")), f"{document}: {command}"
+            kinds = ("make ", "orchestrator ", "ray job submit ")  # the last: tests/e2e/cluster
+            assert command.startswith(kinds), f"{document}: {command}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -1,6 +1,8 @@
 """A sweep as a job, from both commands, on a cluster where the wheel is installed and on one where it is sent along."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -91,7 +93,25 @@ def lab(tiny: "Tiny", tiny_done: "Done", tmp_path: Path) -> Lab:
     return Lab(store, sweep)
 
 
+def commands_of_the_page(root: Path, cluster: "Cluster", lab: Lab) -> tuple[list[str], list[str]]:
+    """Return the two commands of docs/sweeps.md, without the program, with this cluster, store and file."""
+    (block,) = re.findall(
+        r"^```console\n(.*?)^```", (root / "docs" / "sweeps.md").read_text(), re.M | re.S
+    )
+    for written, here in (
+        ("http://127.0.0.1:8265", cluster.job_server),
+        ("s3://sleep-lab/runs", str(lab.store)),
+        ("sweeps/tau.yaml", lab.sweep.name),
+    ):
+        assert block.count(written) == 2
+        block = block.replace(written, here)
+    ours, rays = (shlex.split(line) for line in block.splitlines())
+    assert (ours.pop(0), rays.pop(0)) == ("orchestrator", "ray")
+    return ours, rays
+
+
 def test_on_a_cluster_where_the_wheel_is_installed(
+    root: Path,
     installed: Path,
     lab: Lab,
     make_cluster: "MakeCluster",
@@ -100,26 +120,25 @@ def test_on_a_cluster_where_the_wheel_is_installed(
 ) -> None:
     cluster: Cluster = make_cluster({}, n_nodes=1, python=installed)
     cli = make_cli(lab.sweep.parent).having(**cluster.driver_env)
-    ray_job = [
-        *(installed / "python", "-m", "ray.scripts.scripts", "job", "submit"),
-        *("--address", cluster.job_server, "--working-dir", ".", "--"),
-        *("orchestrator", "sweep", "sweep.yaml"),
-    ]
+    ours, rays = commands_of_the_page(root, cluster, lab)
 
-    def submit(*more: str | Path) -> "subprocess.CompletedProcess[str]":
-        command = list(map(str, (*ray_job, *more)))
+    def ray(command: list[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command, cwd=cli.cwd, env=dict(cli.env), capture_output=True, text=True, check=False
+            [installed / "python", "-m", "ray.scripts.scripts", *command],
+            cwd=cli.cwd,
+            env=dict(cli.env),
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
-    refused = submit()  # the default store would be ./runs
+    refused = ray(rays[: rays.index("--store")])  # the default store would be ./runs
     assert refused.returncode == 1
     assert "this job's own working directory" in " ".join(refused.stdout.split())
-    done = submit("--store", lab.store)
+    done = ray(rays)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "next: orchestrator review job" in done.stdout
-    again = cli("submit", lab.sweep, "--address", cluster.job_server, "--store", lab.store).ok()
-    assert "next: orchestrator review job" in again.out
+    assert "next: orchestrator review job" in cli(*ours).ok().out
 
     wrong = lab.sweep.with_name("wrong.yaml")
     wrong.write_text(lab.sweep.read_text().replace("dataset: tiny", "dataset: tinny"))
