@@ -6,17 +6,24 @@ Reconstruction: the paper (arXiv 2501.03764) publishes neither tau nor the learn
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.space import Integer, LogUniform, Uniform
 from trainables.settings import FinetuneSettings
 
-SPACE: Mapping[str, Uniform | LogUniform] = MappingProxyType(
+SPACE: Mapping[str, Uniform | LogUniform | Integer] = MappingProxyType(
     {
         # Quantile p keeps the ceil((1 - p) n) batches of highest reward: from all to one in twenty.
         "tau_quantile": Uniform(0.0, 0.95),
+        # At most so many batches.
+        "tau_budget": Integer(1, 100_000),
+        # R > tau with R = 1 / EMD, whose scale is that of the features: an untold number of decades.
+        "tau_absolute": LogUniform(1e-9, 1e9),
         "learning_rate": LogUniform(1e-5, 1e-2),
     }
 )
-"""What a sweep may vary, by name."""
+"""What a sweep may vary, by name; tau in one of its readings."""
+
+TAU_READINGS = ("tau_quantile", "tau_budget", "tau_absolute")
+"""How a sweep may speak of tau; the first unless it says otherwise."""
 
 DEFAULTS: Mapping[str, float] = MappingProxyType(
     {"tau_quantile": 0.5, "learning_rate": FinetuneSettings().learning_rate}

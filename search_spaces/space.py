@@ -1,7 +1,9 @@
 """Ranges that a hyper-parameter may be drawn from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from trainables.errors import SettingsError
 
@@ -42,6 +44,70 @@ class LogUniform:
     def contains(self, value: float) -> bool:
         """Tell whether a value lies in the range; NaN does not."""
         return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Whole numbers from ``low`` to ``high``, both included, all equally likely."""
+
+    low: int
+    """Smallest value."""
+
+    high: int
+    """Largest value; above ``low``."""
+
+    def __post_init__(self) -> None:
+        _check_limits(self.low, self.high)
+        if int(self.low) != self.low or int(self.high) != self.high:
+            raise SettingsError(
+                f"low is {self.low} and high is {self.high}; allowed: whole numbers."
+            )
+
+    def contains(self, value: float) -> bool:
+        """Tell whether a value is one of the numbers."""
+        return self.low <= value <= self.high and value == int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several values, none nearer to another."""
+
+    options: tuple[str, ...]
+    """At least two, each once."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.options)) < max(2, len(self.options)):
+            raise SettingsError(f"options are {self.options}; allowed: at least two, each once.")
+
+    def contains(self, value: object) -> bool:
+        """Tell whether a value is one of the options."""
+        return value in self.options
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """A parameter that exists only where another one, declared before it, has certain values."""
+
+    declared: Uniform | LogUniform | Integer | Choice
+    """What it may be there."""
+
+    parameter: str
+    """The other one."""
+
+    values: tuple[float | str, ...]
+    """Of the other one."""
+
+    def contains(self, value: Any) -> bool:
+        """Tell whether a value is allowed where the parameter exists."""
+        return self.declared.contains(value)
+
+    def exists(self, params: Mapping[str, Any]) -> bool:
+        """Tell whether the parameter exists next to these."""
+        return params.get(self.parameter) in self.values
+
+
+Declared = Uniform | LogUniform | Integer | Choice | Conditional
+"""What a parameter may be."""
 
 
 def _check_limits(low: float, high: float) -> None:

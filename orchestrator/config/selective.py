@@ -22,8 +22,8 @@ from orchestrator.config.sweep_sections import (
 )
 from orchestrator.config.validation import Section, one_of, wrong_key
 from orchestrator.errors import ConfigError
-from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE, TAU_READINGS
+from search_spaces.space import Integer, LogUniform, Uniform
 from trainables.settings import FEATURE_LAYERS, EncoderSettings, PretrainSettings
 
 Arm = Literal["no_adapt", "all_source", "random"]
@@ -33,6 +33,7 @@ ARMS: tuple[Arm, ...] = get_args(Arm)
 """All arms, in the order in which they run."""
 
 _DECLARED_TAU, _DECLARED_RATE = SPACE["tau_quantile"], SPACE["learning_rate"]
+_DECLARED_REWARD, _MOST_BATCHES = SPACE["tau_absolute"], int(SPACE["tau_budget"].high)
 
 
 def _tau_quantile(value: float) -> float:
@@ -59,6 +60,8 @@ def _sorted_arms(value: tuple[Arm, ...]) -> tuple[Arm, ...]:
     return tuple(sorted(value, key=ARMS.index))
 
 
+Budget = Annotated[int, Field(ge=1, le=_MOST_BATCHES)]
+Reward = Annotated[float, Field(ge=_DECLARED_REWARD.low, le=_DECLARED_REWARD.high)]
 TauQuantile = Annotated[float, AfterValidator(_tau_quantile)]
 Rate = Annotated[float, AfterValidator(_rate)]
 
@@ -122,18 +125,66 @@ class RateRange(Section):
     """``[low, high]`` inside the declared range."""
 
 
-class Space(Section):
-    """What the trials vary; the declared space unless a key narrows it."""
+class BudgetRange(Section):
+    """Range of a number of source batches, drawn uniformly."""
 
-    tau_quantile: TauRange = TauRange(uniform=(_DECLARED_TAU.low, _DECLARED_TAU.high))
-    """Share of source batches with the lowest rewards that a trial drops."""
+    integer: Annotated[tuple[Budget, Budget], AfterValidator(rising), Field(examples=[[5, 40]])]
+    """``[low, high]``, whole numbers of at least 1."""
+
+
+class RewardRange(Section):
+    """Range of a reward, drawn uniformly on a log scale."""
+
+    log_uniform: Annotated[
+        tuple[Reward, Reward], AfterValidator(rising), Field(examples=[[0.05, 0.5]])
+    ]
+    """``[low, high]`` in the unit of R = 1/EMD, which the table of an earlier sweep shows."""
+
+
+class Space(Section):
+    """What the trials vary; the declared space unless a key narrows it. Tau is varied in one reading."""
+
+    tau_quantile: TauRange | None = Field(
+        default=None, examples=[{"uniform": [_DECLARED_TAU.low, _DECLARED_TAU.high]}]
+    )
+    """Share of source batches with the lowest rewards that a trial drops; the reading unless another one is given."""
+    tau_budget: BudgetRange | None = None
+    """Most source batches that a trial keeps, those of the highest rewards."""
+    tau_absolute: RewardRange | None = None
+    """Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none."""
     learning_rate: RateRange = RateRange(log_uniform=(_DECLARED_RATE.low, _DECLARED_RATE.high))
     """Step size of finetuning."""
 
-    def declared(self) -> dict[str, Uniform | LogUniform]:
+    @model_validator(mode="after")
+    def _one_reading(self) -> "Space":
+        given = [name for name in TAU_READINGS if name in self.model_fields_set]
+        for name in given:
+            if getattr(self, name) is None:
+                raise wrong_key(name, "must have a value; give one, or remove the key")
+        if len(given) > 1:
+            raise wrong_key(given[1], f"varies tau, as {given[0]} does; keep one of the two")
+        if not given:  # a default of the field would stand next to another reading
+            declared = TauRange(uniform=(_DECLARED_TAU.low, _DECLARED_TAU.high))
+            object.__setattr__(self, "tau_quantile", declared)
+        return self
+
+    @property
+    def tau_reading(self) -> str:
+        """Name of the parameter that tau is."""
+        return next(name for name in TAU_READINGS if getattr(self, name) is not None)
+
+    def declared(self) -> dict[str, Uniform | LogUniform | Integer]:
         """Return the space in the terms of ``search_spaces``, by parameter name."""
+        tau: Uniform | LogUniform | Integer
+        if self.tau_budget is not None:
+            tau = Integer(*self.tau_budget.integer)
+        elif self.tau_absolute is not None:
+            tau = LogUniform(*self.tau_absolute.log_uniform)
+        else:
+            assert self.tau_quantile is not None
+            tau = Uniform(*self.tau_quantile.uniform)
         return {
-            "tau_quantile": Uniform(*self.tau_quantile.uniform),
+            self.tau_reading: tau,
             "learning_rate": LogUniform(*self.learning_rate.log_uniform),
         }
 
@@ -150,12 +201,12 @@ class Search(SearchBase):
     """What the trials vary."""
     default_learning_rate: Rate = DEFAULTS["learning_rate"]
     """Learning rate of the enqueued trials and of the arms; inside ``space.learning_rate``."""
-    enqueue_tau_quantiles: tuple[TauQuantile, ...] = Field(
+    enqueue_taus: tuple[float, ...] = Field(
         default_factory=lambda search: _enqueued_within(search["space"]),
         examples=[list(ENQUEUED_TAU_QUANTILES)],
     )
-    """Tau quantiles tried first, at the default learning rate; inside ``space.tau_quantile``.
-    Unless given, those of ``search_spaces.selective.ENQUEUED_TAU_QUANTILES`` that lie inside."""
+    """Values of tau to try first, in its reading and inside its range, at the default learning rate. Unless given,
+    those of ``search_spaces.selective.ENQUEUED_TAU_QUANTILES`` that lie inside; none for another reading."""
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":
@@ -167,19 +218,29 @@ class Search(SearchBase):
                 f"the default learning rate {self.default_learning_rate:g} lies outside "
                 f"space.learning_rate [{low:g}, {high:g}]; give one inside",
             )
-        for index, tau in enumerate(self.enqueue_tau_quantiles):
-            if not space["tau_quantile"].contains(tau):
-                low, high = self.space.tau_quantile.uniform
-                problem = f"lies outside space.tau_quantile [{low:g}, {high:g}]"
-            elif tau in self.enqueue_tau_quantiles[:index]:
+        reading = self.space.tau_reading
+        for index, tau in enumerate(self.enqueue_taus):
+            if not space[reading].contains(tau):
+                low, high = space[reading].low, space[reading].high
+                problem = f"lies outside space.{reading} [{low:g}, {high:g}]"
+            elif tau in self.enqueue_taus[:index]:
                 problem = "is given twice"
             else:
                 continue
-            raise wrong_key("enqueue_tau_quantiles", problem, index)
+            raise wrong_key("enqueue_taus", problem, index)
         return self
+
+    def first_trials(self) -> list[dict[str, float]]:
+        """Return the enqueued trials, each with a value for every parameter."""
+        return [
+            {self.space.tau_reading: tau, "learning_rate": self.default_learning_rate}
+            for tau in self.enqueue_taus
+        ]
 
 
 def _enqueued_within(space: Space) -> tuple[float, ...]:
+    if space.tau_reading != "tau_quantile":
+        return ()
     inside = space.declared()["tau_quantile"].contains
     return tuple(tau for tau in ENQUEUED_TAU_QUANTILES if inside(tau))
 

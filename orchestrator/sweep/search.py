@@ -1,13 +1,19 @@
 """Optuna proposes, Ray Tune runs: the searcher between them, which sees that nothing is done twice."""
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -22,7 +28,7 @@ from orchestrator.sweep.study import (
     set_signature,
     signature_of,
 )
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform
 
 METRIC = "objective"
 SIGNATURE = "signature"
@@ -36,8 +42,8 @@ N_PARTS = "n_parts"
 
 DIED = "the trial's process died, each time that it was tried"
 
-Ranges = Mapping[str, Uniform | LogUniform]
-"""What is searched, by name."""
+Ranges = Mapping[str, Declared]
+"""What is searched, by name; a parameter after the one that its existence depends on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +114,7 @@ class StudySearch(OptunaSearch):
             study_name=study.name,
         )
         self._study: optuna.Study = self._ot_study  # type: ignore[assignment]
+        self._declared = space
         self._distributions = distributions
         self._hooks = hooks
         self._halt = halt
@@ -139,7 +146,10 @@ class StudySearch(OptunaSearch):
             if self._hooks.is_held():
                 return None
             self._n_left -= 1
-            trial = self._study.ask(fixed_distributions=self._distributions)
+            trial = self._study.ask()
+            for name, declared in self._declared.items():
+                if not isinstance(declared, Conditional) or declared.exists(trial.params):
+                    _draw(trial, name, self._distributions[name])
             self._n_named += give_name(trial, f"t{self._n_named:03d}") == f"t{self._n_named:03d}"
             self._hooks.changed()
             try:
@@ -267,11 +277,33 @@ def begin_search(
         study.enqueue(params)
     hooks.changed()
     # A seeded sampler repeats its first draws when it starts again.
-    sampler = optuna.samplers.TPESampler(multivariate=True, seed=seed + attempt)
+    conditional = any(isinstance(declared, Conditional) for declared in space.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `group`
+        sampler = optuna.samplers.TPESampler(
+            multivariate=True, group=conditional, seed=seed + attempt
+        )
     return StudySearch(study, space, sampler, n_trials=n_trials, hooks=hooks, halt=halt)
 
 
-def _distribution(declared: Uniform | LogUniform) -> optuna.distributions.FloatDistribution:
-    return optuna.distributions.FloatDistribution(
-        declared.low, declared.high, log=isinstance(declared, LogUniform)
-    )
+def _distribution(declared: Declared) -> BaseDistribution:
+    match declared:
+        case Conditional():
+            return _distribution(declared.declared)
+        case Choice():
+            return CategoricalDistribution(declared.options)
+        case Integer():
+            return IntDistribution(declared.low, declared.high)
+        case _:
+            log = isinstance(declared, LogUniform)
+            return FloatDistribution(declared.low, declared.high, log=log)
+
+
+def _draw(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
+    match distribution:
+        case FloatDistribution():
+            trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+        case IntDistribution():
+            trial.suggest_int(name, distribution.low, distribution.high)
+        case CategoricalDistribution():
+            trial.suggest_categorical(name, distribution.choices)

@@ -191,10 +191,10 @@ def test_unknown_key_in_a_dataset_file(cli: "Cli", tiny: "Tiny") -> None:
 
 @pytest.mark.parametrize("tau", ["1", "-0.1", "1.5"])
 def test_tau_outside_its_range(tau: str, cli: "Cli", tiny: "Tiny") -> None:
-    added = f"n_trials: 8\n  enqueue_tau_quantiles: [0.5, {tau}]\n"
+    added = f"n_trials: 8\n  enqueue_taus: [0.5, {tau}]\n"
     file, _ = edited(tiny.sweep, cli.cwd, "n_trials: 8\n", added)
-    line = file.read_text().splitlines().index(f"  enqueue_tau_quantiles: [0.5, {tau}]") + 1
-    cli("sweep", file).fails(2, f"{file}:{line}:32:", tau, "[0, 1)", "enqueue_tau_quantiles")
+    line = file.read_text().splitlines().index(f"  enqueue_taus: [0.5, {tau}]") + 1
+    cli("sweep", file).fails(2, f"{file}:{line}:32:", tau, "[0, 1)", "enqueue_taus")
     added = f"n_trials: 8\n  space: {{tau_quantile: {{uniform: [0, {tau}]}}}}\n"
     file, _ = edited(tiny.sweep, cli.cwd, "n_trials: 8\n", added)
     cli("sweep", file).fails(2, f"{file}:", "tau_quantile")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.space import Choice, Conditional, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError
 
 
@@ -34,3 +34,30 @@ def test_impossible_limits_are_refused(
 
 def test_uniform_may_reach_below_zero() -> None:
     assert Uniform(-1.0, 1.0).contains(-0.5)
+
+
+def test_integers_are_whole() -> None:
+    space = Integer(1, 5)
+    assert all(space.contains(value) for value in (1, 3, 5, 5.0))
+    assert not any(space.contains(value) for value in (0, 6, 2.5, math.nan))
+    for low, high in ((1, 1), (3, 2), (0.5, 2)):
+        with pytest.raises(SettingsError, match=f"low is {low}"):
+            Integer(low, high)  # type: ignore[arg-type]
+
+
+def test_a_choice_has_distinct_options() -> None:
+    space = Choice(("constant", "dann"))
+    assert space.contains("dann")
+    assert not space.contains("other")
+    for options in ((), ("one",), ("a", "a")):
+        with pytest.raises(SettingsError, match="at least two, each once"):
+            Choice(options)
+
+
+def test_a_conditional_parameter_exists_next_to_certain_values() -> None:
+    space = Conditional(Uniform(0, 1), "schedule", ("capped",))
+    assert space.contains(0.5)
+    assert not space.contains(2)
+    assert space.exists({"schedule": "capped"})
+    assert not space.exists({"schedule": "constant"})
+    assert not space.exists({})

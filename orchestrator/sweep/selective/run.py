@@ -70,15 +70,11 @@ class SelectiveRun:
         arms = self._run_arms(inputs_ref, run)
         no_adapt = self._predictions(arms["no_adapt"][search.SIGNATURE])
         record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
-        rate = sweep.search.default_learning_rate
         trials = run_search(
             run,
             sweep.search,
             space=sweep.search.space.declared(),
-            first=[
-                {"tau_quantile": tau, "learning_rate": rate}
-                for tau in sweep.search.enqueue_tau_quantiles
-            ],
+            first=sweep.search.first_trials(),
             trial=_run_trial,
             inputs_ref=inputs_ref,
             identify=lambda params: trial.signature(

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.alignment.selection import Selection, select_quantile, select_random
+from orchestrator.alignment.selection import (
+    Selection,
+    select_absolute,
+    select_budget,
+    select_quantile,
+    select_random,
+)
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
@@ -82,14 +88,23 @@ class Configuration:
 
 def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
     """Return what a trial with these sampled parameters trains on."""
-    selection: Selection = select_quantile(inputs.reward_S, params["tau_quantile"])
+    selection = _selection(inputs.reward_S, params)
     return Configuration(
         kept=selection.kept,
-        tau_quantile=params["tau_quantile"],
+        tau_quantile=selection.tau_quantile,
         tau_absolute=selection.tau_absolute,
         learning_rate=params["learning_rate"],
         n_steps=inputs.n_steps,
     )
+
+
+def _selection(reward_S: NDArray[np.float64], params: Mapping[str, float]) -> Selection:
+    """Return the batches that tau keeps, in whichever reading the sweep varies it."""
+    if "tau_budget" in params:
+        return select_budget(reward_S, int(params["tau_budget"]))
+    if "tau_absolute" in params:
+        return select_absolute(reward_S, params["tau_absolute"])
+    return select_quantile(reward_S, params["tau_quantile"])
 
 
 def arm_configuration(inputs: TrialInputs, arm: str) -> Configuration:

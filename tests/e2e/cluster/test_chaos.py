@@ -74,7 +74,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
         "search": {
             "n_trials": 5,
             "n_steps": 200,
-            "enqueue_tau_quantiles": [0.0, 0.3, 0.5, 0.7, 0.9],
+            "enqueue_taus": [0.0, 0.3, 0.5, 0.7, 0.9],
         },
     },
     "sleepmg": {
@@ -89,7 +89,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
             "n_trials": 1,
             "n_steps": 60,
             "max_concurrent": 1,
-            "enqueue_tau_quantiles": [0.5],
+            "enqueue_taus": [0.5],
         },
     },
     "sleepmg-2": {

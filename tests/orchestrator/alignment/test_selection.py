@@ -1,5 +1,6 @@
 """Which batches a tau keeps: by hand, at ties, at infinite rewards, and as R > tau_absolute."""
 
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from orchestrator.alignment.emd import emd_matrix
-from orchestrator.alignment.selection import Aggregate, rewards, select_quantile, select_random
+from orchestrator.alignment.selection import (
+    Aggregate,
+    rewards,
+    select_absolute,
+    select_budget,
+    select_quantile,
+    select_random,
+)
 
 Floats = NDArray[np.float64]
 
@@ -174,3 +182,48 @@ def test_selection_recovers_planted_subjects_better_than_chance() -> None:
     assert len(kept) == n_batches
     precision = np.isin(kept, np.arange(n_batches, 2 * n_batches)).mean()
     assert precision >= 0.9  # a random third would have 0.33
+
+
+REWARDS = np.array([0.3, 0.1, 0.6, 0.2, 0.5, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept"), [(1, [2]), (3, [2, 4, 5]), (6, range(6)), (99, range(6))]
+)
+def test_a_budget_keeps_the_best_and_no_more(budget: int, kept: Sequence[int]) -> None:
+    selection = select_budget(REWARDS, budget)
+    assert selection.kept.tolist() == list(kept)
+    assert selection.tau_quantile == pytest.approx(1 - len(kept) / 6)
+    # All readings name the same batches.
+    assert select_absolute(REWARDS, selection.tau_absolute).kept.tolist() == list(kept)
+    assert select_quantile(REWARDS, selection.tau_quantile).kept.tolist() == list(kept)
+
+
+def test_a_budget_leaves_out_what_ties_at_the_cut() -> None:
+    assert select_budget(np.array([2.0, 2.0, 3.0, 1.0]), 2).kept.tolist() == [2]
+    assert select_budget(np.array([2.0, 2.0, 1.0]), 1).kept.tolist() == [0, 1]  # else none
+    assert select_budget(np.array([np.inf, np.inf, 1.0]), 2).kept.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("tau", "kept"), [(0.0, range(6)), (0.3, [2, 4, 5]), (0.6, []), (7.0, [])])
+def test_an_absolute_tau_keeps_what_lies_above_it(tau: float, kept: Sequence[int]) -> None:
+    selection = select_absolute(REWARDS, tau)
+    assert selection.kept.tolist() == list(kept)
+    assert selection.tau_absolute == tau
+    assert selection.tau_quantile == pytest.approx(1 - len(kept) / 6)
+
+
+@pytest.mark.parametrize(
+    ("select", "value"),
+    [
+        (select_budget, 0),
+        (select_budget, 1.5),
+        (select_absolute, np.nan),
+        (select_absolute, np.inf),
+    ],
+)
+def test_a_tau_that_is_none_is_refused(select: Callable[..., object], value: float) -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        select(REWARDS, value)
+    with pytest.raises(ValueError, match="NaN"):
+        select(np.array([np.nan]), 1)

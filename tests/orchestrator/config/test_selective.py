@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from orchestrator.config.selective import SelectiveSweep, check_objective
-from orchestrator.config.sweep import load_sweep
+from orchestrator.config.sweep import dump, load_sweep
 from orchestrator.errors import ConfigError
 from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.space import Integer, LogUniform, Uniform
 from trainables.settings import EncoderSettings, PretrainSettings
 from trainables.stages import Stage
 
@@ -38,7 +38,7 @@ search:
 arms: [random, no_adapt]
 """
 
-ENQUEUE = "n_steps: 30\n  enqueue_tau_quantiles: "
+ENQUEUE = "n_steps: 30\n  enqueue_taus: "
 
 
 def write(folder: Path, text: str, name: str = "probe.yaml") -> Path:
@@ -84,18 +84,45 @@ def test_a_file_fills_in_every_default(tmp_path: Path) -> None:
         "learning_rate": LogUniform(5e-5, 1e-3),
     }
     assert sweep.search.default_learning_rate == DEFAULTS["learning_rate"]
-    assert sweep.search.enqueue_tau_quantiles == (0.25, 0.5, 0.75)  # those inside the space
+    assert sweep.search.enqueue_taus == (0.25, 0.5, 0.75)  # those inside the space
     assert sweep.search.max_concurrent == 2
     assert sweep.arms == ("no_adapt", "random")
     assert (sweep.workers, sweep.cpus_per_worker) == (1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("reading", "declared"),
+    [
+        ("tau_budget: {integer: [2, 40]}", ("tau_budget", Integer(2, 40))),
+        ("tau_absolute: {log_uniform: [0.05, 0.5]}", ("tau_absolute", LogUniform(0.05, 0.5))),
+    ],
+)
+def test_tau_in_another_reading(
+    reading: str, declared: tuple[str, Integer | LogUniform], tmp_path: Path
+) -> None:
+    text = GOOD.replace("tau_quantile: {uniform: [0.25, 0.75]}", reading)
+    sweep = load_sweep(write(tmp_path, text))
+    assert isinstance(sweep, SelectiveSweep)
+    assert next(iter(sweep.search.space.declared().items())) == declared
+    assert sweep.search.first_trials() == []  # quantiles that are published are no other numbers
+    low = declared[1].low
+    again = load_sweep(write(tmp_path, text.replace("n_steps: 30", f"{ENQUEUE}[{low}]")))
+    assert isinstance(again, SelectiveSweep)
+    assert again.search.first_trials() == [{declared[0]: low, "learning_rate": 1e-4}]
+    assert load_sweep(write(tmp_path, dump(sweep))) == sweep
 
 
 def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
     text = GOOD[: GOOD.index("encoder:")] + "search: {n_trials: 1, n_steps: 1}\n"
     sweep = load_sweep(write(tmp_path, text))
     assert isinstance(sweep, SelectiveSweep)
-    assert sweep.search.space.declared() == dict(SPACE)
-    assert sweep.search.enqueue_tau_quantiles == ENQUEUED_TAU_QUANTILES
+    assert sweep.search.space.declared() == {
+        name: SPACE[name] for name in ("tau_quantile", "learning_rate")
+    }
+    assert sweep.search.enqueue_taus == ENQUEUED_TAU_QUANTILES
+    assert sweep.search.first_trials() == [
+        {"tau_quantile": tau, "learning_rate": 1e-4} for tau in ENQUEUED_TAU_QUANTILES
+    ]
     assert sweep.search.objective == "source_val"
     assert sweep.arms == ("no_adapt", "all_source", "random")
 
@@ -121,7 +148,9 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("[0.25, 0.75]", "[0.5]", "[0.5]", "has too few items"),
         ("[5e-5, 1e-3]", "[5e-5, 1]", "1]}", "must lie in [1e-05, 0.01]"),
         ("[5e-5, 1e-3]", "[5e-4, 1e-3]", "n_trials: 12", "0.0001 lies outside space.learning_rate [0.0005, 0.001]"),
-        ("n_steps: 30", ENQUEUE + "[0.5, 1.2]", "1.2", "[1] is 1.2: a tau quantile must lie in [0, 1)"),
+        ("n_steps: 30", ENQUEUE + "[0.5, 1.2]", "1.2", "outside space.tau_quantile [0.25, 0.75]"),
+        ("{uniform: [0.25, 0.75]}", "null", "null", "must have a value; give one, or remove the key"),
+        ("    tau_q", "    tau_budget: {integer: [1, 9]}\n    tau_q", "{integer", "as tau_quantile does"),
         ("n_steps: 30", ENQUEUE + "[0.5, 0.9]", "0.9]", "outside space.tau_quantile [0.25, 0.75]"),
         ("n_steps: 30", ENQUEUE + "[0.5, 0.50]", "0.50]", "is given twice"),
         ("n_trials: 12", "n_trials: 0", "0\n  n_steps", "search.n_trials is 0: must be greater than or equal to 1"),

@@ -144,7 +144,7 @@ def test_diff_names_each_changed_key_with_both_values(tmp_path: Path) -> None:
         "encoder.dropout: 0.25 -> 0.5",
         "search.n_trials: 12 -> 24",
         "search.space.tau_quantile.uniform: 0.25, 0.75 -> 0.25, 0.95",
-        "search.enqueue_tau_quantiles: 0.25, 0.5, 0.75 -> 0.25, 0.5, 0.75, 0.9",
+        "search.enqueue_taus: 0.25, 0.5, 0.75 -> 0.25, 0.5, 0.75, 0.9",
     ]
 
 

@@ -1,5 +1,6 @@
 """The study of a sweep, driven by hand as Ray Tune drives it: order, reuse, failures, and what a kill leaves."""
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -36,9 +37,10 @@ from orchestrator.sweep.study import (
     was_enqueued,
 )
 from search_spaces.selective import SPACE
-from search_spaces.space import LogUniform
+from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError
 
+USED = {name: SPACE[name] for name in ("tau_quantile", "learning_rate")}
 FIRST = [{"tau_quantile": tau, "learning_rate": 1e-4} for tau in (0.0, 0.5, 0.9)]
 
 
@@ -48,6 +50,8 @@ class Driver:
 
     journal: Path
     seed: int = 3
+    space: Mapping[str, Declared] = field(default_factory=lambda: USED)
+    first: list[dict[str, Any]] = field(default_factory=lambda: FIRST)
     n_trials: int = 20
     identify: Callable[[Mapping[str, float]], str] = lambda params: json.dumps(dict(params))
     objective: Callable[[str], float] = lambda signature: 0.5
@@ -67,8 +71,8 @@ class Driver:
 
         return begin_search(
             study or self.study(),
-            SPACE,
-            FIRST,
+            self.space,
+            self.first,
             seed=self.seed,
             n_trials=self.n_trials,
             hooks=Hooks(
@@ -107,7 +111,7 @@ def test_enqueued_trials_come_first_and_in_order(driver: Driver) -> None:
     assert proposed[:3] == FIRST
     assert [was_enqueued(trial) for trial in study.trials] == [True] * 3 + [False] * 2
     for params in proposed:
-        assert set(params) == set(SPACE)
+        assert set(params) == set(USED)
         assert all(SPACE[name].contains(value) for name, value in params.items())
     assert [trial.params for trial in study.trials] == proposed
     assert [name_of(trial) for trial in study.trials] == [f"t00{i}" for i in range(5)]
@@ -433,6 +437,26 @@ def test_the_same_seed_draws_the_same(tmp_path: Path) -> None:
     assert draws("a2", 1)[3:] != draws("c", 2)[3:]
 
 
+def test_integers_choices_and_conditional_parameters_are_drawn(driver: Driver) -> None:
+    space: dict[str, Declared] = {
+        "n": Integer(2, 4),
+        "schedule": Choice(("constant", "capped")),
+        "cap": Conditional(Uniform(0, 1), "schedule", ("capped",)),
+    }
+    driver.space, driver.first = space, [{"n": 3, "schedule": "capped", "cap": 0.25}]
+    each = itertools.count()
+    driver.identify = lambda params: f"{next(each)}"  # else equal ones would wait for each other
+    searcher = driver.search()
+    drawn: list[dict[str, Any]] = [{**suggest(searcher, f"tune{i}")} for i in range(20)]
+    assert drawn[0] == driver.first[0]
+    for params in drawn:
+        assert all(space[name].contains(value) for name, value in params.items())
+        assert ("cap" in params) == (params["schedule"] == "capped")
+        assert isinstance(params["n"], int)
+    assert {params["n"] for params in drawn} == {2, 3, 4}
+    assert {params["schedule"] for params in drawn} == {"constant", "capped"}
+
+
 def test_each_change_is_told_for_the_copy_of_the_journal(driver: Driver) -> None:
     searcher = driver.search()
     before = driver.n_changes
@@ -454,7 +478,7 @@ def test_the_journal_opens_with_optuna(driver: Driver) -> None:
     assert study.best_trial.params == FIRST[0]
     assert study.best_trial.user_attrs[SIGNATURE] == "s"
     distributions = study.best_trial.distributions
-    for name, declared in SPACE.items():
+    for name, declared in USED.items():
         found = distributions[name]
         assert isinstance(found, optuna.distributions.FloatDistribution)
         assert (found.low, found.high) == (declared.low, declared.high)

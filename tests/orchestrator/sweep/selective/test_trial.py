@@ -253,6 +253,23 @@ def test_two_taus_that_keep_the_same_batches_are_one_training(inputs: TrialInput
     assert len(names) == 1
 
 
+def test_all_readings_of_tau_are_one_training(inputs: TrialInputs) -> None:
+    names = {
+        trial.signature(inputs, trial.trial_configuration(inputs, {**tau, "learning_rate": 1e-3}))
+        for tau in ({"tau_quantile": 0.5}, {"tau_budget": 3}, {"tau_absolute": 0.35})
+    }
+    assert len(names) == 1
+
+
+def test_a_tau_above_all_rewards_is_no_finetuning(inputs: TrialInputs) -> None:
+    above = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    assert above.kept.tolist() == []
+    assert above.tau_quantile == 1
+    found = predictions(inputs, trial.run(inputs, above))
+    untouched = predictions(inputs, trial.run(inputs, trial.arm_configuration(inputs, "no_adapt")))
+    assert found.equals(untouched)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"score_id": "4567"}, {"seed": 6}, {"default_learning_rate": 1e-4}, {"n_steps": 3}],
