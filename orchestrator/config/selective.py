@@ -194,9 +194,9 @@ class Search(SearchBase):
 
     n_steps: Annotated[int, Field(ge=1)]
     """Optimiser updates of every trial and every arm, so that arms differ in their batches only."""
-    objective: Literal["source_val", "oracle_target_val"] = "source_val"
-    """Macro-F1 on held-out source subjects, or on labelled target subjects (an oracle no one has in
-    practice)."""
+    objective: Literal["source_val", "target_information", "oracle_target_val"] = "source_val"
+    """Macro-F1 on held-out source subjects; how certain the predictions for the target are and how evenly they spread
+    over the stages, without a label; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
     space: Space = Space()
     """What the trials vary."""
     default_learning_rate: Rate = DEFAULTS["learning_rate"]

@@ -5,10 +5,11 @@ again from its last checkpoint. A label that may not be read, a full disk or a s
 trial: the sweep ends, and can be taken up again.
 """
 
+import contextlib
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from orchestrator.errors import (
     SetupError,
     StoreUnreachableError,
 )
+from trainables.errors import CheckpointError
 
 MAX_RETRIES = 3
 """A trial that was lost so often with its process or node is tried once more; then it counts as failed."""
@@ -47,7 +49,6 @@ _HINTS = (
         r"process died|was lost",
         "most often the machine ran out of memory: lower search.max_concurrent, and look into the kernel's log",
     ),
-    (r"CheckpointError", "remove the checkpoint that the message names; the trial starts again"),
     (
         r"not a number",
         "the predictions of these trials give no objective: look at their recordings",
@@ -83,6 +84,17 @@ def persistently(attempt: Callable[[], T]) -> T:
             if n_left == 0 or not is_lost(error):
                 raise
     raise AssertionError  # the last attempt returned or raised
+
+
+@contextlib.contextmanager
+def naming_checkpoint(uri: str) -> Iterator[None]:
+    """Say which file it is that a training cannot go on from."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{uri}: {error} Remove it, and the training starts again."
+        ) from error
 
 
 def described(error: BaseException) -> str:

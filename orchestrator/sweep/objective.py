@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from orchestrator.errors import DataError
 from orchestrator.labels import LabelGate, LabelKey, Split
@@ -52,6 +53,29 @@ def evaluation(
         kappa=metrics.kappa(true, predicted),
         n_epochs=len(true),
     )
+
+
+def information(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> float:
+    """Return how much the predictions of one role say about the epochs, without any label.
+
+    Entropy of the mean probability minus mean entropy, in units of the logarithm of the number of stages: 1 where each
+    epoch is certain and the stages are even, 0 where all epochs get the same answer. (Bridle, Heading & MacKay, 1991,
+    *Unsupervised classifiers, mutual information and 'phantom targets'*.)
+
+    Parameters
+    ----------
+    predictions : table
+        As a trial writes it.
+    role : str
+        ``objective`` or ``test``.
+    declared : sequence of Stage
+        Those that may be predicted.
+    """
+    mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), role))
+    names = [stage.name for stage in declared]
+    probability = np.stack([mine[f"p_{name}"].to_numpy() for name in names], axis=1)
+    certainty = entr(probability.mean(axis=0)).sum() - entr(probability).sum(axis=1).mean()
+    return float(certainty / np.log(len(names)))
 
 
 class Judge:

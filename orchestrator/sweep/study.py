@@ -1,5 +1,6 @@
 """The Optuna study of a sweep: the record of what was tried, what came of it, and what is still to be done."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,11 @@ class Study:
     def trials(self) -> list[FrozenTrial]:
         """Finished trials in the order of their names."""
         current = self._current()
-        return [current[name] for name in sorted(current) if current[name].state.is_finished()]
+        return [
+            current[name]
+            for name in sorted(current, key=in_order)
+            if current[name].state.is_finished()
+        ]
 
     @property
     def n_named(self) -> int:
@@ -88,6 +93,11 @@ class Study:
         """Return the last trial of each name."""
         trials = self._study.get_trials(deepcopy=False)
         return {name_of(trial): trial for trial in trials if name_of(trial)}
+
+
+def in_order(name: str) -> str:
+    """Return what sorts names of trials by their numbers: ``t1000`` after ``t101``."""
+    return re.sub(r"\d+", lambda found: found.group().zfill(9), name)
 
 
 def give_name(trial: optuna.Trial, name: str) -> str:

@@ -32,8 +32,9 @@ Work = Callable[[Any, Iterator[Rows]], Any]
 _READERS = 1
 """CPUs of the task that reads for the workers."""
 
-_STALLED_S = 60
-"""Without progress for so long, reading fails instead of waiting for ever."""
+_STALLED_S = 600
+"""Without progress for so long, reading fails instead of waiting for ever. The first worker validates while the others
+wait and nobody reads: a minute, which is enough to notice a hang, is not enough for a large validation."""
 
 _SHARE = "share"
 
@@ -72,7 +73,10 @@ def check_fits(sweep: SweepBase, n_concurrent: int) -> None:
 def n_that_fit(sweep: SweepBase) -> int:
     """Return how many trials' workers the cluster can hold at the same time, at least one."""
     if sweep.workers == 1:
-        return int(_cluster("CPU")) or 1
+        fit = _cluster("CPU")
+        if sweep.gpus_per_worker:
+            fit = min(fit, _cluster("GPU") / sweep.gpus_per_worker)
+        return max(1, int(fit + 1e-9))
     fit = (_cluster("CPU") - _READERS) / (sweep.workers * sweep.cpus_per_worker)
     if sweep.gpus_per_worker:
         fit = min(fit, _cluster("GPU") / (sweep.workers * sweep.gpus_per_worker))

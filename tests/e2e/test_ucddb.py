@@ -139,6 +139,10 @@ def test_label_ledger(events: list[dict[str, Any]]) -> None:
     last_trial = max(i for i, e in enumerate(events) if e["event"] == "trial_done")
     assert events.index(test[0]) > last_trial
     assert sum(e["event"] == "trial_done" for e in events) == 12
+    tested = [e["trial"] for e in events if e["event"] == "trial_tested"]  # each once, with those
+    assert len(tested) == len(set(tested)) == 12 + 3
+    first_tested = next(i for i, e in enumerate(events) if e["event"] == "trial_tested")
+    assert first_tested > events.index(test[0])
     others = [name for e in ledger if e not in test for name in e["recordings"]]
     assert "ucddb/ucddb018/ucddb018" not in others
     # What is learned from and what is judged on are disjoint.

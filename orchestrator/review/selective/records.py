@@ -143,6 +143,11 @@ class Manifest:
         """Whether the objective read stages of the target."""
         return self.objective.startswith(ORACLE_PREFIX)
 
+    @property
+    def objective_measure(self) -> str:
+        """What the objective is measured in."""
+        return "0 to 1" if self.objective == "target_information" else "macro-F1"
+
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:
     """Trials and arms of ``trials.parquet``, in stored order; NaN becomes None.

@@ -204,7 +204,7 @@ def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> Non
             markersize=5.5,
             markerfacecolor="white",
             zorder=4,
-            label=f"objective {plain(manifest.objective)} (macro-F1)",
+            label=f"objective {plain(manifest.objective)} ({manifest.objective_measure})",
         )
 
 

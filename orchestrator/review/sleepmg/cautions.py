@@ -221,7 +221,7 @@ def _discriminator(found: Findings) -> list[Caution]:
     stuck = [
         entry
         for entry in found.shown
-        if _at_chance(entry) and never_left_chance(entry, found.sweep.modalities, DOMAIN_MARGIN)
+        if _at_chance(entry) and never_left_chance(entry, DOMAIN_MARGIN)
     ]
     if stuck:
         cautions.append(

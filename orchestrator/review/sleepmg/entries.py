@@ -13,6 +13,7 @@ Metric = Literal[
     "test_accuracy",
     "test_kappa",
     "domain_accuracy",
+    "domain_accuracy_best",
     "domain_chance",
 ]
 

@@ -48,6 +48,8 @@ class Trial:
     test_kappa: float | None
     domain_accuracy: float | None
     """Discriminator on the training epochs of the last pass, mean over folds."""
+    domain_accuracy_best: float | None
+    """The same of its best pass."""
     domain_chance: float | None
     """One over the number of domains, mean over folds."""
     signature: str | None
@@ -90,6 +92,7 @@ class Fold:
     test_kappa: float | None
     n_test_epochs: int | None
     domain_accuracy: float | None
+    domain_accuracy_best: float | None
     domain_chance: float | None
 
 

@@ -84,7 +84,7 @@ def write_manifest(
         "n_steps": sweep.search.n_steps,
         "seed": sweep.seed,
         "pretrain": {
-            f"{sweep.search.objective.removeprefix('oracle_')}_macro_f1": judge.evaluate(
+            f"{'target' if plan.target_validation else 'source'}_val_macro_f1": judge.evaluate(
                 no_adapt
             ).macro_f1,
             "majority_macro_f1": judge.constant(majority, no_adapt),

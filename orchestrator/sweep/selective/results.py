@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.sweep.selective.trial import Configuration
+from orchestrator.sweep.study import in_order
 from trainables.stages import Stage
 
 TRIALS_SCHEMA = pa.schema(
@@ -101,7 +102,9 @@ def trial_row(
 
 def trials_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Return the final table, sorted by trial."""
-    return pa.Table.from_pylist(sorted(rows, key=lambda r: r["trial"]), schema=TRIALS_SCHEMA)
+    return pa.Table.from_pylist(
+        sorted(rows, key=lambda r: in_order(r["trial"])), schema=TRIALS_SCHEMA
+    )
 
 
 def batches_table(

@@ -1,6 +1,6 @@
 """A sweep of SelectiveFinetuning: score, arms, trials, and the target's test labels at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import search, study
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
-from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.objective import Judge, information
 from orchestrator.sweep.selective import record, trial
 from orchestrator.sweep.selective.encoder import encoder_id
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
@@ -64,6 +64,13 @@ class SelectiveRun:
         judge = Judge(
             gate, plan.objective_recordings, "objective", sweep.stages, objective_split, "objective"
         )
+
+        def objective(signature: str) -> float:
+            predictions = self._predictions(signature)
+            if sweep.search.objective == "target_information":
+                return information(predictions, "test", sweep.stages)
+            return judge.evaluate(predictions).macro_f1
+
         record.write_batches(store, scored, stages, held_out_stages)
         inputs = trial_inputs(store, scored, stages)
         inputs_ref = [ray.put(inputs)]
@@ -80,10 +87,10 @@ class SelectiveRun:
             identify=lambda params: trial.signature(
                 inputs, trial.trial_configuration(inputs, params)
             ),
-            objective=lambda signature: judge.evaluate(self._predictions(signature)).macro_f1,
+            objective=objective,
         )
         entries = [
-            *self._arm_entries(inputs, arms, judge),
+            *self._arm_entries(inputs, arms, objective),
             *(
                 Entry(
                     trial=study.name_of(frozen),
@@ -100,15 +107,13 @@ class SelectiveRun:
         ]
         gate.end_search()
         test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
-        rows = [
-            trial_row(
-                entry,
-                selectable,
-                stages,
-                test.evaluate(self._predictions(entry.signature)) if entry.signature else None,
-            )
-            for entry in entries
-        ]
+        rows = []
+        for entry in entries:
+            found = None
+            if entry.signature:
+                found = test.evaluate(self._predictions(entry.signature))
+                run.log.emit("trial_tested", trial=entry.trial, split=Split.TARGET_TEST.value)
+            rows.append(trial_row(entry, selectable, stages, found))
         record.add_target_counts(store, sweep.name, test, no_adapt)
         return trials_table(rows)
 
@@ -123,7 +128,10 @@ class SelectiveRun:
         return arms
 
     def _arm_entries(
-        self, inputs: trial.TrialInputs, arms: Mapping[str, Outcome], judge: Judge
+        self,
+        inputs: trial.TrialInputs,
+        arms: Mapping[str, Outcome],
+        objective: Callable[[str], float],
     ) -> list[Entry]:
         entries = []
         for arm in self._sweep.arms:
@@ -135,9 +143,7 @@ class SelectiveRun:
                     enqueued=True,
                     configuration=trial.arm_configuration(inputs, arm),
                     signature=signature,
-                    objective=judge.evaluate(self._predictions(signature)).macro_f1
-                    if signature
-                    else None,
+                    objective=objective(signature) if signature else None,
                     error=arms[arm].get(search.ERROR),
                 )
             )

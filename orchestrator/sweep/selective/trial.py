@@ -27,7 +27,7 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.failures import persistently
+from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
@@ -137,7 +137,8 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
             "learning_rate": configuration.learning_rate,
             "n_steps": configuration.n_steps,
             "seed": inputs.seed,
-            **({"workers": inputs.sweep.workers} if inputs.sweep.workers > 1 else {}),
+            "workers": inputs.sweep.workers,
+            "device": inputs.sweep.device,
         }
     )
 
@@ -157,13 +158,17 @@ def run(
         return name
 
     def attempt() -> None:
-        saved = store.read_if_there(paths.trial_checkpoint(inputs.sweep_name, name))
-        if inputs.sweep.workers == 1 or not len(configuration.kept):
-            torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
-            _finetune_and_predict(inputs, configuration, saved)
-        else:
-            assert inputs_ref is not None
-            _on_workers(inputs, configuration, inputs_ref, saved)
+        path = paths.trial_checkpoint(inputs.sweep_name, name)
+        saved = store.read_if_there(path)
+        with naming_checkpoint(store.uri_of(path)):
+            if inputs.sweep.workers == 1 or not len(configuration.kept):
+                torch.set_num_threads(
+                    1
+                )  # trials share the machine; and the last digits depend on it
+                _finetune_and_predict(inputs, configuration, saved)
+            else:
+                assert inputs_ref is not None
+                _on_workers(inputs, configuration, inputs_ref, saved)
 
     persistently(attempt)
     return name

@@ -17,7 +17,7 @@ from orchestrator.sweep.objective import key_of
 from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, FoldPlan
 from trainables.epochs import MultimodalEpochs
 from trainables.errors import EpochsError, SettingsError
-from trainables.fold import Fold, n_batches_of_pass
+from trainables.fold import VERSION, Fold, n_batches_of_pass
 from trainables.settings import SleepMGSettings
 from trainables.stages import UNSCORED
 
@@ -53,11 +53,21 @@ class CrossValidationInputs:
         """
         stages = self.epochs.stages.copy()
         stages[self.rows_of(plan.test)] = UNSCORED
+        # What no training subject has, no extractor learns: its random weights must not answer for others.
+        learned = np.atleast_1d(self.epochs.present[self.rows_of(plan.train)].any(axis=0))
         groups = None
         if settings.adversary.domains == "group":
             group_of = {subject: fold.number for fold in self.folds for subject in fold.test}
             groups = np.array([group_of[subject] for subject in self.subjects])[self.epochs.subject]
-        epochs = replace(self.epochs, stages=stages)
+        epochs = replace(
+            self.epochs,
+            x={
+                modality: x if learned[m] else np.zeros_like(x)
+                for m, (modality, x) in enumerate(self.epochs.x.items())
+            },
+            present=self.epochs.present & learned,
+            stages=stages,
+        )
         fold = Fold.of(
             epochs,
             self.rows_of(plan.train),
@@ -84,12 +94,30 @@ class CrossValidationInputs:
             where = f"fold {plan.number} (test subjects {', '.join(plan.test)})"
             for settings in configurations:
                 try:
-                    _, fold = self.fold(plan, settings)
+                    epochs, fold = self.fold(plan, settings)
                     n_batches_of_pass(fold, settings.training, self.sweep.workers)
                 except EpochsError as error:
                     raise DataError(f"{where}: {error}") from error
                 except SettingsError as error:
                     raise ConfigError(f"{where}: {error}") from error
+                if settings.adversary.enabled and fold.n_domains < 2:
+                    raise ConfigError(
+                        f"{where}: the subjects to train on are one domain only, and a discriminator needs two. With "
+                        "`domains: group` these are groups of `folds`: give more folds, or write `domains: subject`."
+                    )
+                self._check_signals(where, epochs)
+
+    def _check_signals(self, where: str, epochs: MultimodalEpochs) -> None:
+        """Refuse a recording that would be staged by nothing."""
+        empty = np.unique(self.recording[~epochs.present.any(axis=1)])
+        if len(empty):
+            subjects = sorted(
+                {self.subjects[self.epochs.subject[self.recording == i][0]] for i in empty}
+            )
+            raise DataError(
+                f"{where}: a recording of {', '.join(subjects)} has none of the modalities that the subjects to train "
+                "on have. Add the subject to `exclude`, or name other `modalities`."
+            )
 
     def fold_id(self, plan: FoldPlan, settings: SleepMGSettings, seed: int) -> str:
         """Return the content id of a trained fold, before it exists; sweeps with equal folds share them."""
@@ -105,6 +133,8 @@ class CrossValidationInputs:
                 "stages": [stage.name for stage in self.sweep.stages],
                 "settings": dataclasses.asdict(settings),
                 "workers": self.sweep.workers,
+                "device": self.sweep.device,
+                "version": VERSION,
                 "seed": seed,
             }
         )

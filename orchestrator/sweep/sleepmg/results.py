@@ -15,6 +15,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.trial import fold_record
+from orchestrator.sweep.study import in_order
 from search_spaces.sleepmg import SPACE
 from trainables.balanced_step import RECORD
 from trainables.metrics import confusion_matrix
@@ -44,6 +45,7 @@ TRIALS_SCHEMA = pa.schema(
         ("test_accuracy", pa.float64()),
         ("test_kappa", pa.float64()),
         ("domain_accuracy", pa.float64()),
+        ("domain_accuracy_best", pa.float64()),
         ("domain_chance", pa.float64()),
         ("signature", pa.string()),
         ("error", pa.string()),
@@ -70,6 +72,7 @@ FOLDS_SCHEMA = pa.schema(
         ("test_kappa", pa.float64()),
         ("n_test_epochs", pa.int32()),
         ("domain_accuracy", pa.float64()),
+        ("domain_accuracy_best", pa.float64()),
         ("domain_chance", pa.float64()),
     ]
 )
@@ -169,7 +172,7 @@ class Tables:
             row["n_folds"] = len(folds)
             row["n_steps"] = sum(fold["n_steps"] for fold in folds)
             if entry.settings.adversary.enabled:
-                for name in ("domain_accuracy", "domain_chance"):
+                for name in ("domain_accuracy", "domain_accuracy_best", "domain_chance"):
                     row[name] = float(np.mean([fold[name] for fold in folds]))
             self._add_recordings(entry.trial, test)
             counts = confusion_matrix(test.true, test.predicted)
@@ -190,7 +193,9 @@ class Tables:
             "modalities": (self._modalities, MODALITIES_SCHEMA),
         }
         return {
-            name: pa.Table.from_pylist(sorted(of, key=lambda r: r["trial"]), schema=schema)
+            name: pa.Table.from_pylist(
+                sorted(of, key=lambda r: in_order(r["trial"])), schema=schema
+            )
             for name, (of, schema) in rows.items()
         }
 
@@ -199,7 +204,9 @@ class Tables:
         for plan in self._inputs.folds:
             fold_id = self._inputs.fold_id(plan, entry.settings, entry.seed)
             record = fold_record(self._store, fold_id)
-            last = record["history"][-1].get("details", {})
+            details = [metrics.get("details", {}) for metrics in record["history"]]
+            last = details[-1]
+            of_passes = [d["domain_accuracy"] for d in details if "domain_accuracy" in d]
             mine, validated = (_of_fold(judged, plan.number) for judged in (test, validation))
             row = {
                 "trial": entry.trial,
@@ -211,6 +218,7 @@ class Tables:
                 **{name: record[name] for name in ("best_pass", "n_passes", "n_steps")},
                 "n_test_epochs": len(mine[0]),
                 "domain_accuracy": last.get("domain_accuracy"),
+                "domain_accuracy_best": max(of_passes, default=None),
                 "domain_chance": last.get("domain_chance"),
             }
             # A test subject may have no epoch of a declared stage.

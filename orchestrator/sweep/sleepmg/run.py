@@ -18,6 +18,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import search, study
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
+from orchestrator.sweep.failures import digest, digest_text
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
@@ -75,9 +76,9 @@ class SleepMGRun:
         inputs_ref = [ray.put(inputs)]
         outcomes = run_fixed(run, "row", list(self._rows), _run_row, inputs_ref)
         if outcomes and all(search.ERROR in outcome for outcome in outcomes.values()):
-            first = next(iter(outcomes.values()))
+            failed = ((name, outcome[search.ERROR]) for name, outcome in outcomes.items())
             raise SweepFailedError(
-                f"all {len(outcomes)} rows of sweep {sweep.name!r} failed. First one: {first[search.ERROR]}"
+                f"all {len(outcomes)} rows of sweep {sweep.name!r} failed:\n{digest_text(digest(failed))}"
             )
 
         def objective(signature: str) -> float:
@@ -135,6 +136,7 @@ class SleepMGRun:
                 tables.add(entry, None, None)
             else:
                 predictions = self._predictions(entry.signature)
+                run.log.emit("trial_tested", trial=entry.trial, split=Split.FOLD_TEST.value)
                 tables.add(entry, test.judged(predictions), judge.judged(predictions))
         written = tables.tables()
         for path, name in (

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.failures import persistently
+from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
 from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
@@ -97,11 +97,12 @@ def _fold_predictions(
 
     def attempt() -> None:
         saved = store.read_if_there(paths.fold_checkpoint(fold_id))
-        if inputs.sweep.workers == 1:
-            _train(inputs, plan, settings, seed, saved)
-        else:
-            assert inputs_ref is not None
-            _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
+        with naming_checkpoint(store.uri_of(paths.fold_checkpoint(fold_id))):
+            if inputs.sweep.workers == 1:
+                _train(inputs, plan, settings, seed, saved)
+            else:
+                assert inputs_ref is not None
+                _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
 
     if not store.exists(paths.fold_json(fold_id)):
         persistently(attempt)
@@ -232,8 +233,8 @@ def _write(
         paths.fold_predictions(fold_id),
         pa.concat_tables(
             [
-                _predictions(inputs, outcome, "objective", inputs.rows_of(plan.validation)),
-                _predictions(inputs, outcome, "test", inputs.rows_of(plan.test)),
+                _predictions(inputs, epochs, outcome, role, inputs.rows_of(subjects))
+                for role, subjects in (("objective", plan.validation), ("test", plan.test))
             ]
         ),
     )
@@ -266,9 +267,13 @@ def _write(
 
 
 def _predictions(
-    inputs: CrossValidationInputs, outcome: FoldOutcome, role: str, rows: NDArray[np.intp]
+    inputs: CrossValidationInputs,
+    epochs: MultimodalEpochs,
+    outcome: FoldOutcome,
+    role: str,
+    rows: NDArray[np.intp],
 ) -> pa.Table:
-    found = predict(outcome.model, inputs.epochs, rows, declared=inputs.sweep.stages)
+    found = predict(outcome.model, epochs, rows, declared=inputs.sweep.stages)
     columns: dict[str, Any] = {
         "role": pa.array([role] * len(rows)).dictionary_encode(),
         "recording": pa.array(inputs.recording[rows]),
@@ -278,7 +283,9 @@ def _predictions(
     # What each modality alone would say; absent with one group, whose own stage is the stage.
     if len(outcome.model.groups) > 1:
         columns |= {
-            f"own_{group}": pa.array(own, pa.int8())
+            f"own_{group}": pa.array(
+                own, pa.int8(), mask=~epochs.present[rows, epochs.modalities.index(group)]
+            )
             for group, own in zip(outcome.model.groups, found.own_stage, strict=True)
         }
     return pa.table(columns)

@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,15 +67,19 @@ class Cluster:
 
         self.tools.wait_for(is_up, timeout_s=60, what=f"{log} says that the node is up")
 
-    def replace_node(self, number: int) -> None:
-        """Start a node in the place of one whose raylet was killed."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.nodes[number].wait(30)
-        if self.nodes[number].poll() is None:
-            self.nodes[number].terminate()
-            self.nodes[number].wait(30)
+    def lose_node(self, number: int) -> int:
+        """Kill a node's raylet, and with it all of the node, as a machine that is gone; start another in its place."""
+        node, raylet = self.nodes[number], self.raylet(number)
+        others = self.tools.descendants(node.pid) - {raylet}
+        os.kill(raylet, signal.SIGKILL)
+        time.sleep(1)  # in which its workers notice that they have no raylet any more
+        for pid in (*others, node.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.wait(30)
         self.add_node()
         self.nodes[number] = self.nodes.pop()
+        return raylet
 
     def raylet(self, node: int) -> int:
         """Return the process id of a node's raylet."""

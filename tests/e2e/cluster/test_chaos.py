@@ -303,16 +303,13 @@ class Round:
             self.s3.script("resume")
             self.log.append(f"{kill}: 5 s without S3")
             return
-        node = self.rng.choice([1, 2])
-        pid = {
-            "driver": lambda: driver.pid,
-            "raylet": lambda: self.cluster.raylet(node),
-        }.get(kill.victim, lambda: self.rng.choice(self._victims(kill)))()
-        assert Path(f"/proc/{pid}").exists(), f"{kill.victim} {pid} was not alive"
-        os.kill(pid, signal.SIGKILL)
-        self.log.append(f"{kill}: killed {pid}")
         if kill.victim == "raylet":
-            self.cluster.replace_node(node)
+            pid = self.cluster.lose_node(self.rng.choice([1, 2]))
+        else:
+            pid = driver.pid if kill.victim == "driver" else self.rng.choice(self._victims(kill))
+            assert Path(f"/proc/{pid}").exists(), f"{kill.victim} {pid} was not alive"
+            os.kill(pid, signal.SIGKILL)
+        self.log.append(f"{kill}: killed {pid}")
 
 
 @pytest.mark.parametrize("seed", range(N_ROUNDS))

@@ -137,7 +137,7 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("uniform: [0.25", "unifrom: [0.25", "unifrom", "in search.space.tau_quantile. Did you mean 'uniform'?"),
         ("tau_quantile:", "tau_quantil:", "tau_quantil:", "in search.space. Did you mean 'tau_quantile'?"),
         ("afr_gap", "afr_gab", "afr_gab", "is \"afr_gab\": not allowed. Did you mean 'afr_gap'? Allowed: afr"),
-        ("source_val", "source_vall", "source_vall", "Did you mean 'source_val'? Allowed: source_val, oracle"),
+        ("source_val", "source_vall", "source_vall", "Did you mean 'source_val'? Allowed: source_val, target_info"),
         ("no_adapt", "no_adpat", "no_adpat", "arms[1] is \"no_adpat\": not allowed. Did you mean 'no_adapt'?"),
         ("REM, W", "N1, REN", "REN", "stages[1] is \"REN\": not allowed. Did you mean 'REM'? Allowed: W,"),
         ("REM, W", "W", "[W]", "must name at least two stages, each once"),

@@ -13,7 +13,7 @@ from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import stored_recordings
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.objective import Judge, information
 from orchestrator.telemetry.events import EventLog
 from trainables.stages import STAGE_NAMES, Stage
 
@@ -118,3 +118,20 @@ def test_no_judge_of_the_test_labels_during_the_search(store: Store) -> None:
 def test_no_epoch_of_a_declared_stage_is_a_named_error(store: Store) -> None:
     with pytest.raises(DataError, match=r"none of the .* objective epochs is scored as REM"):
         judge(store, Stage.REM).evaluate(predictions()[0])
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [
+        ([[1, 0], [0, 1]], 1.0),  # certain and even
+        ([[1, 0], [1, 0]], 0.0),  # always the same answer
+        ([[0.5, 0.5], [0.5, 0.5]], 0.0),  # no answer
+        ([[0.9, 0.1], [0.1, 0.9]], 1 - (-0.9 * np.log2(0.9) - 0.1 * np.log2(0.1))),
+    ],
+)
+def test_information_of_predictions(probability: list[list[float]], expected: float) -> None:
+    columns = dict(zip(("p_W", "p_N2"), np.array(probability, float).T, strict=True))
+    table = pa.table({"role": ["test"] * len(probability), **columns})
+    other = pa.table({"role": ["objective"], "p_W": [0.3], "p_N2": [0.7]})
+    both = pa.concat_tables([other, table])
+    assert information(both, "test", (Stage.W, Stage.N2)) == pytest.approx(expected)

@@ -31,6 +31,7 @@ from orchestrator.sweep.search import (
 from orchestrator.sweep.study import (
     Study,
     error_of,
+    in_order,
     name_of,
     reused_from,
     signature_of,
@@ -455,6 +456,13 @@ def test_integers_choices_and_conditional_parameters_are_drawn(driver: Driver) -
         assert isinstance(params["n"], int)
     assert {params["n"] for params in drawn} == {2, 3, 4}
     assert {params["schedule"] for params in drawn} == {"constant", "capped"}
+
+
+def test_names_sort_by_their_numbers() -> None:
+    names = ["t1000", "t101", "arm-random", "t099", "row-a-seed10", "row-a-seed2"]
+    assert sorted(names, key=in_order) == [
+        "arm-random", "row-a-seed2", "row-a-seed10", "t099", "t101", "t1000"
+    ]  # fmt: skip
 
 
 def test_each_change_is_told_for_the_copy_of_the_journal(driver: Driver) -> None:

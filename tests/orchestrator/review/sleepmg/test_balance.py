@@ -81,9 +81,9 @@ def test_the_chosen_trial_is_drawn_or_the_best_row_that_balances(made: Any) -> N
 
 
 def test_a_discriminator_that_once_knew_more_than_chance_has_left_it(made: Any) -> None:
-    entry = made.entry(made.trial_row(domain_chance=0.2))
-    stuck = [made.modality(fold=f, score_d=s, **{"pass": 1}) for f, s in enumerate((0.18, 0.26))]
-    assert never_left_chance(entry, stuck, margin=0.02)  # 0.22 in the mean
-    left = [*stuck, made.modality(score_d=0.23, **{"pass": 2})]
-    assert not never_left_chance(entry, left, margin=0.02)
-    assert not never_left_chance(entry, [made.modality(score_d=None)], margin=0.02)
+    def entry(best: float | None) -> Any:
+        return made.entry(made.trial_row(domain_accuracy_best=best, domain_chance=0.2))
+
+    assert never_left_chance(entry(0.22), margin=0.02)
+    assert not never_left_chance(entry(0.23), margin=0.02)
+    assert not never_left_chance(entry(None), margin=0.02)

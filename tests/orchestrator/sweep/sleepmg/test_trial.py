@@ -17,6 +17,7 @@ from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.telemetry.events import EventLog
+from trainables.errors import CheckpointError
 from trainables.stages import UNSCORED
 
 MakeSweep = Callable[..., SleepMGSweep]
@@ -74,6 +75,74 @@ def test_predictions_cover_each_subject_once_as_test(
     validation = table[table["role"] == "objective"]
     assert validation.groupby("fold")["recording"].unique().tolist() == [[1], [2], [3], [0]]
     assert {"own_eeg", "own_eog"} <= set(table.columns)
+
+
+def made_of(
+    store: Store,
+    add_subject: AddSubject,
+    sweep: SleepMGSweep,
+    channels: dict[str, dict[str, int]],
+) -> CrossValidationInputs:
+    torch.set_num_threads(1)
+    for subject, of in channels.items():
+        add_subject(subject, channels=of)
+    with EventLog(store, "events.jsonl") as log:
+        return cross_validation_inputs(
+            store, plan_cross_validation(sweep, store), LabelGate(store, log)
+        )
+
+
+BOTH, EEG, EOG = {"eeg": 2, "eog": 1}, {"eeg": 2}, {"eog": 1}
+
+
+def test_a_modality_that_nobody_was_trained_on_has_no_say(
+    store: Store, add_subject: AddSubject, make_sweep: MakeSweep
+) -> None:
+    inputs = made_of(store, add_subject, make_sweep(), {"a": BOTH, "b": EEG, "c": EEG, "d": EEG})
+    first = inputs.folds[0]
+    assert first.test == ("a",)  # the only one with EOG
+    epochs, _ = inputs.fold(first, inputs.sweep.settings())
+    assert not epochs.present[:, 1].any()
+    assert not epochs.x["eog"].any()
+    assert inputs.epochs.present[:, 1].any(), "other folds may see it"
+    name = trial.run(inputs, inputs.sweep.settings(), 1)
+    table = store.read_table(paths.predictions("probe", name)).to_pandas()
+    # A modality that an epoch lacks stages nothing; so does one without training.
+    assert table[table["fold"] == 0]["own_eog"].isna().all()
+    lacks = table["recording"] != 0
+    assert table[lacks]["own_eog"].isna().all()
+    assert not table["own_eeg"].isna().any()
+    record = trial.fold_record(store, inputs.fold_id(inputs.folds[1], inputs.sweep.settings(), 1))
+    assert inputs.folds[1].validation == ("c",)
+    assert "macro_f1/eeg" in record["history"][-1]["details"]
+    assert "macro_f1/eog" not in record["history"][-1]["details"]
+
+
+def test_a_recording_that_nothing_can_stage_is_refused(
+    store: Store, add_subject: AddSubject, make_sweep: MakeSweep
+) -> None:
+    inputs = made_of(store, add_subject, make_sweep(), {"a": EOG, "b": EEG, "c": EEG, "d": EEG})
+    with pytest.raises(DataError, match=r"fold 0 .* a recording of a has none of the modalities"):
+        inputs.check()
+
+
+def test_a_discriminator_of_one_group_is_refused(
+    store: Store, add_subject: AddSubject, make_sweep: MakeSweep
+) -> None:
+    sweep = make_sweep(
+        folds="{kind: k_fold, n_folds: 2}", more="adversary: {domains: group}", batch_size="2"
+    )
+    inputs = made_of(store, add_subject, sweep, dict.fromkeys("abcdef", BOTH))
+    with pytest.raises(ConfigError, match="one domain only, and a discriminator needs two"):
+        inputs.check()
+
+
+def test_a_damaged_checkpoint_is_named(inputs: CrossValidationInputs, store: Store) -> None:
+    settings = inputs.sweep.settings()
+    path = paths.fold_checkpoint(inputs.fold_id(inputs.folds[0], settings, 1))
+    store.write_bytes(path, b"damaged")
+    with pytest.raises(CheckpointError, match=f"{store.uri_of(path)}: .* Remove it"):
+        trial.run(inputs, settings, 1)
 
 
 def test_what_is_trained_is_not_trained_again(inputs: CrossValidationInputs, store: Store) -> None:
