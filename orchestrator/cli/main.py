@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import data, jobs, machine, results, search
+from orchestrator.cli import data, jobs, machine, results, search, watch
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.telemetry.session import prepare_ray_environment
 
@@ -26,6 +26,7 @@ for command in (
     *data.COMMANDS,
     *search.COMMANDS,
     *jobs.COMMANDS,
+    *watch.COMMANDS,
     *results.COMMANDS,
     *machine.COMMANDS,
 ):

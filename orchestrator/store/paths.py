@@ -149,6 +149,11 @@ def fold_checkpoint(fold_id: str) -> str:
     return f"folds/{fold_id}/checkpoint.safetensors"
 
 
+def sweep_stop(name: str) -> str:
+    """Request to the process that runs a sweep; removed when it is heard."""
+    return f"{SWEEPS}/{name}/stop.json"
+
+
 def trial_checkpoint(name: str, signature: str) -> str:
     """Where a finetuning under way goes on; removed when it has predicted."""
     return f"{SWEEPS}/{name}/checkpoints/{signature}.safetensors"

@@ -51,10 +51,12 @@ def sweep_lock(
     """
     lock = _Lock(store, paths.sweep_lock(name), name, silent_s)
     lock.take()
+    store.delete_if_there(paths.sweep_stop(name))  # of an earlier attempt
     ended = threading.Event()
 
     def keep_alive() -> None:
         while not ended.wait(beat_s):
+            _hear(store, name, halt)
             # Where the store is out of reach, whoever needs it next will say so.
             with contextlib.suppress(OrchestratorError):
                 if not lock.beat():
@@ -74,6 +76,37 @@ def sweep_lock(
         ended.set()
         thread.join()
         lock.release()
+
+
+def holder_of(store: Store, name: str) -> tuple[str, bool]:
+    """Return which process holds the lock of a sweep, and whether it is alive as far as can be told from here.
+
+    One on another machine counts as alive; nobody holding it does not.
+    """
+    data = store.read_if_there(paths.sweep_lock(name))
+    if data is None:
+        return "", False
+    found = json.loads(data)
+    here = found["machine"] == _machine()
+    return _about(found), not here or _started(found["pid"]) == found["process_started"]
+
+
+def ask_to_stop(store: Store, name: str, *, now: bool) -> None:
+    """Ask the process that runs a sweep to drain it or, `now`, to stop it. It looks at every beat."""
+    store.write_bytes(paths.sweep_stop(name), json.dumps({"now": now}).encode())
+
+
+def _hear(store: Store, name: str, halt: Halt) -> None:
+    """Do what `ask_to_stop` asked for."""
+    with contextlib.suppress(OrchestratorError):  # the next beat will hear it
+        request = store.read_if_there(paths.sweep_stop(name))
+        if request is None:
+            return
+        if json.loads(request)["now"]:
+            halt.stop()
+        else:
+            halt.drain()
+        store.delete_if_there(paths.sweep_stop(name))
 
 
 class _Lock:

@@ -70,6 +70,8 @@ class Hooks:
     """After each change of the study."""
     told: Callable[[Told], None]
     """After each trial that ended."""
+    started: Callable[[str, Mapping[str, float]], None]
+    """Before each trial that is run: its name and parameters."""
     is_held: Callable[[], bool]
     """Whether no trial may begin for the time being."""
 
@@ -165,6 +167,7 @@ class StudySearch(OptunaSearch):
             else:
                 self._running[signature] = trial_id
                 self._ot_trials[trial_id] = trial
+                self._hooks.started(self.name_of(trial_id), trial.params)
                 return dict(trial.params)
         return Searcher.FINISHED
 

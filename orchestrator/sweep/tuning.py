@@ -90,6 +90,9 @@ def run_search(
                         objective=objective,
                         changed=journal.changed,
                         told=_Teller(run, search, study, advance),
+                        started=lambda name, params: run.log.emit(
+                            "trial_started", trial=name, params=dict(params)
+                        ),
                         is_held=_Space(run),
                     ),
                     halt=run.halt,

@@ -1,6 +1,7 @@
 """kill -9 in the middle, then the same command: it goes on, and the result is that of an undisturbed run."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -73,7 +74,7 @@ def started_until(
 
 
 def test_sweep_goes_on_after_ctrl_c_and_after_kill(
-    cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
+    cli: "Cli", root: Path, tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
 ) -> None:
     store, sweep_file = cli.cwd / "runs", cli.cwd / "killed.yaml"
     # Everything up to the score table is there, so that the sweep starts with its trials.
@@ -85,6 +86,10 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     folder = store / "sweeps" / "killed"
 
     process = started_until(2, cli, sweep_file, folder, tools)
+    status = json.loads(cli("status", "killed", "--json").ok().out)
+    assert (status["state"], status["n_trials"]) == ("running", N_TRIALS)
+    assert status["n_complete"] >= 2
+    cli("sweep", sweep_file).fails(2, "sweep 'killed' is running already: process")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
@@ -107,7 +112,16 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     assert signatures <= {path.stem for path in written}
     assert not (folder / "trials.parquet").exists()
 
+    assert "sweep killed: stopped\n" in cli("status", "killed").ok().out
     cli("sweep", sweep_file).ok()
+    page = (root / "docs" / "sweeps.md").read_text()
+    block, *_ = re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)
+    watch, follow, stop = (
+        line.partition("#")[0].replace(" tau", " killed").split()[1:] for line in block.splitlines()
+    )
+    assert "sweep killed: finished\n" in cli(*watch).ok().out
+    assert "sweep_finished" in cli(*follow).ok().out
+    cli(*stop).fails(2, "sweep 'killed' does not run: it is finished")
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert partials(store) == []
     states = [trial.state for trial in study(folder).get_trials()]

@@ -15,7 +15,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.lock import ask_to_stop, holder_of, sweep_lock
 
 BEAT_S = 0.05
 
@@ -91,6 +91,29 @@ def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
 
     with sweep_lock(store, "probe", Halt(), silent_s=0.2):  # the silent one is taken for dead
         assert lock_of(store)["token"] != "theirs"
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_another_shell_can_ask_the_holder_to_stop(store: Store, now: bool) -> None:
+    assert holder_of(store, "probe") == ("", False)
+    ask_to_stop(store, "probe", now=True)  # to nobody: an earlier holder ended before it heard
+    halt = Halt()
+    with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
+        about, alive = holder_of(store, "probe")
+        assert alive
+        assert about.startswith(f"process {os.getpid()} on ")
+        time.sleep(4 * BEAT_S)
+        assert not halt.draining
+        ask_to_stop(store, "probe", now=now)
+        deadline = time.monotonic() + 10
+        while not halt.draining:
+            assert time.monotonic() < deadline
+            time.sleep(BEAT_S)
+        assert halt.stopping == now
+        assert halt.error is None
+        while store.exists(paths.sweep_stop("probe")):
+            assert time.monotonic() < deadline
+            time.sleep(BEAT_S)
 
 
 def test_a_process_that_was_taken_for_dead_ends(store: Store) -> None:

@@ -59,6 +59,7 @@ class Driver:
     held: bool = False
     halt: Halt = field(default_factory=Halt)
     told: list[Told] = field(default_factory=list)
+    started: list[tuple[str, dict[str, float]]] = field(default_factory=list)
     n_changes: int = 0
 
     def study(self) -> Study:
@@ -81,6 +82,7 @@ class Driver:
                 objective=lambda signature: self.objective(signature),
                 changed=changed,
                 told=self.told.append,
+                started=lambda name, params: self.started.append((name, dict(params))),
                 is_held=lambda: self.held,
             ),
             halt=self.halt,
@@ -223,6 +225,7 @@ def test_what_is_trained_is_not_trained_again(driver: Driver) -> None:
     complete(searcher, "tune0", "first")
     assert suggest(searcher, "tune1") not in FIRST
     trials = driver.study().trials
+    assert [name for name, _ in driver.started] == ["t000", "t003"]
     assert [reused_from(trial) for trial in trials] == [None, "t000", "t000"]
     assert [trial.value for trial in trials] == [0.5] * 3
     assert [signature_of(trial) for trial in trials] == ["first"] * 3

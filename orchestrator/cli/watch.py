@@ -1,0 +1,89 @@
+"""Commands that look at a sweep from another shell: ``status``, ``logs``, ``stop``."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.options import store_option
+
+if TYPE_CHECKING:
+    from orchestrator.store.store import Store
+
+_LOOK_S = 2.0
+
+json_option: Callable[..., Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Machine-readable."
+)
+
+
+@click.command()
+@click.argument("name")
+@store_option
+@json_option
+@click.option("--watch", is_flag=True, help="Again every two seconds, until it ends.")
+def status(name: str, store_uri: str, as_json: bool, watch: bool) -> None:
+    """Say where sweep NAME stands: trials, the best one, what runs."""
+    from orchestrator.sweep.status import status_text, sweep_status
+
+    store = _store(store_uri)
+    while True:
+        found = sweep_status(store, name)
+        if watch and not as_json:
+            click.clear()  # a terminal; elsewhere one status follows the other
+        click.echo(json.dumps(dataclasses.asdict(found)) if as_json else status_text(found))
+        if not watch or found.state != "running":
+            return
+        time.sleep(_LOOK_S)
+
+
+@click.command()
+@click.argument("name")
+@store_option
+@json_option
+@click.option("--follow", is_flag=True, help="Go on with what comes, until it ends.")
+def logs(name: str, store_uri: str, as_json: bool, follow: bool) -> None:
+    """Print the event log of sweep NAME."""
+    from orchestrator.sweep.status import event_text, sweep_events, sweep_status
+
+    store = _store(store_uri)
+    n_shown = 0
+    while True:
+        running = follow and sweep_status(store, name).state == "running"
+        events = sweep_events(store, name)
+        for event in events[n_shown:]:
+            click.echo(json.dumps(event) if as_json else event_text(event))
+        n_shown = len(events)
+        if not running:
+            return
+        time.sleep(_LOOK_S)
+
+
+@click.command()
+@click.argument("name")
+@store_option
+@click.option("--now", is_flag=True, help="End the running trials at their last checkpoints, too.")
+def stop(name: str, store_uri: str, now: bool) -> None:
+    """Let sweep NAME end after the trials that run now, wherever it runs. `orchestrator sweep` takes it up again."""
+    from orchestrator.errors import ConfigError
+    from orchestrator.sweep.lock import BEAT_S, ask_to_stop
+    from orchestrator.sweep.status import sweep_status
+
+    store = _store(store_uri)
+    found = sweep_status(store, name)
+    if found.state != "running":
+        raise ConfigError(f"sweep {name!r} does not run: it is {found.state}.")
+    ask_to_stop(store, name, now=now)
+    click.echo(f"asked {found.holder} to stop; it looks every {BEAT_S:g} s.")
+
+
+def _store(uri: str) -> "Store":
+    from orchestrator.store.store import Store
+
+    return Store.open(uri)
+
+
+COMMANDS = (status, logs, stop)

@@ -1,0 +1,144 @@
+"""What is told of a sweep from its events: counted by hand, over several attempts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from orchestrator.cli.main import commands
+from orchestrator.errors import ConfigError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.status import State, event_text, status_text, summary, sweep_status
+from orchestrator.telemetry.events import EventLog
+
+
+def at(minute: int, event: str, **fields: Any) -> dict[str, Any]:
+    return {"time": f"2026-01-01T10:{minute:02d}:00+00:00", "event": event, **fields}
+
+
+def done(
+    minute: int, trial: str, objective: float, reused_from: str | None = None
+) -> dict[str, Any]:
+    return at(minute, "trial_done", trial=trial, objective=objective, reused_from=reused_from)
+
+
+def failed(minute: int, trial: str) -> dict[str, Any]:
+    return at(minute, "trial_failed", trial=trial, reused_from=None, error="ValueError: no")
+
+
+FIRST_ATTEMPT = [
+    at(0, "sweep_started"),
+    at(1, "arm_done", arm="no_adapt"),
+    at(1, "row_done", row="row-naivemg-seed1"),
+    at(2, "search_started", n_trials=8, n_finished=0),
+    at(2, "trial_started", trial="t000"),
+    at(2, "trial_started", trial="t001"),
+    at(3, "trial_lost", trial="t001"),
+    done(4, "t000", 0.5),
+    done(4, "t002", 0.5, "t000"),
+    at(4, "trial_started", trial="t003"),
+    failed(5, "t003"),
+    at(5, "trial_started", trial="t004"),
+]
+SECOND_ATTEMPT = [
+    at(20, "sweep_started"),
+    at(21, "search_started", n_trials=5, n_finished=3),
+    at(21, "trial_started", trial="t001"),
+    at(21, "trial_started", trial="t004"),
+    done(25, "t001", 0.75),
+]
+
+
+def status(events: list[dict[str, Any]], state: State = "running") -> Any:
+    return summary("probe", events, state, "process 7 on node")
+
+
+def test_counts_while_it_runs() -> None:
+    found = status(FIRST_ATTEMPT)
+    assert (found.n_trials, found.n_complete, found.n_reused, found.n_failed) == (8, 2, 1, 1)
+    assert (found.n_lost, found.n_fixed) == (1, 2)
+    assert found.running == ("t001", "t004")
+    assert (found.best_trial, found.best_objective) == ("t000", 0.5)
+    # Two were trained in three minutes; five are left.
+    assert found.minutes_left == pytest.approx(3 / 2 * 5)
+    text = status_text(found)
+    assert text.startswith("sweep probe: running, process 7 on node\n")
+    assert "trials: 3 of 8 done, 2 complete (1 reused), 1 failed" in text
+    assert "left: about 8 min at this pace" in text
+
+
+def test_an_attempt_forgets_what_the_one_before_left_running() -> None:
+    found = status([*FIRST_ATTEMPT, *SECOND_ATTEMPT])
+    assert (found.n_trials, found.n_complete, found.n_failed) == (8, 3, 1)
+    assert found.running == ("t004",)
+    assert found.best_trial == "t001"
+    assert found.minutes_left == pytest.approx(4 / 1 * 4)
+
+
+def test_a_trial_that_failed_and_was_tried_again_counts_once() -> None:
+    found = status([*FIRST_ATTEMPT, *SECOND_ATTEMPT, done(30, "t003", 0.6)])
+    assert (found.n_complete, found.n_failed) == (4, 0)
+
+
+def test_what_has_ended_runs_nothing() -> None:
+    why = at(26, "sweep_stopped", reason="SweepFailedError", message="4 trials failed")
+    found = status([*FIRST_ATTEMPT, *SECOND_ATTEMPT, why], "stopped")
+    assert found.running == ()
+    assert found.minutes_left is None
+    assert found.stopped_because == "4 trials failed"
+    assert "because: 4 trials failed" in status_text(found)
+
+
+def test_an_event_is_a_line() -> None:
+    line = event_text(
+        {**failed(5, "t003"), "host": "node", "pid": 7, "error": "ValueError: no\ntrace"}
+    )
+    assert line == "2026-01-01T10:05:00+00:00 trial_failed trial=t003 error=ValueError: no"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.open(str(tmp_path / "store"))
+    with EventLog(store, paths.sweep_events("probe")) as log:
+        for event in FIRST_ATTEMPT:
+            log.emit(**event)
+    return store
+
+
+def run(store: Store, *arguments: str) -> Result:
+    return CliRunner().invoke(commands, [*arguments, "--store", store.uri])
+
+
+def test_the_state_is_that_of_the_lock_and_of_the_final_table(store: Store) -> None:
+    assert sweep_status(store, "probe").state == "stopped"
+    with sweep_lock(store, "probe", Halt()):
+        found = sweep_status(store, "probe")
+        assert found.state == "running"
+        assert found.holder is not None
+    store.write_bytes(paths.sweep_trials("probe"), b"")
+    assert sweep_status(store, "probe").state == "finished"
+    with pytest.raises(ConfigError, match=r"no sweep 'prob' .* Did you mean 'probe'"):
+        sweep_status(store, "prob")
+
+
+def test_the_commands(store: Store) -> None:
+    assert "trials: 3 of 8 done" in run(store, "status", "probe").output
+    found = json.loads(run(store, "status", "probe", "--json").output)
+    assert (found["state"], found["n_complete"]) == ("stopped", 2)
+    assert run(store, "status", "probe", "--watch").exit_code == 0  # it does not run
+    lines = run(store, "logs", "probe", "--follow").output.splitlines()
+    assert len(lines) == len(FIRST_ATTEMPT)
+    assert [
+        json.loads(x)["event"] for x in run(store, "logs", "probe", "--json").output.splitlines()
+    ] == [event["event"] for event in FIRST_ATTEMPT]
+    refused = run(store, "stop", "probe").exception
+    assert isinstance(refused, ConfigError)
+    assert str(refused) == "sweep 'probe' does not run: it is stopped."
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        assert "to stop; it looks every 5 s" in run(store, "stop", "probe", "--now").output
+        assert json.loads(store.read_bytes(paths.sweep_stop("probe"))) == {"now": True}
