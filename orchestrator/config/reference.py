@@ -97,7 +97,9 @@ def _keys(section: Mapping[str, Any], defs: Mapping[str, Any], prefix: str) -> I
             value=" or ".join(dict.fromkeys(_value(schema) for schema in schemas)),
             default=written,
             about=" ".join(given.get("description", "").replace("``", "`").split()),
-            example=next(iter(given.get("examples", ())), None),
+            example=next(
+                (example for at in (given, *schemas) for example in at.get("examples", ())), None
+            ),
         )
         for schema in (*sections, *items):
             if not schema["title"].endswith(

@@ -60,6 +60,19 @@ class SearchBase(Section):
     so that a search of more than about a dozen trials need not repeat."""
     failure_quota: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the trials that may fail; with one more, the sweep ends."""
+    max_hours: Annotated[float, Field(gt=0, examples=[8])] | None = None
+    """Hours of trials, side by side counted once and interruptions not at all, after which no other one begins."""
+    max_gpu_hours: Annotated[float, Field(gt=0, examples=[40])] | None = None
+    """The same for hours times GPUs, trials side by side added up."""
+    plateau: Annotated[int, Field(ge=1, examples=[20])] | None = None
+    """No other trial begins after so many in a row that did not beat the best one."""
+
+    @model_validator(mode="after")
+    def _limits_have_values(self) -> Self:
+        for key in ("max_hours", "max_gpu_hours", "plateau"):
+            if key in self.model_fields_set and getattr(self, key) is None:
+                raise wrong_key(key, "must have a value; give one, or remove the key")
+        return self
 
 
 class SweepBase(FilledSection):

@@ -72,6 +72,8 @@ class Hooks:
     """After each trial that ended."""
     started: Callable[[str, Mapping[str, float]], None]
     """Before each trial that is run: its name and parameters."""
+    exhausted: Callable[[], str | None]
+    """Which budget is used up, if one is: then no trial begins any more."""
     is_held: Callable[[], bool]
     """Whether no trial may begin for the time being."""
 
@@ -116,6 +118,8 @@ class StudySearch(OptunaSearch):
             study_name=study.name,
         )
         self._study: optuna.Study = self._ot_study  # type: ignore[assignment]
+        self.ended_by: str | None = None
+        """Which budget ended the search before its last trial."""
         self._declared = space
         self._distributions = distributions
         self._hooks = hooks
@@ -145,6 +149,9 @@ class StudySearch(OptunaSearch):
         What another trial has trained is told to the study at once; what another one trains now, when that ends.
         """
         while self._n_left > 0 and not self._halt.draining:
+            if (budget := self._hooks.exhausted()) is not None:
+                self.ended_by = budget
+                return Searcher.FINISHED
             if self._hooks.is_held():
                 return None
             self._n_left -= 1

@@ -50,6 +50,11 @@ class Study:
         ]
 
     @property
+    def all_trials(self) -> list[FrozenTrial]:
+        """Every trial of every attempt, those that run and those that were interrupted too."""
+        return self._study.get_trials(deepcopy=False)
+
+    @property
     def n_named(self) -> int:
         """How many names were given so far."""
         return len(self._current())

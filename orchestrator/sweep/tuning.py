@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import SweepFailedError
 from orchestrator.store import paths
 from orchestrator.sweep import study as record
+from orchestrator.sweep.budget import exhausted
 from orchestrator.sweep.execution import Outcome, Run, Trial
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
@@ -74,6 +76,7 @@ def run_search(
         n_requeued = study.requeue_running() + (study.requeue_failed() if run.retry_failed else 0)
         n_finished = len(study.trials)
         n_left = search.n_trials - n_finished
+        ended_by = None
         run.log.emit(
             "search_started", n_trials=n_left, n_finished=n_finished, n_requeued=n_requeued
         )
@@ -92,6 +95,12 @@ def run_search(
                         told=_Teller(run, search, study, advance),
                         started=lambda name, params: run.log.emit(
                             "trial_started", trial=name, params=dict(params)
+                        ),
+                        exhausted=lambda: exhausted(
+                            search,
+                            run.sweep.gpus_per_worker * run.sweep.workers,
+                            study.all_trials,
+                            datetime.now(),
                         ),
                         is_held=_Space(run),
                     ),
@@ -118,12 +127,16 @@ def run_search(
                         callbacks=[_Losses(run.log, searcher)],
                     ),
                 )
+            ended_by = searcher.ended_by
             study.requeue_running()
             journal.changed()
         trials = study.trials
-    if len(trials) < search.n_trials:
+    if ended_by is not None and not run.halt.stopping:
+        run.log.emit("budget_reached", budget=ended_by, n_trials=len(trials))
+        note(f"search.{ended_by} ended the search after {len(trials)} of {search.n_trials} trials")
+    elif len(trials) < search.n_trials:
         raise run.interrupted(len(trials), search.n_trials, "trials")
-    if all(record.error_of(trial) for trial in trials):
+    if trials and all(record.error_of(trial) for trial in trials):
         raise SweepFailedError(
             f"all {len(trials)} trials of sweep {run.sweep.name!r} failed:\n{_digest(trials)}\n"
             f"With --retry-failed the same command tries them again."

@@ -69,14 +69,20 @@ class Sweep:
         n_trials: int = 6,
         max_concurrent: int = 1,
         failure_quota: float = 0.5,
+        plateau: int | None = None,
         identify: Callable[[Mapping[str, float]], str] = value_of,
         objective: Callable[[str], float] = float,
         **options: Any,
     ) -> list[FrozenTrial]:
         return run_search(
             self.run(**options),
-            SearchBase(
-                n_trials=n_trials, max_concurrent=max_concurrent, failure_quota=failure_quota
+            SearchBase.model_validate(
+                {
+                    "n_trials": n_trials,
+                    "max_concurrent": max_concurrent,
+                    "failure_quota": failure_quota,
+                    **({"plateau": plateau} if plateau else {}),
+                }
             ),
             space={"x": Uniform(0, 1)},
             first=FIRST,
@@ -251,6 +257,14 @@ def test_a_full_disk_holds_trials_back(sweep: Sweep, monkeypatch: pytest.MonkeyP
     assert len(sweep.search(n_trials=3)) == 3
     assert len(sweep.events("held_for_space")) == len(sweep.events("space_again")) == 1
     assert tuning.MIN_FREE_BYTES > 100
+
+
+def test_a_budget_ends_a_search_for_good(sweep: Sweep) -> None:
+    trials = sweep.search(objective=lambda signature: 0.5, n_trials=20, plateau=3)
+    assert len(trials) == 4
+    (event,) = sweep.events("budget_reached")
+    assert event["budget"] == "plateau 3"
+    assert sweep.search(objective=lambda signature: 0.5, n_trials=20, plateau=3) == trials
 
 
 def test_fixed_configurations(sweep: Sweep) -> None:

@@ -57,6 +57,7 @@ class Driver:
     identify: Callable[[Mapping[str, float]], str] = lambda params: json.dumps(dict(params))
     objective: Callable[[str], float] = lambda signature: 0.5
     held: bool = False
+    budget: str | None = None
     halt: Halt = field(default_factory=Halt)
     told: list[Told] = field(default_factory=list)
     started: list[tuple[str, dict[str, float]]] = field(default_factory=list)
@@ -83,6 +84,7 @@ class Driver:
                 changed=changed,
                 told=self.told.append,
                 started=lambda name, params: self.started.append((name, dict(params))),
+                exhausted=lambda: self.budget,
                 is_held=lambda: self.held,
             ),
             halt=self.halt,
@@ -282,6 +284,16 @@ def test_a_drained_search_proposes_nothing(driver: Driver) -> None:
     suggest(searcher, "tune0")
     driver.halt.drain()
     assert searcher.suggest("tune1") == Searcher.FINISHED
+    complete(searcher, "tune0")
+    assert len(driver.told) == 1
+
+
+def test_a_search_whose_budget_is_used_up_ends_with_what_runs(driver: Driver) -> None:
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    driver.budget = "plateau 3"
+    assert searcher.suggest("tune1") == Searcher.FINISHED
+    assert searcher.ended_by == "plateau 3"
     complete(searcher, "tune0")
     assert len(driver.told) == 1
 
