@@ -1,7 +1,9 @@
 """Run a sweep of whichever method: once, from where it was, or not at all where its final table is in the store."""
 
 import json
+import os
 import platform
+from importlib.metadata import version
 from typing import Protocol
 
 import pyarrow as pa
@@ -17,7 +19,9 @@ from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
+from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
+from orchestrator.telemetry.progress import note
 from orchestrator.telemetry.session import ray_session
 
 
@@ -27,6 +31,10 @@ class MethodRun(Protocol):
     @property
     def data_id(self) -> tuple[str, str]:
         """Key of the sweep's manifest that says what data it began with, and the value it would have now."""
+
+    @property
+    def n_concurrent(self) -> int:
+        """Trials that run at the same time."""
 
     def prepare(self) -> None:
         """Make what other sweeps can use too, before this one counts as begun. Ray is running."""
@@ -71,6 +79,8 @@ def run_sweep(
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
+    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):  # told before Ray is started
+        check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
     halt = Halt()
     with (
         sweep_lock(store, sweep.name, halt),
@@ -84,7 +94,9 @@ def run_sweep(
             n_cpus=resources.get("CPU", 0),
             n_gpus=resources.get("GPU", 0),
         )
+        check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
         method.prepare()
+        _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
         with signals_to(halt):
@@ -96,6 +108,20 @@ def run_sweep(
             store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
         return table
+
+
+def _tell_other_version(store: Store, name: str, log: EventLog) -> None:
+    """Say that a sweep goes on with another version of this package; what is done stays as it is."""
+    manifest = store.read_if_there(paths.sweep_manifest(name))
+    if manifest is None:
+        return
+    before, now = (
+        json.loads(manifest)["versions"]["sleep-orchestrator"],
+        version("sleep-orchestrator"),
+    )
+    if before != now:
+        log.emit("other_version", before=before, now=now)
+        note(f"sweep {name!r} was begun with version {before} and goes on with {now}")
 
 
 def _check_same_file(store: Store, sweep: SweepFile) -> None:

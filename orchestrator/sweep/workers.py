@@ -4,8 +4,11 @@ The trial itself takes no CPU while its workers run; they take ``cpus_per_worker
 them takes one.
 """
 
+import math
+import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,14 +42,54 @@ wait and nobody reads: a minute, which is enough to notice a hang, is not enough
 _SHARE = "share"
 
 
-def check_fits(sweep: SweepBase, n_concurrent: int) -> None:
-    """Refuse trials that the cluster can never hold: they would wait for ever.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What there is to run on."""
+
+    total: Mapping[str, float]
+    """CPUs and GPUs of all nodes, those that an autoscaler may add included."""
+    largest: Mapping[str, float]
+    """Of the node that has the most of each; infinite where an autoscaler may add nodes of other kinds."""
+
+    @classmethod
+    def of_this_machine(cls, n_cpus: int | None) -> "Room":
+        """Return what a Ray session on this machine will have, before it is started."""
+        import torch
+
+        found = {
+            "CPU": float(n_cpus or os.cpu_count() or 1),
+            "GPU": float(torch.cuda.device_count()),
+        }
+        return cls(total=found, largest=found)
+
+    @classmethod
+    def of_the_cluster(cls) -> "Room":
+        """Return what the cluster has, or can have."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        # Not public, and empty without an autoscaler.
+        limits = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+        return cls(
+            total={
+                name: max(_cluster(name), float(limits.get(name, 0))) for name in ("CPU", "GPU")
+            },
+            largest={
+                name: math.inf
+                if limits
+                else max((node.get(name, 0.0) for node in nodes), default=0.0)
+                for name in ("CPU", "GPU")
+            },
+        )
+
+
+def check_fits(sweep: SweepBase, n_concurrent: int, room: Room) -> None:
+    """Refuse trials that there can never be room for: they would wait for ever.
 
     Parameters
     ----------
     sweep : SweepBase
     n_concurrent : int
         Trials that run at the same time. With one worker each, those that do not fit take turns.
+    room : Room
 
     Raises
     ------
@@ -60,13 +103,17 @@ def check_fits(sweep: SweepBase, n_concurrent: int) -> None:
         ("GPU", sweep.gpus_per_worker, 0),
     ):
         needed = n_at_once * sweep.workers * each + more
-        available = _cluster(what)
-        if needed > available:
+        if needed > room.total[what]:
             reading = f", and {more} {what} to read for them," if more else ""
             raise ConfigError(
                 f"{n_at_once} trials at a time of {sweep.workers} workers with {each:g} {what}s each{reading} need "
-                f"{needed:g} {what}s; the cluster has {available:g}. Lower workers, {what.lower()}s_per_worker or "
-                "search.max_concurrent, or add nodes."
+                f"{needed:g} {what}s; the cluster has {room.total[what]:g}. Lower workers, {what.lower()}s_per_worker "
+                "or search.max_concurrent, or add nodes."
+            )
+        if each > room.largest[what]:
+            raise ConfigError(
+                f"a worker needs {each:g} {what}s on one node; the largest node has {room.largest[what]:g}. Lower "
+                f"{what.lower()}s_per_worker, or add a larger node."
             )
 
 

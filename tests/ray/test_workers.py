@@ -14,7 +14,7 @@ from ray import train
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.failures import LostError
-from orchestrator.sweep.workers import Rows, check_fits, n_that_fit, run_on_workers
+from orchestrator.sweep.workers import Room, Rows, check_fits, n_that_fit, run_on_workers
 from trainables.errors import DivergedError
 
 pytestmark = pytest.mark.ray
@@ -26,7 +26,18 @@ def sweep(n: int, cpus: float) -> SweepBase:
 
 def test_gpus_that_are_not_there_are_refused(ray_cluster: Any) -> None:
     with pytest.raises(ConfigError, match=r"need 0\.5 GPUs; the cluster has 0\."):
-        check_fits(SweepBase(name="probe", method="any", gpus_per_worker=0.5), 4)
+        check_fits(
+            SweepBase(name="probe", method="any", gpus_per_worker=0.5), 4, Room.of_the_cluster()
+        )
+
+
+def test_a_worker_that_fits_no_node_is_refused() -> None:
+    room = Room(total={"CPU": 8, "GPU": 0}, largest={"CPU": 2, "GPU": 0})
+    check_fits(sweep(2, 2), 1, room)
+    with pytest.raises(
+        ConfigError, match="a worker needs 3 CPUs on one node; the largest node has 2"
+    ):
+        check_fits(sweep(2, 3), 1, room)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +48,15 @@ def test_more_than_the_cluster_holds_is_refused_with_the_numbers(
     ray_cluster: Any, n: int, cpus: float, n_concurrent: int, needed: str
 ) -> None:
     with pytest.raises(ConfigError, match=rf"need {needed} CPUs; the cluster has 2\."):
-        check_fits(sweep(n, cpus), n_concurrent)
+        check_fits(sweep(n, cpus), n_concurrent, Room.of_the_cluster())
 
 
 def test_what_fits_is_let_through(ray_cluster: Any) -> None:
-    check_fits(sweep(2, 0.5), 1)
-    check_fits(sweep(4, 0.25), 1)
-    check_fits(sweep(1, 1.0), 100)  # one worker waits for a CPU like any task
+    check_fits(sweep(2, 0.5), 1, Room.of_the_cluster())
+    check_fits(sweep(4, 0.25), 1, Room.of_the_cluster())
+    check_fits(
+        sweep(1, 1.0), 100, Room.of_the_cluster()
+    )  # one worker waits for a CPU like any task
     assert n_that_fit(sweep(2, 0.5)) == 1
     assert n_that_fit(sweep(2, 0.25)) == 2
 

@@ -22,7 +22,7 @@ from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
 from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.sweep.tuning import run_search
-from orchestrator.sweep.workers import InputsRef, check_fits
+from orchestrator.sweep.workers import InputsRef
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
 
@@ -41,9 +41,13 @@ class SelectiveRun:
         """Id of the score table, which the epochs are a part of."""
         return "score_id", self._plan.score_request(encoder_id(self._plan)).score_id
 
+    @property
+    def n_concurrent(self) -> int:
+        """Trials that run at the same time."""
+        return min(self._sweep.search.max_concurrent, self._sweep.search.n_trials)
+
     def prepare(self) -> None:
         """Pretrain and score, where the store lacks it."""
-        check_fits(self._sweep, min(self._sweep.search.max_concurrent, self._sweep.search.n_trials))
         self._scored = run_scoring(self._store, self._sweep, plan=self._plan)
 
     def run(self, gate: LabelGate, run: Run) -> pa.Table:

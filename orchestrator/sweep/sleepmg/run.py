@@ -25,7 +25,7 @@ from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_valid
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.sweep.sleepmg.results import Entry, Tables
 from orchestrator.sweep.tuning import run_search
-from orchestrator.sweep.workers import InputsRef, check_fits
+from orchestrator.sweep.workers import InputsRef
 from search_spaces.space import LogUniform
 from trainables.stages import Stage
 
@@ -45,10 +45,14 @@ class SleepMGRun:
         """Id of the epochs."""
         return "data_id", self._plan.data_id
 
-    def prepare(self) -> None:
-        """Only look whether the workers fit: folds are shared between sweeps one by one."""
+    @property
+    def n_concurrent(self) -> int:
+        """Trials of the search that run at the same time; rows take turns."""
         search = self._sweep.search
-        check_fits(self._sweep, min(search.max_concurrent, search.n_trials) if search else 1)
+        return min(search.max_concurrent, search.n_trials) if search else 1
+
+    def prepare(self) -> None:
+        """Make nothing: folds are shared between sweeps one by one."""
 
     @cached_property
     def _rows(self) -> dict[str, tuple[Row, int]]:
