@@ -96,13 +96,15 @@ def sweep(
 
 
 @click.command()
-def schema() -> None:
+@click.option("--events", is_flag=True, help="Of a line of a sweep's events.jsonl instead.")
+def schema(events: bool) -> None:
     """Print the JSON Schema of a sweep file, for editors."""
     import json
 
     from orchestrator.config.reference import sweep_schema
+    from orchestrator.telemetry.event_schema import event_schema
 
-    click.echo(json.dumps(sweep_schema(), indent=1))
+    click.echo(json.dumps(event_schema() if events else sweep_schema(), indent=1))
 
 
 def _load_selective(sweep_file: str, command: str) -> "SelectiveSweep":

@@ -61,7 +61,7 @@ class EventLog:
 
 
 def read_events(store: Store, path: str) -> list[dict[str, Any]]:
-    """Return all events of a log, oldest first; empty where there is none."""
-    if not store.exists(path):
-        return []
-    return [json.loads(line) for line in store.read_bytes(path).decode().splitlines()]
+    """Return all events of a log, oldest first; empty where there is none. A line that is being written is left out."""
+    content = store.read_if_there(path) or b""
+    whole = content[: content.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.decode().splitlines()]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pyarrow.parquet as pq
 import pytest
+from jsonschema import Draft202012Validator
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -127,6 +128,9 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     states = [trial.state for trial in study(folder).get_trials()]
     assert optuna.trial.TrialState.RUNNING not in states
     assert optuna.trial.TrialState.WAITING not in states
+    schema = Draft202012Validator(json.loads(cli("schema", "--events").ok().out))
+    log = cli("logs", "killed", "--json").ok().out.splitlines()
+    assert [line for line in log if not schema.is_valid(json.loads(line))] == []
     rows = pq.read_table(folder / "trials.parquet").to_pylist()
     trials = [row for row in rows if row["kind"] == "trial"]
     assert [row["trial"] for row in trials] == [f"t{i:03d}" for i in range(N_TRIALS)]

@@ -1,0 +1,118 @@
+"""What the lines of a sweep's ``events.jsonl`` hold, as JSON Schema: those who read the log may rely on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_NUMBER = {"type": "number"}
+_TRIAL = {"type": "string", "pattern": r"^(t\d{3,}|arm-.+|row-.+)$"}
+_MAYBE_TEXT = {"type": ["string", "null"]}
+_MAYBE_NUMBER = {"type": ["number", "null"]}
+
+_ENDED = {
+    "trial": _TRIAL,
+    "signature": _MAYBE_TEXT,
+    "objective": _MAYBE_NUMBER,
+    "reused_from": _MAYBE_TEXT,
+}
+_FIXED = {"signature": _TEXT, "error": _TEXT}
+
+EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
+    "sweep_started": (
+        "An attempt at the sweep begins.",
+        {"machine": _TEXT, "n_cpus": _NUMBER, "n_gpus": _NUMBER},
+        (),
+    ),
+    "other_version": (
+        "It was begun with another version of the package.",
+        {"before": _TEXT, "now": _TEXT},
+        (),
+    ),
+    "labels_read": (
+        "The label gate gave stages: the ledger.",
+        {
+            "split": _TEXT,
+            "purpose": _TEXT,
+            "recordings": {"type": "array", "items": _TEXT},
+            "n_epochs": _COUNT,
+        },
+        (),
+    ),
+    "labels_refused": (
+        "Test stages were asked for too early, or twice.",
+        {"split": _TEXT, "purpose": _TEXT},
+        (),
+    ),
+    "arm_done": (
+        "A control arm ended, with predictions or with an error.",
+        {"arm": _TEXT, **_FIXED},
+        ("signature", "error"),
+    ),
+    "row_done": (
+        "A row ended, with predictions or with an error.",
+        {"row": _TEXT, **_FIXED},
+        ("signature", "error"),
+    ),
+    "search_started": (
+        "Trials begin; `n_trials` are left.",
+        {"n_trials": {"type": "integer"}, "n_finished": _COUNT, "n_requeued": _COUNT},
+        (),
+    ),
+    "trial_started": (
+        "A trial begins to train.",
+        {"trial": _TRIAL, "params": {"type": "object"}},
+        (),
+    ),
+    "trial_lost": (
+        "Its process or node died; it goes on elsewhere.",
+        {"trial": _TRIAL, "n_times": _COUNT},
+        (),
+    ),
+    "trial_done": ("A trial has predictions and an objective.", _ENDED, ()),
+    "trial_failed": ("A trial has none; the error says why.", {**_ENDED, "error": _TEXT}, ()),
+    "trial_tested": (
+        "After the search: test stages judged a trial, once.",
+        {"trial": _TRIAL, "split": _TEXT},
+        (),
+    ),
+    "held_for_space": ("No trial begins until the disk has room.", {"free_bytes": _COUNT}, ()),
+    "space_again": ("It has.", {"free_bytes": _COUNT}, ()),
+    "budget_reached": (
+        "A budget ended the search.",
+        {"budget": _TEXT, "n_trials": _COUNT},
+        (),
+    ),
+    "sweep_stopped": (
+        "The attempt ended early: Ctrl-C, a quota, the store, a label that may not be read.",
+        {"reason": _TEXT, "message": _TEXT},
+        (),
+    ),
+    "sweep_finished": ("The final table is written.", {"n_trials": _COUNT}, ()),
+}
+"""Event -> what it means, its fields, and which of these may be missing."""
+
+_EVERY = {
+    "time": {"type": "string", "format": "date-time"},
+    "event": _TEXT,
+    "host": _TEXT,
+    "pid": _COUNT,
+}
+
+
+def event_schema() -> dict[str, Any]:
+    """Return the JSON Schema of one line of a sweep's event log."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of events.jsonl",
+        "oneOf": [
+            {
+                "description": meaning,
+                "type": "object",
+                "properties": {**_EVERY, "event": {"const": event}, **fields},
+                "required": [*_EVERY, *(name for name in fields if name not in optional)],
+                "additionalProperties": False,
+            }
+            for event, (meaning, fields, optional) in EVENTS.items()
+        ],
+    }

@@ -1,0 +1,52 @@
+"""The schema of the event log knows every event that a sweep writes, and no other one."""
+
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from orchestrator.store.store import Store
+from orchestrator.telemetry.event_schema import EVENTS, event_schema
+from orchestrator.telemetry.events import EventLog, read_events
+
+
+def test_it_is_a_schema() -> None:
+    Draft202012Validator.check_schema(event_schema())
+
+
+def test_it_names_what_the_code_writes(root: Path) -> None:
+    sources = [*(root / "orchestrator" / "sweep").rglob("*.py"), root / "orchestrator/labels.py"]
+    text = "\n".join(p.read_text() for p in sources if p.name != "encoder.py")  # has its own log
+    written = set(re.findall(r'emit\(\s*"(\w+)"', text)) | {
+        "arm_done",
+        "row_done",
+    }  # f"{kind}_done"
+    written |= {"held_for_space", "space_again"}  # one of two
+    assert written == set(EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "fits"),
+    [
+        ("sweep_finished", {"n_trials": 3}, True),
+        ("sweep_finished", {}, False),
+        ("sweep_finished", {"n_trials": 3, "more": 1}, False),
+        ("trial_lost", {"trial": "t003", "n_times": 1}, True),
+        ("trial_lost", {"trial": "3", "n_times": 1}, False),
+        ("arm_done", {"arm": "random", "error": "ValueError: no"}, True),
+        ("unheard_of", {}, False),
+    ],
+)
+def test_lines(event: str, fields: dict[str, object], fits: bool, tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    with EventLog(store, "events.jsonl") as log:
+        log.emit(event, **fields)
+    (line,) = read_events(store, "events.jsonl")
+    assert Draft202012Validator(event_schema()).is_valid(line) == fits
+
+
+def test_half_a_line_is_not_read(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    store.write_bytes("events.jsonl", b'{"event": "a"}\n{"event": "b", "n_tri')
+    assert read_events(store, "events.jsonl") == [{"event": "a"}]
