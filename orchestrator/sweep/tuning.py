@@ -96,12 +96,7 @@ def run_search(
                         started=lambda name, params: run.log.emit(
                             "trial_started", trial=name, params=dict(params)
                         ),
-                        exhausted=lambda: exhausted(
-                            search,
-                            run.sweep.gpus_per_worker * run.sweep.workers,
-                            study.all_trials,
-                            datetime.now(),
-                        ),
+                        exhausted=_budget(run, search, study),
                         is_held=_Space(run),
                     ),
                     halt=run.halt,
@@ -184,6 +179,15 @@ class _Teller:
                     "With --retry-failed the same command tries them again."
                 )
             )
+
+
+def _budget(run: Run, search: SearchBase, study: Study) -> Callable[[], str | None]:
+    """Return what tells whether a budget is used up; without any, it does not read the study."""
+    if search.max_hours is None and search.max_gpu_hours is None and search.plateau is None:
+        return lambda: None
+    n_gpus = run.sweep.gpus_per_worker * run.sweep.workers
+    # Optuna notes local time, without a zone.
+    return lambda: exhausted(search, n_gpus, study.all_trials, datetime.now())
 
 
 class _Space:
