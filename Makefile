@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-unit test-long test-chaos lint format bench ablations studies reference clean
+.PHONY: demo test test-unit test-long test-cluster test-chaos lint format bench ablations studies reference clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -22,6 +22,9 @@ test-unit: .venv/installed  ## no network, no Ray, about a minute
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, scoring on one and two CPUs
 	$(PYTEST) -q -m slow --durations=10 $(PYTEST_ARGS)
+
+test-cluster: .venv/installed  ## sweeps as jobs of Ray clusters on this machine; CI runs them, too
+	TEST_CLUSTER=1 $(PYTEST) -q -m cluster --durations=5 $(PYTEST_ARGS)
 
 test-chaos: .venv/installed  ## 20 rounds in which everything dies once; those that passed are not run again (.chaos)
 	CHAOS_ROUNDS=20 CHAOS_RECORD=$(CURDIR)/.chaos $(PYTEST) -q -m chaos -rA $(PYTEST_ARGS)

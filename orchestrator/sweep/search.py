@@ -4,7 +4,7 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
@@ -21,11 +21,11 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.sweep.failures import described, ends_sweep, from_data
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.study import (
+    NOT_A_NUMBER,
     Study,
     give_name,
     name_of,
-    set_error,
-    set_signature,
+    note_outcome,
     signature_of,
 )
 from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform
@@ -141,7 +141,7 @@ class StudySearch(OptunaSearch):
 
     def name_of(self, trial_id: str) -> str:
         """Return the name of a trial that runs."""
-        return str(self._ot_trials[trial_id].user_attrs["trial"])
+        return name_of(self._ot_trials[trial_id])
 
     def suggest(self, trial_id: str) -> Any:
         """Propose parameters, or say that there are none any more, or none now.
@@ -164,11 +164,12 @@ class StudySearch(OptunaSearch):
             try:
                 signature = self._hooks.identify(trial.params)
             except ValueError as error:
-                self._tell_error(trial, described(error))
+                self._tell(trial, _Outcome(error=described(error)))
                 continue
             if signature in self._done:
                 original, value = self._done[signature]
-                self._tell_value(trial, signature, value, original)
+                found = _Outcome(signature=signature, value=value, reused_from=original)
+                self._tell(trial, found)
             elif signature in self._running:
                 self._waiting[signature].append(trial)
             else:
@@ -191,74 +192,68 @@ class StudySearch(OptunaSearch):
         trial = self._ot_trials.pop(trial_id, None)
         if trial is None:
             return
-        result = result or {}
         (signature,) = (name for name, runs in self._running.items() if runs == trial_id)
         del self._running[signature]
         waiting = self._waiting.pop(signature, [])
+        outcome = self._outcome(result or {})
+        if outcome is None:
+            return
+        if outcome.value is not None:
+            self._done[signature] = (name_of(trial), outcome.value)
+        self._tell(trial, outcome)
+        for other in waiting:
+            self._tell(other, replace(outcome, reused_from=name_of(trial)))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Write nothing: the study is the record, and Tune's snapshot of the searcher would repeat trials."""
+
+    def _outcome(self, result: Mapping[str, Any]) -> "_Outcome | None":
+        """Return what a trial's last report comes to; None where it was ended with the sweep."""
         if ENDS_SWEEP in result:
             self._halt.stop(from_data(result[ENDS_SWEEP]))
-            return
+            return None
         if SIGNATURE in result:
             try:
                 value = self._hooks.objective(result[SIGNATURE])
             except OrchestratorError as problem:
                 if ends_sweep(problem):
                     self._halt.stop(problem)
-                    return
-                self._tell_error(trial, described(problem), waiting)
-                return
+                    return None
+                return _Outcome(error=described(problem))
             if math.isfinite(value):
-                name = trial.user_attrs["trial"]
-                self._done[signature] = (name, value)
-                self._tell_value(trial, result[SIGNATURE], value)
-                for other in waiting:
-                    self._tell_value(other, result[SIGNATURE], value, name)
-                return
-            self._tell_error(trial, "its objective is not a number", waiting)
-        elif ERROR in result:
-            self._tell_error(trial, result[ERROR], waiting)
-        elif not self._halt.stopping:
-            self._tell_error(trial, DIED, waiting)
+                return _Outcome(signature=result[SIGNATURE], value=value)
+            return _Outcome(error=NOT_A_NUMBER)
+        if ERROR in result:
+            return _Outcome(error=result[ERROR])
+        return None if self._halt.stopping else _Outcome(error=DIED)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write nothing: the study is the record, and Tune's snapshot of the searcher would repeat trials."""
-
-    def _tell_value(
-        self, trial: optuna.Trial, signature: str, value: float, reused_from: str | None = None
-    ) -> None:
-        set_signature(trial, signature, reused_from)
-        self._study.tell(trial, value)
-        self._after(
+    def _tell(self, trial: optuna.Trial, outcome: "_Outcome") -> None:
+        if outcome.error is None:
+            note_outcome(trial, SIGNATURE, outcome.signature, outcome.reused_from)
+            self._study.tell(trial, outcome.value)
+        else:
+            note_outcome(trial, ERROR, outcome.error, outcome.reused_from)
+            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        self._hooks.changed()
+        self._hooks.told(
             Told(
-                trial=trial.user_attrs["trial"],
-                signature=signature,
-                objective=value,
-                error=None,
-                reused_from=reused_from,
+                trial=name_of(trial),
+                signature=outcome.signature,
+                objective=outcome.value,
+                error=outcome.error,
+                reused_from=outcome.reused_from,
             )
         )
 
-    def _tell_error(
-        self, trial: optuna.Trial, error: str, waiting: list[optuna.Trial] | None = None
-    ) -> None:
-        name = trial.user_attrs["trial"]
-        for failed in (trial, *(waiting or [])):
-            reused_from = None if failed is trial else name
-            set_error(failed, error, reused_from)
-            self._study.tell(failed, state=optuna.trial.TrialState.FAIL)
-            self._after(
-                Told(
-                    trial=failed.user_attrs["trial"],
-                    signature=None,
-                    objective=None,
-                    error=error,
-                    reused_from=reused_from,
-                )
-            )
 
-    def _after(self, told: Told) -> None:
-        self._hooks.changed()
-        self._hooks.told(told)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    """What the study is told of a trial: a value and where it is from, or an error."""
+
+    signature: str | None = None
+    value: float | None = None
+    error: str | None = None
+    reused_from: str | None = None
 
 
 def begin_search(

@@ -17,6 +17,9 @@ _SIGNATURE = "signature"
 _ERROR = "error"
 _ATTEMPT = "attempt"
 
+NOT_A_NUMBER = "its objective is not a number"
+"""Why a trial failed that trained."""
+
 
 class Study:
     """The record of a sweep. One process at a time may open it.
@@ -109,24 +112,27 @@ def give_name(trial: optuna.Trial, name: str) -> str:
     """Name a trial that has no name yet; return the name that it has."""
     if _NAME not in trial.user_attrs:
         trial.set_user_attr(_NAME, name)
-    return str(trial.user_attrs[_NAME])
+    return name_of(trial)
 
 
-def set_signature(trial: optuna.Trial, signature: str, reused_from: str | None = None) -> None:
-    """Note under which name a trial's predictions are stored, and which trial made them unless it did."""
-    trial.set_user_attr(_SIGNATURE, signature)
+def note_outcome(trial: optuna.Trial, key: str, value: str | None, reused_from: str | None) -> None:
+    """Note under which name a trial's predictions are stored, or why there are none.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    key : str
+        ``signature`` or ``error``.
+    value : str
+    reused_from : str, optional
+        Name of the trial that this one shares the outcome of.
+    """
+    trial.set_user_attr(key, value)
     if reused_from is not None:
         trial.set_user_attr(_REUSED_FROM, reused_from)
 
 
-def set_error(trial: optuna.Trial, error: str, reused_from: str | None = None) -> None:
-    """Note why a trial failed, and as which other trial did."""
-    trial.set_user_attr(_ERROR, error)
-    if reused_from is not None:
-        trial.set_user_attr(_REUSED_FROM, reused_from)
-
-
-def name_of(trial: FrozenTrial) -> str:
+def name_of(trial: FrozenTrial | optuna.Trial) -> str:
     """Return the name of a trial: ``t000``, ``t001`` ... in the order of proposal; empty before it has one."""
     return str(trial.user_attrs.get(_NAME, ""))
 
@@ -150,7 +156,7 @@ def error_of(trial: FrozenTrial) -> str | None:
     """Return why a trial failed; None if it did not."""
     if trial.state is TrialState.COMPLETE:
         return None
-    return _text(trial, _ERROR) or "its objective is not a number"
+    return _text(trial, _ERROR) or NOT_A_NUMBER
 
 
 def _text(trial: FrozenTrial, key: str) -> str | None:

@@ -1,6 +1,7 @@
 """A sweep as a job, from both commands, on a cluster where the wheel is installed and on one where it is sent along."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from tests.e2e.cluster.conftest import Cluster, MakeCluster
     from tests.e2e.conftest import Cli, Done, Tiny, Tools
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+IN_FULL = "1" in (os.environ.get("REQUIRE_RGW"), os.environ.get("TEST_CLUSTER"))
+
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster, pytest.mark.timeout(600)]
+in_full = pytest.mark.skipif(
+    not IN_FULL, reason="four minutes: make test-cluster, or REQUIRE_RGW=1"
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +116,7 @@ def commands_of_the_page(root: Path, cluster: "Cluster", lab: Lab) -> tuple[list
     return ours, rays
 
 
+@in_full
 def test_on_a_cluster_where_the_wheel_is_installed(
     root: Path,
     installed: Path,
@@ -156,6 +163,7 @@ def test_on_a_cluster_where_the_wheel_is_installed(
     assert lab.trials() == ["complete"] * 2
 
 
+@in_full
 def test_on_a_cluster_that_gets_the_wheel_with_the_job(
     without: Path,
     wheel: Path,
