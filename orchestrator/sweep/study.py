@@ -6,8 +6,9 @@ from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.sweep.journal import OwnBackend
 
 _FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
 _NAME = "trial"
@@ -37,7 +38,7 @@ class Study:
     def __init__(self, name: str, journal: Path) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name = name
-        self.storage = JournalStorage(JournalFileBackend(str(journal)))
+        self.storage = JournalStorage(OwnBackend(str(journal)))
         self._study = optuna.create_study(
             study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
         )

@@ -1,16 +1,19 @@
 """The journal: whole lines only, and on S3 a copy that follows."""
 
+import json
 from pathlib import Path
 
 import optuna
 import pyarrow.fs as pafs
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.errors import StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.journal import journal_of
+from orchestrator.sweep.journal import OwnBackend, journal_of
 from orchestrator.sweep.study import Study
 
 PATH = paths.sweep_journal("probe")
@@ -44,6 +47,33 @@ def test_half_a_line_of_a_killed_process_is_cut_off(tmp_path: Path) -> None:
         study.enqueue({"x": 0.25})
         found = optuna.load_study(study_name="probe", storage=study.storage)
         assert [t.system_attrs["fixed_params"]["x"] for t in found.get_trials()] == [0.5, 0.25]
+
+
+def test_the_journal_is_what_optuna_writes_and_needs_no_lock(tmp_path: Path) -> None:
+    def filled(backend: JournalFileBackend) -> None:
+        study = optuna.create_study(study_name="probe", storage=JournalStorage(backend))
+        study.enqueue_trial({"x": 0.5})
+        trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+        trial.set_user_attr("about", "a\nb")
+        study.tell(trial, 0.75)
+
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    # What a process that was killed while it wrote would have left for Optuna to wait for.
+    (tmp_path / "ours.lock").symlink_to(ours)
+    filled(OwnBackend(str(ours)))
+    filled(JournalFileBackend(str(theirs)))
+
+    def steady(file: Path) -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        own = ("worker_id", "datetime_start", "datetime_complete")
+        return [{k: v for k, v in line.items() if k not in own} for line in lines]
+
+    assert steady(ours) == steady(theirs)
+    (tmp_path / "ours.lock").unlink()
+    read = optuna.load_study(
+        study_name="probe", storage=JournalStorage(JournalFileBackend(str(ours)))
+    )
+    assert read.best_value == 0.75
 
 
 def test_the_copy_follows_and_is_taken_up_again(remote: Store, tmp_path: Path) -> None:
