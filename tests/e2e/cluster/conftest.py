@@ -112,6 +112,14 @@ class Cluster:
     def stop(self) -> None:
         """End the nodes, the head last; each ends its own processes."""
         for node in reversed(self.nodes):
+            # A node's two agents write nothing of ours, and try for a minute and a half to tell a cluster that is gone.
+            agents = [
+                pid
+                for pid in self.tools.descendants(node.pid)
+                if self.tools.command_line(pid).startswith(
+                    ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+                )
+            ]
             if node.poll() is None:
                 node.send_signal(signal.SIGTERM)
             try:
@@ -119,6 +127,9 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 node.kill()
                 node.wait()
+            for pid in agents:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 MakeCluster = Callable[..., Cluster]
