@@ -194,7 +194,9 @@ def test_tau_outside_its_range(tau: str, cli: "Cli", tiny: "Tiny") -> None:
     added = f"n_trials: 8\n  enqueue_taus: [0.5, {tau}]\n"
     file, _ = edited(tiny.sweep, cli.cwd, "n_trials: 8\n", added)
     line = file.read_text().splitlines().index(f"  enqueue_taus: [0.5, {tau}]") + 1
-    cli("sweep", file).fails(2, f"{file}:{line}:32:", tau, "[0, 1)", "enqueue_taus")
+    cli("sweep", file).fails(
+        2, f"{file}:{line}:23:", tau, "space.tau_quantile [0, 0.95]", "enqueue_taus"
+    )
     added = f"n_trials: 8\n  space: {{tau_quantile: {{uniform: [0, {tau}]}}}}\n"
     file, _ = edited(tiny.sweep, cli.cwd, "n_trials: 8\n", added)
     cli("sweep", file).fails(2, f"{file}:", "tau_quantile")
