@@ -158,6 +158,7 @@ def train(
     patience: int | None = None,
     min_passes: int = 1,
     report: Report | None = None,
+    after_step: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
     """Train a model in place until the steps, the passes or the patience are used up.
@@ -183,6 +184,9 @@ def train(
         Do not stop for lack of patience before this many passes.
     report : callable, optional
         Called with the metrics of each pass.
+    after_step : callable, optional
+        Called after each step with how many were taken. Must leave the model in train mode and the random numbers
+        alone.
     checkpoints : Checkpoints, optional
 
     Returns
@@ -211,7 +215,7 @@ def train(
         if learning_rate is not None:
             for group in step.optimizer.param_groups:
                 group["lr"] = learning_rate(pass_number)
-        loop.take_pass(batches_of(pass_number), n_steps)
+        loop.take_pass(batches_of(pass_number), n_steps, after_step)
         loop.end_pass(validate, report)
         progress = loop.progress
         out_of_patience = (
@@ -251,7 +255,12 @@ class _Loop(Generic[AnyBatch]):
             step.load_state(snapshot.step)
             self.progress, self.best_weights = snapshot.progress, snapshot.best_weights
 
-    def take_pass(self, batches: Iterable[AnyBatch], n_steps: int | None) -> None:
+    def take_pass(
+        self,
+        batches: Iterable[AnyBatch],
+        n_steps: int | None,
+        after_step: Callable[[int], None] | None,
+    ) -> None:
         """Take a step per batch that is left of the pass."""
         progress = self.progress
         n_done = len(progress.losses)
@@ -269,6 +278,8 @@ class _Loop(Generic[AnyBatch]):
             every = self.checkpoints.every_n_steps if self.checkpoints else None
             if every is not None and progress.n_steps % every == 0:
                 self.save()
+            if after_step is not None:
+                after_step(progress.n_steps)
         if not progress.losses:
             raise TrainableError(
                 f"pass {progress.pass_number} holds no batch; it needs at least one."

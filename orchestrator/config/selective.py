@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality, Slug
+from orchestrator.config.proposals import NONE
 from orchestrator.config.subjects import listed, resolve_subjects
 from orchestrator.config.sweep_sections import (
     Globs,
@@ -197,6 +198,11 @@ class Search(SearchBase):
     objective: Literal["source_val", "target_information", "oracle_target_val"] = "source_val"
     """Macro-F1 on held-out source subjects; how certain the predictions for the target are and how evenly they spread
     over the stages, without a label; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
+    also: tuple[Literal["cost", "transfer_margin"], ...] = Field(
+        default=(), examples=[["transfer_margin"]]
+    )
+    """Further objectives: epochs that go through the network in training (less is better); what adaptation gains for
+    the objective's subject who gains least (more is better). Trials are then ranked by dominance."""
     space: Space = Space()
     """What the trials vary."""
     default_learning_rate: Rate = DEFAULTS["learning_rate"]
@@ -290,6 +296,13 @@ class SelectiveSweep(SweepBase):
     def _every_worker_has_as_many_epochs(self) -> "SelectiveSweep":
         if problem := cannot_share(self.batch_size, self.workers):
             raise wrong_key("workers", problem)
+        return self
+
+    @model_validator(mode="after")
+    def _scheduler_hears_reports(self) -> "SelectiveSweep":
+        if self.search.scheduler.name != NONE and self.workers > 1:
+            problem = "needs workers: 1; several workers report at the end of a trial only"
+            raise wrong_key("search", problem, "scheduler", "name")
         return self
 
 

@@ -123,6 +123,12 @@ class SleepMGSweep(SweepBase):
             changes.setdefault(SECTIONS[name], {})[name] = value
         return self._changed(changes)
 
+    @property
+    def trial_seeds(self) -> tuple[int, ...]:
+        """Seeds that each trial of the search trains with."""
+        n = self.search.replicates if self.search else 1
+        return tuple(range(self.seed, self.seed + n))
+
     def row_settings(self, row: Row) -> SleepMGSettings:
         """Return the file's own configuration with what a row sets otherwise put in, key by key."""
         return self._changed(row.overrides())
@@ -192,6 +198,13 @@ class SleepMGSweep(SweepBase):
         if problem := cannot_share(settings.training.batch_size, self.workers):
             return "workers", problem
         return None
+
+    @model_validator(mode="after")
+    def _scheduler_hears_reports(self) -> "SleepMGSweep":
+        if self.search and self.search.scheduler.level == "pass" and self.workers > 1:
+            problem = "needs workers: 1; several workers report after each fold"
+            raise wrong_key("search", problem, "scheduler", "level")
+        return self
 
     @model_validator(mode="after")
     def _search_has_an_effect(self) -> "SleepMGSweep":

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config.proposals import Scheduler
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SPACE
@@ -73,11 +74,25 @@ class Space(FilledSection):
         }
 
 
+class FoldScheduler(Scheduler):
+    """One of Optuna's pruners, and how often it looks."""
+
+    level: Literal["fold", "pass"] = "fold"
+    """How often it looks: after each fold of a trial, or after each pass through the training epochs."""
+
+
 class Search(SearchBase):
     """What the search varies, how long it looks, and what it maximises; each trial is a whole cross-validation."""
 
     objective: Literal["validation"] = "validation"
     """Macro-F1 of the validation subjects of all folds, pooled; test subjects never choose."""
+    scheduler: FoldScheduler = FoldScheduler()
+    """Who ends trials that are too far behind, so that others get their time."""
+    also: tuple[Literal["cost", "worst_subject"], ...] = Field(
+        default=(), examples=[["worst_subject"]]
+    )
+    """Further objectives: epochs that go through the network in training (less is better); macro-F1 of the validation
+    subject who fares worst (more is better). Trials are then ranked by dominance."""
     space: Space
     """What the trials vary."""
     enqueue: tuple[dict[Parameter, float], ...] = ()

@@ -169,6 +169,11 @@ def predictions(name: str, signature: str) -> str:
     return f"{SWEEPS}/{name}/predictions/{signature}.parquet"
 
 
+def part_predictions(name: str, signature: str, part: int) -> str:
+    """Predictions of a configuration under way, for the scheduler; removed when they are judged."""
+    return f"{SWEEPS}/{name}/parts/{signature}-{part}.parquet"
+
+
 def review(name: str, filename: str) -> str:
     """A file of a review."""
     return f"reviews/{name}/{filename}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError
@@ -27,10 +28,15 @@ from orchestrator.telemetry.progress import progress
 Outcome = dict[str, str]
 """What a trial reports: the signature of its predictions, or why there are none."""
 
-AfterPart = Callable[[int], None]
-"""Called by a trial after each of its parts (folds) but the last, with how many are done; the trial may end there."""
 
-Trial = Callable[[InputsRef, Mapping[str, float], AfterPart], Outcome]
+class AfterPart(Protocol):
+    """Called by a trial after each of its parts but the last; the trial may end there."""
+
+    def __call__(self, n_done: int, objective: float | None = None) -> None:
+        """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
+
+
+Trial = Callable[[InputsRef, Mapping[str, Any], AfterPart], Outcome]
 """Shared inputs and sampled parameters to an outcome."""
 
 _LOOK_S = 0.5

@@ -54,6 +54,11 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         {"row": _TEXT, **_FIXED},
         ("signature", "error"),
     ),
+    "warm_started": (
+        "The sampler learns from `n_trials` of a finished sweep; `left_out` says why not from others.",
+        {"sweep": _TEXT, "n_trials": _COUNT, "left_out": {"type": "object"}},
+        (),
+    ),
     "search_started": (
         "Trials begin; `n_trials` are left.",
         {"n_trials": {"type": "integer"}, "n_finished": _COUNT, "n_requeued": _COUNT},
@@ -71,6 +76,11 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
     ),
     "trial_done": ("A trial has predictions and an objective.", _ENDED, ()),
     "trial_failed": ("A trial has none; the error says why.", {**_ENDED, "error": _TEXT}, ()),
+    "trial_stopped": (
+        "The scheduler ended a trial after `n_parts` reports.",
+        {**_ENDED, "n_parts": _COUNT},
+        (),
+    ),
     "trial_tested": (
         "After the search: test stages judged a trial, once.",
         {"trial": _TRIAL, "split": _TEXT},

@@ -24,7 +24,7 @@ from orchestrator.sweep import tuning
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, Trial, outcome_of, run_fixed
 from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search import DIED, ERROR, SIGNATURE
+from orchestrator.sweep.search import DIED, ERROR, SIGNATURE, Scores
 from orchestrator.sweep.study import error_of, name_of, reused_from
 from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.workers import InputsRef
@@ -89,8 +89,8 @@ class Sweep:
             trial=trial,
             inputs_ref=[ray.put(self.inputs)],
             identify=identify,
-            objective=objective,
-        )
+            evaluate=lambda params: Scores(values=(objective(identify(params)),)),
+        ).trials
 
     def study(self) -> optuna.Study:
         file = self.store.uri_of(paths.sweep_journal("probe"))

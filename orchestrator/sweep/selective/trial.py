@@ -4,8 +4,9 @@ A trial gets arrays without any stage of the target, and gives predictions; what
 elsewhere, by code that may read labels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ from orchestrator.alignment.selection import (
     select_quantile,
     select_random,
 )
+from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
@@ -40,6 +43,9 @@ from trainables.workers import Workers
 
 RANDOM_ARM_QUANTILE = 0.5
 """The random arm keeps as many batches as this tau quantile does."""
+
+N_PARTS = 10
+"""A finetuning that a scheduler may end reports after each tenth of its steps."""
 
 CHECKPOINT_INTERVAL_S = 10.0
 """A finetuning under way is saved that often, after a step."""
@@ -84,10 +90,29 @@ class Configuration:
     tau_absolute: float | None
     learning_rate: float | None
     n_steps: int
+    seed: int
+
+
+def trial_configurations(
+    inputs: TrialInputs, params: Mapping[str, float]
+) -> tuple[Configuration, ...]:
+    """Return what a trial with these sampled parameters trains on, once for each seed."""
+    first = trial_configuration(inputs, params)
+    return tuple(replace(first, seed=seed) for seed in _seeds(inputs))
+
+
+def arm_configurations(inputs: TrialInputs, arm: str) -> tuple[Configuration, ...]:
+    """Return what a control arm trains on, once for each seed; without training, seeds do not matter."""
+    seeds = _seeds(inputs)[:1] if arm == "no_adapt" else _seeds(inputs)
+    return tuple(arm_configuration(inputs, arm, seed) for seed in seeds)
+
+
+def _seeds(inputs: TrialInputs) -> range:
+    return range(inputs.seed, inputs.seed + inputs.sweep.search.replicates)
 
 
 def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
-    """Return what a trial with these sampled parameters trains on."""
+    """Return what a trial with these sampled parameters trains on with the first seed."""
     selection = _selection(inputs.reward_S, params)
     return Configuration(
         kept=selection.kept,
@@ -95,6 +120,7 @@ def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Con
         tau_absolute=selection.tau_absolute,
         learning_rate=params["learning_rate"],
         n_steps=inputs.n_steps,
+        seed=inputs.seed,
     )
 
 
@@ -107,12 +133,16 @@ def _selection(reward_S: NDArray[np.float64], params: Mapping[str, float]) -> Se
     return select_quantile(reward_S, params["tau_quantile"])
 
 
-def arm_configuration(inputs: TrialInputs, arm: str) -> Configuration:
-    """Return what a control arm trains on, at the default learning rate and with as many steps as a trial."""
+def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
+    """Return what a control arm trains on, at the default learning rate and with as many steps as a trial.
+
+    The seed, by default the sweep's, also chooses the batches of the random arm.
+    """
     n = len(inputs.reward_S)
+    seed = inputs.seed if seed is None else seed
     if arm == "random":
         like = select_quantile(inputs.reward_S, RANDOM_ARM_QUANTILE)
-        kept = select_random(n, like.n_kept, inputs.seed)
+        kept = select_random(n, like.n_kept, seed)
     else:
         kept = np.arange(n if arm == "all_source" else 0)
     trained = arm != "no_adapt"
@@ -122,6 +152,7 @@ def arm_configuration(inputs: TrialInputs, arm: str) -> Configuration:
         tau_absolute=None,
         learning_rate=inputs.default_learning_rate if trained else None,
         n_steps=inputs.n_steps if trained else 0,
+        seed=seed,
     )
 
 
@@ -136,21 +167,56 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
             "kept": configuration.kept.tolist(),
             "learning_rate": configuration.learning_rate,
             "n_steps": configuration.n_steps,
-            "seed": inputs.seed,
+            "seed": configuration.seed,
             "workers": inputs.sweep.workers,
             "device": inputs.sweep.device,
         }
     )
 
 
+def signature_of_all(inputs: TrialInputs, configurations: Sequence[Configuration]) -> str:
+    """Return the id of a trial: of its one training, or of those with all seeds."""
+    signatures = [signature(inputs, configuration) for configuration in configurations]
+    return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
+
+
+def run_all(
+    inputs: TrialInputs,
+    configurations: Sequence[Configuration],
+    inputs_ref: InputsRef | None = None,
+    after_part: AfterPart | None = None,
+) -> str:
+    """Train with one seed after the other, as :func:`run` does, and return the trial's signature.
+
+    A scheduler may end the trial after each tenth of each training.
+    """
+    prunes = inputs.sweep.search.scheduler.name != NONE
+    for i, configuration in enumerate(configurations):
+        after_tenth = None
+        if after_part is not None and prunes:
+            after_tenth = partial(_after_tenth, after_part, N_PARTS * i)
+        run(inputs, configuration, inputs_ref, after_tenth)
+        if after_tenth is not None and i + 1 < len(configurations):
+            after_tenth(N_PARTS)
+    return signature_of_all(inputs, configurations)
+
+
+def _after_tenth(after_part: AfterPart, n_before: int, tenth: int) -> None:
+    after_part(n_before + tenth)
+
+
 def run(
-    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef | None = None
+    inputs: TrialInputs,
+    configuration: Configuration,
+    inputs_ref: InputsRef | None = None,
+    after_tenth: Callable[[int], None] | None = None,
 ) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
     Predictions that are in the store already are not made again, and a training that was killed goes on from its
     last checkpoint to the same weights. With several workers, `inputs_ref` is what they read
-    the inputs from.
+    the inputs from, and nothing is told on the way; else `after_tenth` is called when predictions for the
+    objective's epochs are stored.
     """
     name = signature(inputs, configuration)
     store = Store.open(inputs.store_uri)
@@ -165,7 +231,7 @@ def run(
                 torch.set_num_threads(
                     1
                 )  # trials share the machine; and the last digits depend on it
-                _finetune_and_predict(inputs, configuration, saved)
+                _finetune_and_predict(inputs, configuration, saved, after_tenth=after_tenth)
             else:
                 assert inputs_ref is not None
                 _on_workers(inputs, configuration, inputs_ref, saved)
@@ -180,6 +246,7 @@ def _finetune_and_predict(
     resume_from: bytes | None,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
+    after_tenth: Callable[[int], None] | None = None,
 ) -> None:
     model = build(inputs.weights).to(inputs.sweep.device)
     store, name = Store.open(inputs.store_uri), signature(inputs, configuration)
@@ -189,6 +256,19 @@ def _finetune_and_predict(
     def save(blob: bytes) -> None:
         if workers.rank == 0:
             store.write_bytes(checkpoint_path, blob)
+
+    def predictions(role: str, epochs: UnlabelledEpochs) -> pa.Table:
+        probability = selective.predict(model, epochs.x, declared=inputs.learned_stages)
+        return _predictions(role, epochs, probability)
+
+    tenths = _tenths(configuration.n_steps)
+
+    def after_step(n_steps: int) -> None:
+        if after_tenth is not None and n_steps in tenths:
+            tenth = tenths[n_steps]
+            part = paths.part_predictions(inputs.sweep_name, name, tenth)
+            store.write_table(part, predictions("objective", inputs.objective_epochs))
+            after_tenth(tenth)
 
     if len(configuration.kept):
         selective.finetune(
@@ -201,7 +281,8 @@ def _finetune_and_predict(
                 n_steps=configuration.n_steps,
                 learning_rate=configuration.learning_rate or inputs.default_learning_rate,
             ),
-            seed=inputs.seed,
+            seed=configuration.seed,
+            after_step=after_step,
             own_batches=own_batches,
             wrap=wrap,
             checkpoints=Checkpoints(
@@ -214,17 +295,18 @@ def _finetune_and_predict(
         )
     if workers.rank > 0:
         return
-    parts = [
-        _predictions(
-            role, epochs, selective.predict(model, epochs.x, declared=inputs.learned_stages)
-        )
-        for role, epochs in (
-            ("objective", inputs.objective_epochs),
-            ("test", inputs.test_epochs),
-        )
-    ]
+    parts = (
+        predictions("objective", inputs.objective_epochs),
+        predictions("test", inputs.test_epochs),
+    )
     store.write_table(paths.predictions(inputs.sweep_name, name), pa.concat_tables(parts))
     store.delete_if_there(checkpoint_path)
+
+
+def _tenths(n_steps: int) -> dict[int, int]:
+    """Return which part of a training ends with a step, for all parts but the last."""
+    ends = ((-(-n_steps * part // N_PARTS), part) for part in range(1, N_PARTS))
+    return {step: part for step, part in ends if step < n_steps}
 
 
 def _on_workers(
@@ -236,7 +318,7 @@ def _on_workers(
         declared=inputs.learned_stages,
         class_weights=inputs.class_weights,
         n_steps=configuration.n_steps,
-        seed=inputs.seed,
+        seed=configuration.seed,
         first_pass=1 if saved is None else Snapshot.from_bytes(saved).progress.pass_number,
     )
     batch_of_step = configuration.kept[order]

@@ -8,6 +8,7 @@ from platform import python_version
 
 import pyarrow as pa
 import ray
+from optuna.trial import FrozenTrial
 
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.sleepmg_rows import Row
@@ -24,7 +25,9 @@ from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.sweep.sleepmg.results import Entry, Tables
-from orchestrator.sweep.tuning import run_search
+from orchestrator.sweep.sleepmg.worth import Worth
+from orchestrator.sweep.tuning import Found, run_search
+from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
 from search_spaces.space import LogUniform
 from trainables.stages import Stage
@@ -39,6 +42,8 @@ class SleepMGRun:
         self._store = store
         self._sweep = sweep
         self._plan = plan_cross_validation(sweep, store)
+        if sweep.search is not None:
+            check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -85,63 +90,36 @@ class SleepMGRun:
                 f"all {len(outcomes)} rows of sweep {sweep.name!r} failed:\n{digest_text(digest(failed))}"
             )
 
-        def objective(signature: str) -> float:
-            return judge.evaluate(self._predictions(signature)).macro_f1
-
-        entries = [
-            Entry(
-                trial=name,
-                row=row.name,
-                seed=seed,
-                enqueued=True,
-                settings=sweep.row_settings(row),
-                signature=outcomes[name].get(search.SIGNATURE),
-                objective=objective(outcomes[name][search.SIGNATURE])
-                if search.SIGNATURE in outcomes[name]
-                else None,
-                error=outcomes[name].get(search.ERROR),
-            )
-            for name, (row, seed) in self._rows.items()
-        ]
+        worth = Worth(store, inputs, judge)
+        entries = [self._row_entry(name, outcome, worth) for name, outcome in outcomes.items()]
         if sweep.search is not None:
-            trials = run_search(
+            found = run_search(
                 run,
                 sweep.search,
                 space=sweep.search.space.declared(),
                 first=list(sweep.first_trials()),
                 trial=_run_trial,
                 inputs_ref=inputs_ref,
-                identify=lambda params: trial.signature(
-                    inputs, sweep.settings_for(params), sweep.seed
+                identify=lambda params: trial.signature_of_all(
+                    inputs, sweep.settings_for(params), sweep.trial_seeds
                 ),
-                objective=objective,
+                evaluate=lambda params: worth.scores(sweep.settings_for(params), sweep.trial_seeds),
             )
-            entries += [
-                Entry(
-                    trial=study.name_of(frozen),
-                    row=None,
-                    seed=sweep.seed,
-                    enqueued=study.was_enqueued(frozen),
-                    settings=sweep.settings_for(frozen.params),
-                    signature=study.signature_of(frozen),
-                    objective=frozen.value,
-                    error=study.error_of(frozen),
-                    reused_from=study.reused_from(frozen),
-                )
-                for frozen in trials
-            ]
+            entries += [self._trial_entry(frozen, found, worth) for frozen in found.trials]
         gate.end_search()
         test = Judge(
             gate, list(plan.recordings), "test", sweep.stages, Split.FOLD_TEST, "final table"
         )
         tables = Tables(store, inputs, plan.recordings, sweep.stages)
         for entry in entries:
-            if entry.signature is None:
-                tables.add(entry, None, None)
-            else:
-                predictions = self._predictions(entry.signature)
+            judged = []
+            if entry.signature is not None:
                 run.log.emit("trial_tested", trial=entry.trial, split=Split.FOLD_TEST.value)
-                tables.add(entry, test.judged(predictions), judge.judged(predictions))
+                judged = [
+                    (test.judged(predictions), judge.judged(predictions))
+                    for predictions in worth.predictions(entry.settings, entry.seeds)
+                ]
+            tables.add(entry, judged)
         written = tables.tables()
         for path, name in (
             (paths.sweep_folds, "folds"),
@@ -151,6 +129,44 @@ class SleepMGRun:
         ):
             store.write_table(path(sweep.name), written[name])
         return written["trials"]
+
+    def _row_entry(self, name: str, outcome: Outcome, worth: Worth) -> Entry:
+        row, seed = self._rows[name]
+        settings = self._sweep.row_settings(row)
+        signature = outcome.get(search.SIGNATURE)
+        scores = worth.scores(settings, [seed]) if signature else None
+        return Entry(
+            trial=name,
+            row=row.name,
+            seeds=(seed,),
+            enqueued=True,
+            settings=settings,
+            signature=signature,
+            objective=scores.values[0] if scores else None,
+            worst_subject=worth.worst_subject(settings, [seed]) if scores else None,
+            error=outcome.get(search.ERROR),
+        )
+
+    def _trial_entry(self, frozen: FrozenTrial, found: Found, worth: Worth) -> Entry:
+        sweep = self._sweep
+        assert sweep.search is not None
+        settings, seeds = sweep.settings_for(frozen.params), sweep.trial_seeds
+        signature = study.signature_of(frozen)
+        return Entry(
+            trial=study.name_of(frozen),
+            row=None,
+            seeds=seeds,
+            enqueued=study.was_enqueued(frozen),
+            settings=settings,
+            signature=signature,
+            objective=study.objective_of(frozen),
+            replicates=study.replicates_of(frozen),
+            worst_subject=worth.worst_subject(settings, seeds) if signature else None,
+            on_front=study.name_of(frozen) in found.front if sweep.search.also else None,
+            stopped_after=study.stopped_after(frozen),
+            error=study.error_of(frozen),
+            reused_from=study.reused_from(frozen),
+        )
 
     def _write_manifest(self, inputs: CrossValidationInputs, judge: Judge) -> None:
         sweep, plan = self._sweep, self._plan
@@ -211,9 +227,6 @@ class SleepMGRun:
                     found.setdefault(modality, list(labels[modality]))
         return found
 
-    def _predictions(self, signature: str) -> pa.Table:
-        return self._store.read_table(paths.predictions(self._sweep.name, signature))
-
 
 def _majority_macro_f1(
     counts: Mapping[str, int], declared: tuple[Stage, ...], majority: Stage
@@ -237,5 +250,5 @@ def _run_trial(
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     settings = inputs.sweep.settings_for(params)
     return outcome_of(
-        lambda: trial.run(inputs, settings, inputs.sweep.seed, after_part, inputs_ref)
+        lambda: trial.run_all(inputs, settings, inputs.sweep.trial_seeds, after_part, inputs_ref)
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
+from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
@@ -35,7 +36,7 @@ from trainables.fold import (
 from trainables.settings import SleepMGSettings
 from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES
-from trainables.training import Checkpoints
+from trainables.training import Checkpoints, PassMetrics, Report
 from trainables.workers import Workers
 
 CHECKPOINT_STEPS = 100
@@ -45,12 +46,66 @@ _POSITION = "position"
 """Column of the rows that workers get, next to one for each modality."""
 
 AfterFold = Callable[[int], None]
-"""Called after each fold but the last, with how many are done; may raise to end the trial."""
+"""Called after each fold, with how many are done; may raise to end the trial."""
+
+AfterPass = Callable[[int, PassMetrics], None]
+"""Called after each pass, with how many folds are done; may raise to end the trial."""
 
 
 def signature(inputs: CrossValidationInputs, settings: SleepMGSettings, seed: int) -> str:
     """Return the id of everything that the predictions of a trial depend on."""
     return content_id({"folds": [inputs.fold_id(fold, settings, seed) for fold in inputs.folds]})
+
+
+def signature_of_all(
+    inputs: CrossValidationInputs, settings: SleepMGSettings, seeds: Sequence[int]
+) -> str:
+    """Return the id of a trial: of its one cross-validation, or of those with all seeds."""
+    signatures = [signature(inputs, settings, seed) for seed in seeds]
+    return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
+
+
+def run_all(
+    inputs: CrossValidationInputs,
+    settings: SleepMGSettings,
+    seeds: Sequence[int],
+    after_part: AfterPart,
+    inputs_ref: InputsRef | None = None,
+) -> str:
+    """Cross-validate with one seed after the other, as :func:`run` does, and return the trial's signature.
+
+    Reports after each fold, or after each pass where the scheduler looks that often: how many folds (passes, counted
+    as if each fold took all) are done, and the mean over them of the validation macro-F1, of the fold under way as
+    after its last pass.
+    """
+    assert inputs.sweep.search is not None
+    by_pass = inputs.sweep.search.scheduler.level == "pass"
+    unit = settings.training.n_passes if by_pass else 1
+    store = Store.open(inputs.store_uri)
+    n_folds = len(inputs.folds)
+    reached: list[float] = []
+
+    def after_fold(n_before: int, seed: int, n_done: int) -> None:
+        fold_id = inputs.fold_id(inputs.folds[n_done - 1], settings, seed)
+        reached.append(best_validation(fold_record(store, fold_id)))
+        if n_before + n_done < n_folds * len(seeds):
+            after_part((n_before + n_done) * unit, float(np.mean(reached)))
+
+    def after_pass(n_before: int, n_done: int, metrics: PassMetrics) -> None:
+        if metrics["n_passes"] < unit:  # the last one ends the fold
+            n_passes = (n_before + n_done) * unit + metrics["n_passes"]
+            after_part(n_passes, float(np.mean([*reached, metrics["validation"]])))
+
+    for i, seed in enumerate(seeds):
+        run(
+            inputs,
+            settings,
+            seed,
+            partial(after_fold, n_folds * i, seed),
+            inputs_ref,
+            partial(after_pass, n_folds * i) if by_pass else None,
+        )
+    return signature_of_all(inputs, settings, seeds)
 
 
 def run(
@@ -59,6 +114,7 @@ def run(
     seed: int,
     after_fold: AfterFold | None = None,
     inputs_ref: InputsRef | None = None,
+    after_pass: AfterPass | None = None,
 ) -> str:
     """Train what is missing of the folds, write the predictions of all of them, and return their signature.
 
@@ -69,8 +125,9 @@ def run(
     store = Store.open(inputs.store_uri)
     parts = []
     for n_done, fold in enumerate(inputs.folds, start=1):
-        parts.append(_fold_predictions(store, inputs, fold, settings, seed, inputs_ref))
-        if after_fold is not None and n_done < len(inputs.folds):
+        report = None if after_pass is None else partial(after_pass, n_done - 1)
+        parts.append(_fold_predictions(store, inputs, fold, settings, seed, inputs_ref, report))
+        if after_fold is not None:
             after_fold(n_done)
     name = signature(inputs, settings, seed)
     path = paths.predictions(inputs.sweep.name, name)
@@ -85,6 +142,11 @@ def fold_record(store: Store, fold_id: str) -> dict[str, Any]:
     return found
 
 
+def best_validation(record: Mapping[str, Any]) -> float:
+    """Return the validation macro-F1 of the pass whose weights a fold ends with."""
+    return float(record["history"][record["best_pass"] - 1]["validation"])
+
+
 def _fold_predictions(
     store: Store,
     inputs: CrossValidationInputs,
@@ -92,6 +154,7 @@ def _fold_predictions(
     settings: SleepMGSettings,
     seed: int,
     inputs_ref: InputsRef | None,
+    report: Report | None,
 ) -> pa.Table:
     fold_id = inputs.fold_id(plan, settings, seed)
 
@@ -99,7 +162,7 @@ def _fold_predictions(
         saved = store.read_if_there(paths.fold_checkpoint(fold_id))
         with naming_checkpoint(store.uri_of(paths.fold_checkpoint(fold_id))):
             if inputs.sweep.workers == 1:
-                _train(inputs, plan, settings, seed, saved)
+                _train(inputs, plan, settings, seed, saved, report=report)
             else:
                 assert inputs_ref is not None
                 _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
@@ -116,7 +179,7 @@ def _train(
     settings: SleepMGSettings,
     seed: int,
     resume_from: bytes | None,
-    **own_part: Any,
+    **options: Any,
 ) -> None:
     """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes."""
     store = Store.open(inputs.store_uri)
@@ -142,7 +205,7 @@ def _train(
             every_n_steps=CHECKPOINT_STEPS if workers.n == 1 else None,
             resume_from=resume_from,
         ),
-        **own_part,
+        **options,
     )
     if workers.rank == 0:
         _write(store, inputs, plan, settings, seed, (epochs, fold, outcome))

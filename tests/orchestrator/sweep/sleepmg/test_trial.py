@@ -65,7 +65,7 @@ def test_predictions_cover_each_subject_once_as_test(
 ) -> None:
     parts: list[int] = []
     name = trial.run(inputs, inputs.sweep.settings(), 1, parts.append)
-    assert parts == [1, 2, 3]
+    assert parts == [1, 2, 3, 4]
     table = store.read_table(paths.predictions("probe", name)).to_pandas()
     test = table[table["role"] == "test"]
     assert sorted(zip(test["recording"], test["epoch_index"], strict=True)) == [
