@@ -31,11 +31,12 @@ _SLEEPMG = (
     ("test F1", "test_macro_f1", ".3f"),
     ("kappa", "test_kappa", ".3f"),
 )
+_FURTHER = {"cost": ".3g", "transfer_margin": "+.3f", "worst_subject": ".3f"}
 
 
 def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
     """Print trials, then arms or rows, each with the best objective first."""
-    columns = _SELECTIVE if sweep.method == "selective" else _SLEEPMG
+    columns = _columns(sweep)
     rows = sorted(
         table.to_pylist(), key=lambda r: (r["kind"] != "trial", -(r["objective"] or -1), r["trial"])
     )
@@ -48,6 +49,20 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
         line = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         notes = [
             "  failed" if row["state"] == "failed" else "",
+            f"  ended after report {row['stopped_after']}" if row["state"] == "stopped" else "",
+            "  on the front" if row["on_front"] else "",
             f"  as {row['reused_from']}" if row["reused_from"] else "",
         ]
         click.echo(f"{row['trial']:<{wide}}{line}{''.join(notes)}")
+
+
+def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
+    """Return title, column and format of what is printed: more where trials have several seeds or objectives."""
+    columns = list(_SELECTIVE if sweep.method == "selective" else _SLEEPMG)
+    if sweep.search is None:
+        return columns
+    after = [name for _, name, _ in columns].index("objective") + 1
+    further = [(name.replace("_", " "), name, _FURTHER[name]) for name in sweep.search.also]
+    if sweep.search.replicates > 1:
+        further = [("low", "objective_low", ".3f"), ("high", "objective_high", ".3f"), *further]
+    return [*columns[:after], *further, *columns[after:]]

@@ -25,7 +25,7 @@ from orchestrator.sweep.execution import AfterPart, Outcome, Run, Trial, outcome
 from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.search import DIED, ERROR, SIGNATURE, Scores
-from orchestrator.sweep.study import error_of, name_of, reused_from
+from orchestrator.sweep.study import error_of, name_of, reused_from, stopped_after
 from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.workers import InputsRef
 from orchestrator.telemetry.events import EventLog, read_events
@@ -72,6 +72,7 @@ class Sweep:
         plateau: int | None = None,
         identify: Callable[[Mapping[str, float]], str] = value_of,
         objective: Callable[[str], float] = float,
+        keys: Mapping[str, Any] = {},
         **options: Any,
     ) -> list[FrozenTrial]:
         return run_search(
@@ -82,6 +83,7 @@ class Sweep:
                     "max_concurrent": max_concurrent,
                     "failure_quota": failure_quota,
                     **({"plateau": plateau} if plateau else {}),
+                    **keys,
                 }
             ),
             space={"x": Uniform(0, 1)},
@@ -249,6 +251,29 @@ def test_equal_trainings_are_done_once(sweep: Sweep) -> None:
         if (original := reused_from(trial_)) is not None:
             assert trial_.value == by_name[original].value
             assert half(trial_.params) == half(by_name[original].params)
+
+
+def test_a_scheduler_ends_trials_between_their_parts(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        for n_done in range(1, 10):
+            with (Path(ray.get(inputs_ref[0])) / value_of(params)).open("a") as file:
+                file.write("part\n")
+            after_part(n_done, params["x"])
+        return {SIGNATURE: value_of(params)}
+
+    folder = sweep.folder / "parts"
+    folder.mkdir()
+    sweep.inputs = str(folder)
+    keys = {"scheduler": {"name": "asha", "options": {"reduction_factor": 3}}}
+    trials = sweep.search(trial, n_trials=12, keys=keys)
+    parts = {t.params["x"]: (folder / value_of(t.params)).read_text().count("part") for t in trials}
+    stopped = {t.params["x"]: stopped_after(t) for t in trials if stopped_after(t) is not None}
+    assert len(stopped) >= 6, "more than half ends early, in rungs of 1, 3 and 9 parts"
+    assert all(n == parts[x] and n in (1, 3) for x, n in stopped.items())
+    assert all(n == 9 for x, n in parts.items() if x not in stopped)
+    assert max(parts) not in stopped, "the best is not given up"
+    assert len(sweep.events("trial_stopped")) == len(stopped)
+    assert len(sweep.search(trial, n_trials=12, keys=keys)) == 12  # an ended sweep is looked up
 
 
 def test_a_full_disk_holds_trials_back(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ search:
 arms: [random, no_adapt]
 """
 
+STEPS = "n_steps: 30\n  "
 ENQUEUE = "n_steps: 30\n  enqueue_taus: "
 
 
@@ -172,6 +173,17 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("name: probe", "name: probe\nworkers: 0", "0\nmethod", "workers is 0: must be greater than or equal to 1"),
         ("name: probe", "name: probe\nworkers: 200", "200", "must divide the 128 epochs"),
         ("name: probe", "name: probe\ncpus_per_worker: 0", "0\nmethod", "cpus_per_worker is 0: must be greater than 0"),
+        ("n_steps: 30", STEPS + "sampler: {name: tpee}", "tpee}", "name is \"tpee\": not allowed. Did you mean 'tpe'"),
+        ("n_steps: 30", STEPS + "sampler: {name: tpe, options: {startup: 3}}", "3}", "mean 'n_startup_trials'?"),
+        ("n_steps: 30", STEPS + "sampler: {name: tpe, options: {seed: 3}}", "3}", "options.seed is 3: not an option"),
+        ("n_steps: 30", STEPS + "sampler: {name: nsgaii, options: {population_size: 1}}", "{popul", "by Optuna"),
+        ("n_steps: 30", STEPS + "sampler: {options: {n_startup_trials: 3}}", "{n_start", "needs a name"),
+        ("n_steps: 30", STEPS + "scheduler: {name: ahsa}", "ahsa}", "is \"ahsa\": not allowed. Did you mean 'asha'?"),
+        ("n_steps: 30", STEPS + "scheduler: {name: asha, options: {reduction_factor: 1}}", "{reduction", "by Optuna"),
+        ("n_steps: 30", STEPS + "scheduler: {name: asha}\n  also: [transfer_margin]", "asha}", "ends no trials"),
+        ("n_steps: 30", STEPS + "also: [cots]", "cots", "also[0] is \"cots\": not allowed. Did you mean 'cost'?"),
+        ("n_steps: 30", STEPS + "also: [cost, cost]", "[cost, cost]", "must name each objective once"),
+        ("n_steps: 30", STEPS + "replicates: 0", "0\n  obj", "replicates is 0: must be greater than or equal to 1"),
         ("encoder:\n  dropout: 0.25", "encoder: mrcnn", "mrcnn", "encoder is \"mrcnn\": must be a mapping"),
         ("  dataset: clinic\n", "", "\nencoder", "target is empty: must be a mapping"),
     ],
@@ -189,6 +201,14 @@ def test_a_mistake_is_one_line_at_its_place(
     assert line.startswith(f"{path}:{place(text, at)}: ")
     # Next to a misspelt key the right one is missing; nothing else is wrong.
     assert all(": missing key " in other for other in lines if other != line)
+
+
+def test_a_scheduler_wants_reports_and_several_workers_give_none(tmp_path: Path) -> None:
+    text = GOOD.replace("n_steps: 30", STEPS + "scheduler: {name: asha}")
+    assert load_sweep(write(tmp_path, text)).search is not None
+    path = write(tmp_path, text.replace("name: probe", "name: probe\nworkers: 2"))
+    with pytest.raises(ConfigError, match=r"scheduler.name is \"asha\": needs workers: 1"):
+        load_sweep(path)
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

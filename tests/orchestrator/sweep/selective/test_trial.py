@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.alignment.selection import select_quantile
+from orchestrator.config.proposals import Scheduler
+from orchestrator.config.selective import ARMS
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -299,3 +301,86 @@ def test_the_random_arm_is_as_large_as_tau_one_half(inputs: TrialInputs) -> None
 def test_the_random_arm_counts_ties_as_tau_does(inputs: TrialInputs) -> None:
     tied = replace(inputs, reward_S=np.array([1.0, 1.0, 1.0, 1.0, 1.0, 2.0]))
     assert len(trial.arm_configuration(tied, "random").kept) == 6
+
+
+def with_search(inputs: TrialInputs, **keys: Any) -> TrialInputs:
+    search = inputs.sweep.search.model_copy(update=keys)
+    return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
+
+
+ASHA = Scheduler(name="asha")
+
+
+def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> None:
+    thrice = with_search(inputs, replicates=3)
+    params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
+    seeds = trial.trial_configurations(thrice, params)
+    assert [configuration.seed for configuration in seeds] == [5, 6, 7]
+    name = trial.run_all(thrice, seeds)
+    own = [trial.signature(thrice, configuration) for configuration in seeds]
+    assert len({name, *own}) == 4
+    tables = [probabilities(predictions(thrice, each)) for each in own]
+    assert not np.array_equal(tables[0], tables[1])
+    # The first seed is that of a sweep without replicates.
+    (alone,) = trial.trial_configurations(inputs, params)
+    assert trial.signature_of_all(inputs, [alone]) == own[0]
+
+
+def test_arms_have_as_many_seeds_as_trials(inputs: TrialInputs) -> None:
+    thrice = with_search(inputs, replicates=3)
+    arms = {arm: trial.arm_configurations(thrice, arm) for arm in ARMS}
+    assert {arm: len(of) for arm, of in arms.items()} == {
+        "no_adapt": 1,
+        "all_source": 3,
+        "random": 3,
+    }
+    assert len({tuple(of.kept) for of in arms["random"]}) > 1, "each seed draws its own batches"
+
+
+def test_a_finetuning_tells_the_scheduler_after_each_tenth(
+    inputs: TrialInputs, tmp_path: Path
+) -> None:
+    parts: list[int] = []
+    store = Store.open(inputs.store_uri)
+
+    def after_part(n_done: int, objective: float | None = None) -> None:
+        assert objective is None, "a trial knows no stage of the objective's epochs"
+        parts.append(n_done)
+        if n_done % trial.N_PARTS:  # else the whole predictions are there
+            configuration = seeds[n_done // trial.N_PARTS]
+            name = trial.signature(watched, configuration)
+            path = paths.part_predictions("probe", name, n_done % trial.N_PARTS)
+            assert set(store.read_table(path)["role"].to_pylist()) == {"objective"}
+
+    watched = replace(with_search(inputs, scheduler=ASHA, replicates=2), n_steps=20)
+    params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
+    seeds = trial.trial_configurations(watched, params)
+    name = trial.run_all(watched, seeds, after_part=after_part)
+    assert parts == list(range(1, 20))
+    # Being watched changes nothing.
+    alone = replace(inputs, n_steps=20, store_uri=str(tmp_path / "alone"))
+    (configuration, _) = trial.trial_configurations(replace(alone, sweep=watched.sweep), params)
+    assert name != trial.run(alone, configuration)
+    unwatched, seen = (
+        probabilities(predictions(of, trial.signature(of, configuration)))
+        for of in (alone, watched)
+    )
+    np.testing.assert_array_equal(unwatched, seen)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "steps"),
+    [(20, [2, 4, 6, 8, 10, 12, 14, 16, 18]), (3, [1, 2]), (1, []), (25, None)],
+)
+def test_tenths_of_a_training(n_steps: int, steps: list[int] | None) -> None:
+    found = trial._tenths(n_steps)
+    assert steps is None or list(found) == steps
+    for step, part in found.items():
+        assert (step - 1) * 10 < n_steps * part <= step * 10 or n_steps < 10
+
+
+def test_without_a_scheduler_nothing_is_predicted_on_the_way(inputs: TrialInputs) -> None:
+    long = replace(inputs, n_steps=20)
+    seeds = trial.trial_configurations(long, {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    trial.run_all(long, seeds, after_part=lambda n_done, objective=None: pytest.fail("told"))
+    assert not (Path(inputs.store_uri) / "sweeps" / "probe" / "parts").exists()

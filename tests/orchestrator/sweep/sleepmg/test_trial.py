@@ -1,6 +1,7 @@
 """A trial in this process: what it may see, that folds are trained once, and that a stopped one goes on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.config.sleepmg_search import Search
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
@@ -75,6 +77,44 @@ def test_predictions_cover_each_subject_once_as_test(
     validation = table[table["role"] == "objective"]
     assert validation.groupby("fold")["recording"].unique().tolist() == [[1], [2], [3], [0]]
     assert {"own_eeg", "own_eog"} <= set(table.columns)
+
+
+def searching(inputs: CrossValidationInputs, **keys: Any) -> CrossValidationInputs:
+    search = Search.model_validate(
+        {"n_trials": 1, "space": {"alpha_y": {"uniform": (0, 1)}}, **keys}, strict=False
+    )
+    return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
+
+
+def test_several_seeds_report_fold_by_fold(inputs: CrossValidationInputs, store: Store) -> None:
+    twice = searching(inputs, replicates=2)
+    settings, told = inputs.sweep.settings(), []
+    name = trial.run_all(twice, settings, (1, 2), lambda n, value=None: told.append((n, value)))
+    assert [n for n, _ in told] == [1, 2, 3, 4, 5, 6, 7]
+    reached = [
+        trial.best_validation(trial.fold_record(store, inputs.fold_id(fold, settings, seed)))
+        for seed in (1, 2)
+        for fold in inputs.folds
+    ]
+    assert [value for _, value in told] == [np.mean(reached[: n + 1]) for n in range(7)]
+    own = [trial.signature(inputs, settings, seed) for seed in (1, 2)]
+    assert all(store.exists(paths.predictions("probe", each)) for each in own)
+    assert name not in own
+    assert trial.signature_of_all(inputs, settings, [1]) == own[0]
+
+
+def test_a_scheduler_may_look_after_each_pass(inputs: CrossValidationInputs, store: Store) -> None:
+    level = {"name": "asha", "level": "pass"}
+    settings = replace(
+        inputs.sweep.settings(), training=replace(inputs.sweep.settings().training, n_passes=3)
+    )
+    told: list[tuple[int, float | None]] = []
+    of_passes = searching(inputs, scheduler=level)
+    trial.run_all(of_passes, settings, (1,), lambda n, value=None: told.append((n, value)))
+    assert [n for n, _ in told] == list(range(1, 12)), "three passes in each of four folds"
+    history = trial.fold_record(store, inputs.fold_id(inputs.folds[0], settings, 1))["history"]
+    validation = [metrics["validation"] for metrics in history]
+    assert [value for _, value in told[:3]] == [*validation[:2], max(validation)]
 
 
 def made_of(
