@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 
@@ -130,6 +130,21 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Seconds:
+    """What training took in this process; one that was resumed counts from there."""
+
+    waited: float = 0.0
+    """For batches to be there. A GPU may still be at work on the step before."""
+
+    total: float = 0.0
+    """In all, validation and checkpoints included."""
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        """Return what both trainings took together."""
+        return Seconds(waited=self.waited + other.waited, total=self.total + other.total)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOutcome:
     """What a training took and reached."""
 
@@ -145,6 +160,9 @@ class TrainingOutcome:
 
     history: tuple[PassMetrics, ...]
     """One entry per pass."""
+
+    seconds: Seconds = field(compare=False)
+    """Of this process. No part of what equal trainings have in common, so no checkpoint holds it."""
 
 
 def train(
@@ -207,6 +225,7 @@ def train(
         raise TrainableError(f"patience is {patience}, but there is no validation to wait for.")
     if n_passes is None and n_steps is None:
         raise TrainableError("neither n_passes nor n_steps is given; training needs an end.")
+    began_s = time.perf_counter()
     loop = _Loop(step, checkpoints)
     while not loop.progress.is_finished:
         pass_number = loop.progress.pass_number
@@ -237,6 +256,7 @@ def train(
         n_passes=len(progress.history),
         best_pass=progress.best_pass,
         history=tuple(progress.history),
+        seconds=Seconds(waited=loop.waited_s, total=time.perf_counter() - began_s),
     )
 
 
@@ -249,6 +269,7 @@ class _Loop(Generic[AnyBatch]):
         self.progress: Progress[PassMetrics] = Progress()
         self.best_weights: Mapping[str, Tensor] = {}
         self.saved_s = time.monotonic()
+        self.waited_s = 0.0
         if checkpoints is not None and checkpoints.resume_from is not None:
             snapshot: Snapshot[PassMetrics] = Snapshot.from_bytes(checkpoints.resume_from)
             snapshot.restore(step.model, step.optimizer)
@@ -266,7 +287,7 @@ class _Loop(Generic[AnyBatch]):
         n_done = len(progress.losses)
         n_left = None if n_steps is None else n_done + n_steps - progress.n_steps
         self.step.model.train()
-        for batch in itertools.islice(batches, n_done, n_left):
+        for batch in self._awaited(itertools.islice(batches, n_done, n_left)):
             loss = self.step(batch)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -284,6 +305,18 @@ class _Loop(Generic[AnyBatch]):
             raise TrainableError(
                 f"pass {progress.pass_number} holds no batch; it needs at least one."
             )
+
+    def _awaited(self, batches: Iterator[AnyBatch]) -> Iterator[AnyBatch]:
+        """Hand the batches on, and add up how long they were waited for."""
+        while True:
+            began_s = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.waited_s += time.perf_counter() - began_s
+            yield batch
 
     def end_pass(self, validate: Callable[[], float] | None, report: Report | None) -> None:
         """Validate, keep the best weights, and report."""

@@ -31,7 +31,7 @@ _SLEEPMG = (
     ("test F1", "test_macro_f1", ".3f"),
     ("kappa", "test_kappa", ".3f"),
 )
-_FURTHER = {"cost": ".3g", "transfer_margin": "+.3f", "worst_subject": ".3f"}
+_FURTHER: dict[str, str] = {"cost": ".3g", "transfer_margin": "+.3f", "worst_subject": ".3f"}
 
 
 def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
@@ -62,7 +62,9 @@ def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
     if sweep.search is None:
         return columns
     after = [name for _, name, _ in columns].index("objective") + 1
-    further = [(name.replace("_", " "), name, _FURTHER[name]) for name in sweep.search.also]
+    further: list[tuple[str, str, str]] = [
+        (name.replace("_", " "), name, _FURTHER[name]) for name in sweep.search.also
+    ]
     if sweep.search.replicates > 1:
         further = [("low", "objective_low", ".3f"), ("high", "objective_high", ".3f"), *further]
     return [*columns[:after], *further, *columns[after:]]

@@ -27,6 +27,7 @@ from orchestrator.sweep.study import (
     stopped_after,
     unfinished_signature_of,
 )
+from trainables.training import Seconds
 
 METRIC = "objective"
 SIGNATURE = "signature"
@@ -39,6 +40,9 @@ N_PARTS = "n_parts"
 """Key of an intermediate report: how many parts of the trial are done."""
 SO_FAR = "so_far"
 """Key of an intermediate report: the objective of what is done, from a trial that knows those labels anyway."""
+
+WAITED_S, TRAINED_S = "waited_s", "trained_s"
+"""Keys of a trial's report and of its events: how long training waited for batches, and what it took in all."""
 
 DIED = "the trial's process died, each time that it was tried"
 
@@ -65,6 +69,8 @@ class Told:
     """The trial whose training this one shares."""
     stopped_after: int | None
     """After how many parts the scheduler ended it."""
+    seconds: Seconds | None = None
+    """What its training took; None where nothing was trained for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,7 +251,7 @@ class StudySearch(OptunaSearch):
             return
         if outcome.error is None:
             self._done[signature] = (name_of(trial), outcome)
-        self._tell(trial, outcome)
+        self._tell(trial, outcome, _seconds_of(result or {}))
         for other in waiting:
             self._tell(other, replace(outcome, reused_from=name_of(trial)))
 
@@ -272,7 +278,9 @@ class StudySearch(OptunaSearch):
             return _Outcome(error=result[ERROR])
         return None if self._halt.stopping else _Outcome(error=DIED)
 
-    def _tell(self, trial: optuna.Trial, outcome: "_Outcome") -> None:
+    def _tell(
+        self, trial: optuna.Trial, outcome: "_Outcome", seconds: Seconds | None = None
+    ) -> None:
         scores, reused_from = outcome.scores, outcome.reused_from
         if outcome.error is not None:
             note_outcome(trial, ERROR, outcome.error, reused_from=reused_from)
@@ -301,6 +309,7 @@ class StudySearch(OptunaSearch):
                 error=outcome.error,
                 reused_from=reused_from,
                 stopped_after=outcome.stopped_after,
+                seconds=seconds,
             )
         )
 
@@ -367,3 +376,14 @@ def begin_search(
         hooks=hooks,
         halt=halt,
     )
+
+
+def as_fields(seconds: Seconds) -> dict[str, float]:
+    """Return what training took as a report and an event hold it."""
+    return {WAITED_S: round(seconds.waited, 4), TRAINED_S: round(seconds.total, 4)}
+
+
+def _seconds_of(result: Mapping[str, Any]) -> Seconds | None:
+    if TRAINED_S not in result:
+        return None
+    return Seconds(waited=result[WAITED_S], total=result[TRAINED_S])

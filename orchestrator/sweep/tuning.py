@@ -22,6 +22,7 @@ from orchestrator.sweep.execution import Outcome, Run, Trial
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
+from orchestrator.sweep.live import trials_shown
 from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.search import (
     N_PARTS,
@@ -30,13 +31,14 @@ from orchestrator.sweep.search import (
     Scores,
     StudySearch,
     Told,
+    as_fields,
     begin_search,
 )
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials
 from orchestrator.sweep.workers import InputsRef, resources_of
 from orchestrator.telemetry.events import EventLog
-from orchestrator.telemetry.progress import note, progress
+from orchestrator.telemetry.progress import note
 
 MIN_FREE_BYTES = 256 * 2**20
 """A local store with less space left gets no further trial."""
@@ -68,6 +70,8 @@ def run_search(
     identify: Callable[[Mapping[str, Any]], str],
     evaluate: Callable[[Mapping[str, Any]], Scores],
     evaluate_part: Callable[[Mapping[str, Any], Mapping[str, Any]], float] = so_far,
+    objective_name: str | None = None,
+    describe: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
 ) -> Found:
     """Run what is left of a search, and return all of its trials, earlier attempts included.
 
@@ -87,6 +91,10 @@ def run_search(
         Sampled parameters to what their predictions are worth; runs here, where labels may be read.
     evaluate_part : callable
         Sampled parameters and an intermediate report to the objective of what is done. By default, the trial's own.
+    objective_name : str, optional
+        What the objective is called.
+    describe : callable, optional
+        Sampled parameters to what else the event ``trial_started`` is to hold.
 
     Raises
     ------
@@ -108,10 +116,14 @@ def run_search(
         n_left = search.n_trials - n_finished
         ended_by = None
         run.log.emit(
-            "search_started", n_trials=n_left, n_finished=n_finished, n_requeued=n_requeued
+            "search_started",
+            n_trials=n_left,
+            n_finished=n_finished,
+            n_requeued=n_requeued,
+            objective=objective_name,
         )
         if n_left > 0:
-            with progress("trials", n_left) as advance:
+            with trials_shown(run, n_left) as advance:
                 searcher = begin_search(
                     study,
                     space,
@@ -125,7 +137,7 @@ def run_search(
                         changed=journal.changed,
                         told=_Teller(run, search, study, advance),
                         started=lambda name, params: run.log.emit(
-                            "trial_started", trial=name, params=dict(params)
+                            "trial_started", trial=name, params=dict(params), **describe(params)
                         ),
                         exhausted=_budget(run, search, study),
                         is_held=_Space(run),
@@ -150,7 +162,7 @@ def run_search(
                         verbose=0,
                         failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                         stop=_Stop(run.halt, searcher),
-                        callbacks=[_Losses(run.log, searcher)],
+                        callbacks=[_Progress(run.log, searcher)],
                     ),
                 )
             ended_by = searcher.ended_by
@@ -202,7 +214,8 @@ class _Teller:
             self._advance(f"{told.trial}: ended by the scheduler after report {n_parts}{reused}")
             return
         if told.error is None:
-            self._run.log.emit("trial_done", **fields)
+            spent = as_fields(told.seconds) if told.seconds else {}
+            self._run.log.emit("trial_done", **fields, **spent)
             self._advance(f"{told.trial}: objective {told.objective:.3f}{reused}")
             return
         self._run.log.emit("trial_failed", **fields, error=told.error)
@@ -268,8 +281,8 @@ class _Stop(tune.Stopper):
         return self._halt.stopping
 
 
-class _Losses(tune.Callback):
-    """Tells of a trial whose process was lost, and which is tried again."""
+class _Progress(tune.Callback):
+    """Tells of a trial that has a part done, or whose process was lost and which is tried again."""
 
     def __init__(self, log: EventLog, searcher: StudySearch) -> None:
         self._log = log
@@ -278,6 +291,13 @@ class _Losses(tune.Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Travel empty: Tune pickles its callbacks into a file that nothing reads."""
         return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if N_PARTS in result:
+            name = self._searcher.name_of(trial.trial_id)
+            self._log.emit("trial_progress", trial=name, n_parts=result[N_PARTS])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = self._searcher.name_of(trial.trial_id)

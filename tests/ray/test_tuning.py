@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 import ray
+from jsonschema import Draft202012Validator
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -28,9 +29,11 @@ from orchestrator.sweep.search import DIED, ERROR, SIGNATURE, Scores
 from orchestrator.sweep.study import error_of, name_of, reused_from, stopped_after
 from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.workers import InputsRef
+from orchestrator.telemetry.event_schema import event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 from search_spaces.space import Uniform
 from trainables.errors import DivergedError
+from trainables.training import Seconds
 
 pytestmark = pytest.mark.ray
 
@@ -73,6 +76,8 @@ class Sweep:
         identify: Callable[[Mapping[str, float]], str] = value_of,
         objective: Callable[[str], float] = float,
         keys: Mapping[str, Any] = {},
+        objective_name: str | None = None,
+        describe: Callable[[Mapping[str, float]], Mapping[str, Any]] = lambda _: {},
         **options: Any,
     ) -> list[FrozenTrial]:
         return run_search(
@@ -92,6 +97,8 @@ class Sweep:
             inputs_ref=[ray.put(self.inputs)],
             identify=identify,
             evaluate=lambda params: Scores(values=(objective(identify(params)),)),
+            objective_name=objective_name,
+            describe=describe,
         ).trials
 
     def study(self) -> optuna.Study:
@@ -135,6 +142,35 @@ def test_one_bad_trial_ends_nothing(sweep: Sweep) -> None:
     assert errors[1:] == [None] * 5
     (failed,) = sweep.events("trial_failed")
     assert failed["trial"] == "t000"
+
+
+def test_what_the_event_log_says_of_trials(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        for n_done in (1, 2):
+            after_part(n_done)
+        spent = [Seconds(waited=0.25, total=1.0)] * 3 if params["x"] == 0.25 else []
+        return outcome_of(lambda: value_of(params), spent)
+
+    sweep.search(
+        trial,
+        n_trials=2,
+        objective_name="how large x is",
+        describe=lambda _: {"n_parts": 3, "unit": "fold"},
+    )
+    (began,) = sweep.events("search_started")
+    assert began["objective"] == "how large x is"
+    assert [(e["trial"], e["n_parts"]) for e in sweep.events("trial_started")] == [
+        ("t000", 3),
+        ("t001", 3),
+    ]
+    progress = [(e["trial"], e["n_parts"]) for e in sweep.events("trial_progress")]
+    assert progress == [("t000", 1), ("t000", 2), ("t001", 1), ("t001", 2)]
+    trained, looked_up = sweep.events("trial_done")
+    assert (trained["waited_s"], trained["trained_s"]) == (0.75, 3.0)
+    assert "trained_s" not in looked_up
+    events = read_events(sweep.store, paths.sweep_events("probe"))
+    for event in events:
+        Draft202012Validator(event_schema()).validate(event)
 
 
 def test_too_many_bad_trials_end_the_sweep_and_can_be_tried_again(sweep: Sweep) -> None:

@@ -29,6 +29,7 @@ from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
+from trainables.training import Seconds
 
 
 class SelectiveRun:
@@ -76,6 +77,7 @@ class SelectiveRun:
 
         record.write_batches(store, scored, stages, held_out_stages)
         inputs = trial_inputs(store, scored, stages)
+        emd_S = scored.emd_S[list(plan.selectable)]
         inputs_ref = [ray.put(inputs)]
         arms = self._run_arms(inputs_ref, run)
         no_adapt = self._predictions(arms["no_adapt"][search.SIGNATURE])
@@ -93,6 +95,11 @@ class SelectiveRun:
             ),
             evaluate=lambda params: worth.scores(trial.trial_configurations(inputs, params)),
             evaluate_part=worth.of_part,
+            objective_name=sweep.search.objective,
+            describe=lambda params: {
+                **trial.parts(inputs),
+                **trial.kept_fields(trial.trial_configuration(inputs, params), emd_S),
+            },
         )
         entries = [
             *self._arm_entries(inputs, arms, worth),
@@ -196,15 +203,18 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> tri
 def _run_arm(inputs_ref: InputsRef, arm: str) -> Outcome:
     inputs: trial.TrialInputs = ray.get(inputs_ref[0])
     seeds = trial.arm_configurations(inputs, arm)
-    return outcome_of(lambda: trial.run_all(inputs, seeds, inputs_ref))
+    seconds: list[Seconds] = []
+    return outcome_of(
+        lambda: trial.run_all(inputs, seeds, inputs_ref, trained=seconds.append), seconds
+    )
 
 
 def _run_trial(
     inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
 ) -> Outcome:
     inputs: trial.TrialInputs = ray.get(inputs_ref[0])
+    seeds = trial.trial_configurations(inputs, params)
+    seconds: list[Seconds] = []
     return outcome_of(
-        lambda: trial.run_all(
-            inputs, trial.trial_configurations(inputs, params), inputs_ref, after_part
-        )
+        lambda: trial.run_all(inputs, seeds, inputs_ref, after_part, seconds.append), seconds
     )

@@ -38,7 +38,7 @@ from trainables import selective
 from trainables.settings import FinetuneSettings
 from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES, Stage
-from trainables.training import Batch, Checkpoints
+from trainables.training import Batch, Checkpoints, Seconds
 from trainables.workers import Workers
 
 RANDOM_ARM_QUANTILE = 0.5
@@ -156,6 +156,30 @@ def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) ->
     )
 
 
+def kept_fields(configuration: Configuration, emd_S: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what the event log is to say of a selection: its size, and the mean EMD of what it keeps.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    emd_S : (n_selectable,)
+        To the target, in feature units.
+    """
+    kept = configuration.kept
+    return {
+        "n_kept": len(kept),
+        "n_batches": len(emd_S),
+        "mean_emd": float(emd_S[kept].mean()) if len(kept) else None,
+    }
+
+
+def parts(inputs: TrialInputs) -> dict[str, Any]:
+    """Return what the event log is to say of a trial: how many reports there are, if there are any, and after what."""
+    if inputs.sweep.search.scheduler.name == NONE:
+        return {}
+    return {"n_parts": N_PARTS * inputs.sweep.search.replicates, "unit": "tenth"}
+
+
 def signature(inputs: TrialInputs, configuration: Configuration) -> str:
     """Return the id of everything that the predictions depend on.
 
@@ -185,6 +209,7 @@ def run_all(
     configurations: Sequence[Configuration],
     inputs_ref: InputsRef | None = None,
     after_part: AfterPart | None = None,
+    trained: Callable[[Seconds], None] | None = None,
 ) -> str:
     """Train with one seed after the other, as :func:`run` does, and return the trial's signature.
 
@@ -195,7 +220,7 @@ def run_all(
         after_tenth = None
         if after_part is not None and prunes:
             after_tenth = partial(_after_tenth, after_part, N_PARTS * i)
-        run(inputs, configuration, inputs_ref, after_tenth)
+        run(inputs, configuration, inputs_ref, after_tenth, trained)
         if after_tenth is not None and i + 1 < len(configurations):
             after_tenth(N_PARTS)
     return signature_of_all(inputs, configurations)
@@ -210,20 +235,22 @@ def run(
     configuration: Configuration,
     inputs_ref: InputsRef | None = None,
     after_tenth: Callable[[int], None] | None = None,
+    trained: Callable[[Seconds], None] | None = None,
 ) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
     Predictions that are in the store already are not made again, and a training that was killed goes on from its
     last checkpoint to the same weights. With several workers, `inputs_ref` is what they read
     the inputs from, and nothing is told on the way; else `after_tenth` is called when predictions for the
-    objective's epochs are stored.
+    objective's epochs are stored. `trained` is called with what a training took, the first worker's, unless none was
+    needed.
     """
     name = signature(inputs, configuration)
     store = Store.open(inputs.store_uri)
     if store.exists(paths.predictions(inputs.sweep_name, name)):
         return name
 
-    def attempt() -> None:
+    def attempt() -> Seconds | None:
         path = paths.trial_checkpoint(inputs.sweep_name, name)
         saved = store.read_if_there(path)
         with naming_checkpoint(store.uri_of(path)):
@@ -231,12 +258,13 @@ def run(
                 torch.set_num_threads(
                     1
                 )  # trials share the machine; and the last digits depend on it
-                _finetune_and_predict(inputs, configuration, saved, after_tenth=after_tenth)
-            else:
-                assert inputs_ref is not None
-                _on_workers(inputs, configuration, inputs_ref, saved)
+                return _finetune_and_predict(inputs, configuration, saved, after_tenth=after_tenth)
+            assert inputs_ref is not None
+            return _on_workers(inputs, configuration, inputs_ref, saved)
 
-    persistently(attempt)
+    seconds = persistently(attempt)
+    if trained is not None and seconds is not None:
+        trained(seconds)
     return name
 
 
@@ -247,7 +275,8 @@ def _finetune_and_predict(
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     after_tenth: Callable[[int], None] | None = None,
-) -> None:
+) -> Seconds | None:
+    """Return what finetuning took; None without any."""
     model = build(inputs.weights).to(inputs.sweep.device)
     store, name = Store.open(inputs.store_uri), signature(inputs, configuration)
     checkpoint_path = paths.trial_checkpoint(inputs.sweep_name, name)
@@ -270,8 +299,9 @@ def _finetune_and_predict(
             store.write_table(part, predictions("objective", inputs.objective_epochs))
             after_tenth(tenth)
 
+    seconds = None
     if len(configuration.kept):
-        selective.finetune(
+        outcome = selective.finetune(
             model,
             inputs.batches_x[configuration.kept],
             inputs.batches_stages[configuration.kept],
@@ -293,14 +323,16 @@ def _finetune_and_predict(
                 resume_from=resume_from,
             ),
         )
+        seconds = outcome.seconds
     if workers.rank > 0:
-        return
+        return seconds
     parts = (
         predictions("objective", inputs.objective_epochs),
         predictions("test", inputs.test_epochs),
     )
     store.write_table(paths.predictions(inputs.sweep_name, name), pa.concat_tables(parts))
     store.delete_if_there(checkpoint_path)
+    return seconds
 
 
 def _tenths(n_steps: int) -> dict[int, int]:
@@ -311,7 +343,7 @@ def _tenths(n_steps: int) -> dict[int, int]:
 
 def _on_workers(
     inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef, saved: bytes | None
-) -> None:
+) -> Seconds | None:
     """Finetune under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     order = selective.finetuning_order(
         inputs.batches_stages[configuration.kept],
@@ -334,7 +366,7 @@ def _on_workers(
             "stages": shared.batches_stages[batch[:, None], epochs],
         }
 
-    run_on_workers(
+    seconds: Seconds | None = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
         (inputs_ref, configuration, saved),
@@ -343,11 +375,12 @@ def _on_workers(
         sweep=inputs.sweep,
         share=1,
     )
+    return seconds
 
 
 def _on_worker(
     arguments: tuple[InputsRef, Configuration, bytes | None], shares: Iterator[Rows]
-) -> None:
+) -> Seconds | None:
     inputs_ref, configuration, saved = arguments
     inputs: TrialInputs = ray.get(inputs_ref[0])
     device = inputs.sweep.device
@@ -358,7 +391,7 @@ def _on_worker(
         )
         for share in shares
     )
-    _finetune_and_predict(
+    return _finetune_and_predict(
         inputs, configuration, saved, own_batches=batches, wrap=DistributedDataParallel
     )
 

@@ -31,6 +31,7 @@ from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
 from search_spaces.space import LogUniform
 from trainables.stages import Stage
+from trainables.training import Seconds
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
@@ -104,6 +105,8 @@ class SleepMGRun:
                     inputs, sweep.settings_for(params), sweep.trial_seeds
                 ),
                 evaluate=lambda params: worth.scores(sweep.settings_for(params), sweep.trial_seeds),
+                objective_name=sweep.search.objective,
+                describe=lambda params: trial.parts(inputs, sweep.settings_for(params)),
             )
             entries += [self._trial_entry(frozen, found, worth) for frozen in found.trials]
         gate.end_search()
@@ -241,7 +244,13 @@ def _run_row(inputs_ref: InputsRef, name: str) -> Outcome:
     slug, _, seed = name.removeprefix("row-").rpartition("-seed")
     (row,) = (row for row in inputs.sweep.rows if row.slug == slug)
     settings = inputs.sweep.row_settings(row)
-    return outcome_of(lambda: trial.run(inputs, settings, int(seed), inputs_ref=inputs_ref))
+    seconds: list[Seconds] = []
+    return outcome_of(
+        lambda: trial.run(
+            inputs, settings, int(seed), inputs_ref=inputs_ref, trained=seconds.append
+        ),
+        seconds,
+    )
 
 
 def _run_trial(
@@ -249,6 +258,10 @@ def _run_trial(
 ) -> Outcome:
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     settings = inputs.sweep.settings_for(params)
+    seconds: list[Seconds] = []
     return outcome_of(
-        lambda: trial.run_all(inputs, settings, inputs.sweep.trial_seeds, after_part, inputs_ref)
+        lambda: trial.run_all(
+            inputs, settings, inputs.sweep.trial_seeds, after_part, inputs_ref, seconds.append
+        ),
+        seconds,
     )

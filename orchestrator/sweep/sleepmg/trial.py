@@ -36,7 +36,7 @@ from trainables.fold import (
 from trainables.settings import SleepMGSettings
 from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES
-from trainables.training import Checkpoints, PassMetrics, Report
+from trainables.training import Checkpoints, PassMetrics, Report, Seconds
 from trainables.workers import Workers
 
 CHECKPOINT_STEPS = 100
@@ -65,12 +65,22 @@ def signature_of_all(
     return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
 
 
+def parts(inputs: CrossValidationInputs, settings: SleepMGSettings) -> dict[str, Any]:
+    """Return what the event log is to say of a trial: how many reports there are, and after what."""
+    assert inputs.sweep.search is not None
+    unit = inputs.sweep.search.scheduler.level
+    n_folds = len(inputs.folds) * len(inputs.sweep.trial_seeds)
+    n_units = settings.training.n_passes if unit == "pass" else 1
+    return {"n_parts": n_folds * n_units, "unit": unit}
+
+
 def run_all(
     inputs: CrossValidationInputs,
     settings: SleepMGSettings,
     seeds: Sequence[int],
     after_part: AfterPart,
     inputs_ref: InputsRef | None = None,
+    trained: Callable[[Seconds], None] | None = None,
 ) -> str:
     """Cross-validate with one seed after the other, as :func:`run` does, and return the trial's signature.
 
@@ -103,6 +113,7 @@ def run_all(
             seed,
             partial(after_fold, n_folds * i, seed),
             inputs_ref,
+            trained,
             partial(after_pass, n_folds * i) if by_pass else None,
         )
     return signature_of_all(inputs, settings, seeds)
@@ -114,19 +125,23 @@ def run(
     seed: int,
     after_fold: AfterFold | None = None,
     inputs_ref: InputsRef | None = None,
+    trained: Callable[[Seconds], None] | None = None,
     after_pass: AfterPass | None = None,
 ) -> str:
     """Train what is missing of the folds, write the predictions of all of them, and return their signature.
 
     A fold is content-addressed: one that is in the store is not trained again, and one that was killed goes on from
     its last checkpoint to the same weights. With several workers, `inputs_ref` is what they read the inputs from.
+    `trained` is called with what each training took, the first worker's.
     """
     torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
     store = Store.open(inputs.store_uri)
     parts = []
     for n_done, fold in enumerate(inputs.folds, start=1):
         report = None if after_pass is None else partial(after_pass, n_done - 1)
-        parts.append(_fold_predictions(store, inputs, fold, settings, seed, inputs_ref, report))
+        parts.append(
+            _fold_predictions(store, inputs, fold, settings, seed, inputs_ref, trained, report)
+        )
         if after_fold is not None:
             after_fold(n_done)
     name = signature(inputs, settings, seed)
@@ -154,21 +169,23 @@ def _fold_predictions(
     settings: SleepMGSettings,
     seed: int,
     inputs_ref: InputsRef | None,
+    trained: Callable[[Seconds], None] | None,
     report: Report | None,
 ) -> pa.Table:
     fold_id = inputs.fold_id(plan, settings, seed)
 
-    def attempt() -> None:
+    def attempt() -> Seconds:
         saved = store.read_if_there(paths.fold_checkpoint(fold_id))
         with naming_checkpoint(store.uri_of(paths.fold_checkpoint(fold_id))):
             if inputs.sweep.workers == 1:
-                _train(inputs, plan, settings, seed, saved, report=report)
-            else:
-                assert inputs_ref is not None
-                _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
+                return _train(inputs, plan, settings, seed, saved, report=report)
+            assert inputs_ref is not None
+            return _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
 
     if not store.exists(paths.fold_json(fold_id)):
-        persistently(attempt)
+        seconds = persistently(attempt)
+        if trained is not None:
+            trained(seconds)
     table = store.read_table(paths.fold_predictions(fold_id))
     return table.append_column("fold", pa.array([plan.number] * len(table), pa.int32()))
 
@@ -180,8 +197,11 @@ def _train(
     seed: int,
     resume_from: bytes | None,
     **options: Any,
-) -> None:
-    """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes."""
+) -> Seconds:
+    """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes.
+
+    Returns what the training took.
+    """
     store = Store.open(inputs.store_uri)
     fold_id = inputs.fold_id(plan, settings, seed)
     epochs, fold = inputs.fold(plan, settings)
@@ -209,6 +229,7 @@ def _train(
     )
     if workers.rank == 0:
         _write(store, inputs, plan, settings, seed, (epochs, fold, outcome))
+    return outcome.training.seconds
 
 
 def _on_workers(
@@ -218,7 +239,7 @@ def _on_workers(
     seed: int,
     inputs_ref: InputsRef,
     saved: bytes | None,
-) -> None:
+) -> Seconds:
     """Train a fold under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     _, fold = inputs.fold(plan, settings)
     n_workers = inputs.sweep.workers
@@ -238,7 +259,7 @@ def _on_workers(
         x = {m: x[fold.train[position]] for m, x in shared.epochs.x.items()}
         return {_POSITION: position, **x}
 
-    run_on_workers(
+    seconds: Seconds = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
         (inputs_ref, plan, settings, seed, saved),
@@ -247,12 +268,13 @@ def _on_workers(
         sweep=inputs.sweep,
         share=settings.training.batch_size // n_workers,
     )
+    return seconds
 
 
 def _on_worker(
     arguments: tuple[InputsRef, FoldPlan, SleepMGSettings, int, bytes | None],
     shares: Iterator[Rows],
-) -> None:
+) -> Seconds:
     inputs_ref, plan, settings, seed, saved = arguments
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     epochs, fold = inputs.fold(plan, settings)
@@ -271,7 +293,7 @@ def _on_worker(
 
     # A modality that a worker's part lacks leaves its extractor unused there, unless batch-norm is synced.
     unused = not epochs.is_complete and not settings.training.sync_batch_norm
-    _train(
+    return _train(
         inputs,
         plan,
         settings,

@@ -7,9 +7,9 @@ import pytest
 
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.sweep.samplers import pruner_of, sampler_of
-from search_spaces.space import Choice, Conditional, Uniform
+from search_spaces.space import Choice, Conditional, Declared, Uniform
 
-PLAIN = {"x": Uniform(0, 1)}
+PLAIN: dict[str, Declared] = {"x": Uniform(0, 1)}
 
 
 def search(**keys: Any) -> SearchBase:
@@ -32,7 +32,10 @@ def test_the_sampler_follows_name_and_objectives(keys: dict[str, Any], kind: typ
 
 
 def test_tpe_is_multivariate_and_groups_only_conditional_spaces() -> None:
-    conditional = {"a": Choice(("p", "q")), "x": Conditional(Uniform(0, 1), "a", ("p",))}
+    conditional: dict[str, Declared] = {
+        "a": Choice(("p", "q")),
+        "x": Conditional(Uniform(0, 1), "a", ("p",)),
+    }
     for space, grouped in ((PLAIN, False), (conditional, True)):
         sampler: Any = sampler_of(search(), space, seed=1)
         assert sampler._multivariate

@@ -31,6 +31,7 @@ from orchestrator.sweep.search import (
     Scores,
     StudySearch,
     Told,
+    as_fields,
     begin_search,
 )
 from orchestrator.sweep.study import (
@@ -48,6 +49,7 @@ from orchestrator.sweep.study import (
 from search_spaces.selective import SPACE
 from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError
+from trainables.training import Seconds
 
 USED = {name: SPACE[name] for name in ("tau_quantile", "learning_rate")}
 FIRST = [{"tau_quantile": tau, "learning_rate": 1e-4} for tau in (0.0, 0.5, 0.9)]
@@ -268,6 +270,22 @@ def test_what_another_trial_trains_is_waited_for(driver: Driver) -> None:
     assert [t.trial for t in driver.told] == ["t000", "t001", "t002"]
     complete(searcher, "tune1")
     assert {trial.state for trial in driver.study().trials} == {TrialState.COMPLETE}
+
+
+def test_only_the_trial_that_trained_has_spent_time(driver: Driver) -> None:
+    driver.identify = same_rate
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    suggest(searcher, "tune1")
+    spent = Seconds(waited=0.5, total=2.0)
+    searcher.on_trial_complete("tune0", {SIGNATURE: "first", **as_fields(spent)})
+    complete(searcher, "tune1")  # found in the store
+    assert [(t.trial, t.seconds) for t in driver.told] == [
+        ("t000", spent),
+        ("t001", None),
+        ("t002", None),
+        ("t003", None),
+    ]
 
 
 def test_what_waits_fails_with_what_it_waits_for(driver: Driver) -> None:

@@ -16,9 +16,12 @@ from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials, check_warm_start, earlier_trials
 from orchestrator.telemetry.events import EventLog, read_events
-from search_spaces.space import Choice, Conditional, Integer, LogUniform, Uniform
+from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform, Uniform
 
-SPACE = {"tau_quantile": Uniform(0, 0.9), "learning_rate": LogUniform(1e-4, 1e-2)}
+SPACE: dict[str, Declared] = {
+    "tau_quantile": Uniform(0, 0.9),
+    "learning_rate": LogUniform(1e-4, 1e-2),
+}
 
 
 @pytest.fixture
@@ -74,7 +77,10 @@ def test_a_budget_is_how_many_batches_were_kept(store: Store) -> None:
 def test_a_conditional_parameter_counts_where_it_exists(store: Store) -> None:
     finished(store)
     way = Choice(("a", "b"))
-    space = {"way": way, "dropout": Conditional(Uniform(0, 1), "way", ("a",))}
+    space: dict[str, Declared] = {
+        "way": way,
+        "dropout": Conditional(Uniform(0, 1), "way", ("a",)),
+    }
     table = pa.table({"trial": ["t000"], "kind": ["trial"], "way": ["b"], "objective": [0.5]})
     store.write_table(paths.sweep_trials("old"), table)
     assert earlier_trials(store, "old", space).inside == {"t000": ({"way": "b"}, 0.5)}

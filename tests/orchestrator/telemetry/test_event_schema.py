@@ -10,6 +10,9 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.event_schema import EVENTS, event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 
+KEPT = {"n_kept": 0, "n_batches": 40, "mean_emd": None}
+DONE = {"trial": "t003", "signature": "0a", "objective": 0.5, "reused_from": None}
+
 
 def test_it_is_a_schema() -> None:
     Draft202012Validator.check_schema(event_schema())
@@ -35,6 +38,15 @@ def test_it_names_what_the_code_writes(root: Path) -> None:
         ("trial_lost", {"trial": "t003", "n_times": 1}, True),
         ("trial_lost", {"trial": "3", "n_times": 1}, False),
         ("arm_done", {"arm": "random", "error": "ValueError: no"}, True),
+        ("trial_progress", {"trial": "t003", "n_parts": 1}, True),
+        ("trial_progress", {"trial": "t003"}, False),
+        ("trial_started", {"trial": "t003", "params": {}}, True),
+        ("trial_started", {"trial": "t003", "params": {}, "n_folds": 3}, True),
+        ("trial_started", {"trial": "t003", "params": {}, **KEPT}, True),
+        ("trial_started", {"trial": "t003", "params": {}, **KEPT, "n_kept": -1}, False),
+        ("trial_done", DONE, True),
+        ("trial_done", {**DONE, "waited_s": 0.5, "trained_s": 2.0}, True),
+        ("trial_done", {**DONE, "waited_s": -0.5, "trained_s": 2.0}, False),
         ("unheard_of", {}, False),
     ],
 )

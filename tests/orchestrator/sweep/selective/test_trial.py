@@ -28,7 +28,7 @@ from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings
 from trainables.stage_loss import class_weights
 from trainables.stages import STAGE_NAMES, Stage
-from trainables.training import SupervisedStep
+from trainables.training import Seconds, SupervisedStep
 
 N_BATCHES, BATCH_SIZE = 6, 4
 LEARNED = (Stage.W, Stage.N2, Stage.N3)
@@ -174,6 +174,28 @@ def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
     assert trial.run(inputs, configuration) == name
     after = file_of(inputs, name).stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_a_training_tells_what_it_took_and_a_look_up_nothing(inputs: TrialInputs) -> None:
+    told: list[Seconds] = []
+    trial.run(inputs, trial.arm_configuration(inputs, "no_adapt"), trained=told.append)
+    assert told == []
+    every = trial.arm_configuration(inputs, "all_source")
+    trial.run(inputs, every, trained=told.append)
+    (seconds,) = told
+    assert 0 < seconds.waited < seconds.total
+    trial.run(inputs, every, trained=told.append)
+    assert len(told) == 1
+
+
+def test_what_the_event_log_says_of_a_selection(inputs: TrialInputs) -> None:
+    emd_S = 1 / inputs.reward_S
+    half = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    fields = trial.kept_fields(half, emd_S)
+    assert (fields["n_kept"], fields["n_batches"]) == (3, 6)
+    assert fields["mean_emd"] == pytest.approx((1 / 0.6 + 1 / 0.5 + 1 / 0.4) / 3)
+    none = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    assert trial.kept_fields(none, emd_S) == {"n_kept": 0, "n_batches": 6, "mean_emd": None}
 
 
 class KilledError(Exception):

@@ -21,6 +21,7 @@ from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.telemetry.events import EventLog
 from trainables.errors import CheckpointError
 from trainables.stages import UNSCORED
+from trainables.training import Seconds
 
 MakeSweep = Callable[..., SleepMGSweep]
 AddSubject = Callable[..., None]
@@ -187,11 +188,15 @@ def test_a_damaged_checkpoint_is_named(inputs: CrossValidationInputs, store: Sto
 
 def test_what_is_trained_is_not_trained_again(inputs: CrossValidationInputs, store: Store) -> None:
     settings = inputs.sweep.settings()
-    trial.run(inputs, settings, 1)
+    told: list[Seconds] = []
+    trial.run(inputs, settings, 1, trained=told.append)
+    assert len(told) == 4
+    assert all(0 < seconds.waited < seconds.total for seconds in told)
     before = files(store, "folds")
     assert len([path for path in before if path.endswith("fold.json")]) == 4
     assert not [path for path in before if "checkpoint" in path]
-    trial.run(inputs, settings, 1)
+    trial.run(inputs, settings, 1, trained=told.append)
+    assert len(told) == 4
     assert files(store, "folds") == before
     trial.run(inputs, settings, 2)
     assert len(files(store, "folds")) == 2 * len(before)
