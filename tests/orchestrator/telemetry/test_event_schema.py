@@ -41,7 +41,7 @@ def test_it_names_what_the_code_writes(root: Path) -> None:
         ("trial_progress", {"trial": "t003", "n_parts": 1}, True),
         ("trial_progress", {"trial": "t003"}, False),
         ("trial_started", {"trial": "t003", "params": {}}, True),
-        ("trial_started", {"trial": "t003", "params": {}, "n_folds": 3}, True),
+        ("trial_started", {"trial": "t003", "params": {}, "n_parts": 3, "unit": "fold"}, True),
         ("trial_started", {"trial": "t003", "params": {}, **KEPT}, True),
         ("trial_started", {"trial": "t003", "params": {}, **KEPT, "n_kept": -1}, False),
         ("trial_done", DONE, True),
