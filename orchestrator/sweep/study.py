@@ -82,9 +82,14 @@ class Study:
         """How many names were given so far."""
         return len(self._current())
 
+    @property
+    def n_attempts(self) -> int:
+        """How many attempts at the sweep have begun."""
+        return int(self._study.user_attrs.get(_ATTEMPT, 0))
+
     def begin_attempt(self) -> int:
         """Return the number of this attempt at the sweep, from 0."""
-        attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
+        attempt = self.n_attempts
         self._study.set_user_attr(_ATTEMPT, attempt + 1)
         return attempt
 

@@ -57,6 +57,17 @@ def ensure_encoder(store: Store, plan: SweepPlan) -> Encoder:
     if not store.exists(paths.encoder_json(wanted)):
         with EventLog(store, paths.encoder_events(wanted)) as log:
             _pretrain(store, plan, wanted, log)
+    return stored_encoder(store, wanted)
+
+
+def stored_encoder(store: Store, wanted: str) -> Encoder:
+    """Return an encoder that the store has.
+
+    Raises
+    ------
+    IntegrityError
+        The stored weights are not those that were written.
+    """
     metadata = json.loads(store.read_bytes(paths.encoder_json(wanted)))
     weights = store.read_bytes(paths.encoder_weights(wanted))
     if sha256(weights) != metadata["weights_sha256"]:

@@ -20,7 +20,7 @@ from orchestrator.sweep.replicates import mean_evaluation
 from orchestrator.sweep.selective import record, trial
 from orchestrator.sweep.selective.encoder import encoder_id
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
-from orchestrator.sweep.selective.plan import plan_sweep
+from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
 from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.sweep.selective.worth import Worth
@@ -61,19 +61,12 @@ class SelectiveRun:
         assert self._scored is not None
         store, sweep, plan, scored = self._store, self._sweep, self._plan, self._scored
         selectable = [plan.source_batches[i] for i in plan.selectable]
-        stages = batch_stages(
-            gate, plan.train, selectable, Split.SOURCE_TRAIN, "finetuning on source batches"
-        )
+        stages = finetuning_stages(gate, plan)
         held_out = [b for b in plan.source_batches if b.batch_id not in set(plan.selectable)]
         held_out_stages = batch_stages(
             gate, plan.source, held_out, Split.SOURCE_VALIDATION, "stage mix of held-out batches"
         )
-        objective_split = (
-            Split.TARGET_VALIDATION if plan.target_validation else Split.SOURCE_VALIDATION
-        )
-        judge = Judge(
-            gate, plan.objective_recordings, "objective", sweep.stages, objective_split, "objective"
-        )
+        judge = objective_judge(gate, plan)
 
         record.write_batches(store, scored, stages, held_out_stages)
         inputs = trial_inputs(store, scored, stages)
@@ -174,6 +167,29 @@ class SelectiveRun:
 
     def _predictions(self, signature: str) -> pa.Table:
         return self._store.read_table(paths.predictions(self._sweep.name, signature))
+
+
+def finetuning_stages(gate: LabelGate, plan: SweepPlan) -> NDArray[np.int64]:
+    """Return the stages of the source batches that trials learn from, (n_selectable, batch_size)."""
+    selectable = [plan.source_batches[i] for i in plan.selectable]
+    return batch_stages(
+        gate, plan.train, selectable, Split.SOURCE_TRAIN, "finetuning on source batches"
+    )
+
+
+def objective_judge(gate: LabelGate, plan: SweepPlan) -> Judge:
+    """Return the judge of the subjects that the objective is about."""
+    split = Split.TARGET_VALIDATION if plan.target_validation else Split.SOURCE_VALIDATION
+    return Judge(
+        gate, plan.objective_recordings, "objective", plan.sweep.stages, split, "objective"
+    )
+
+
+def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
+    """Return what predictions are worth to the search: the value that it maximises."""
+    if sweep.search.objective == "target_information":
+        return information(predictions, "test", sweep.stages)
+    return judge.evaluate(predictions).macro_f1
 
 
 def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> trial.TrialInputs:

@@ -23,7 +23,7 @@ from orchestrator.sweep.failures import digest, digest_text
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
-from orchestrator.sweep.sleepmg.plan import plan_cross_validation
+from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, plan_cross_validation
 from orchestrator.sweep.sleepmg.results import Entry, Tables
 from orchestrator.sweep.sleepmg.worth import Worth
 from orchestrator.sweep.tuning import Found, run_search
@@ -62,26 +62,14 @@ class SleepMGRun:
 
     @cached_property
     def _rows(self) -> dict[str, tuple[Row, int]]:
-        """Rows with their seeds, by name of the trial."""
-        return {
-            f"row-{row.slug}-seed{seed}": (row, seed)
-            for row in self._sweep.rows
-            for seed in self._sweep.seeds
-        }
+        return rows_by_trial(self._sweep)
 
     def run(self, gate: LabelGate, run: Run) -> pa.Table:
         """Run rows and trials, and return the final table."""
         store, sweep, plan = self._store, self._sweep, self._plan
         inputs = cross_validation_inputs(store, plan, gate)
         inputs.check()
-        judge = Judge(
-            gate,
-            list(plan.recordings),
-            "objective",
-            sweep.stages,
-            Split.FOLD_VALIDATION,
-            "objective",
-        )
+        judge = objective_judge(gate, plan)
         self._write_manifest(inputs, judge)
         inputs_ref = [ray.put(inputs)]
         outcomes = run_fixed(run, "row", list(self._rows), _run_row, inputs_ref)
@@ -229,6 +217,23 @@ class SleepMGRun:
                 if modality in labels:
                     found.setdefault(modality, list(labels[modality]))
         return found
+
+
+def rows_by_trial(sweep: SleepMGSweep) -> dict[str, tuple[Row, int]]:
+    """Return rows with their seeds, by name of the trial."""
+    return {f"row-{row.slug}-seed{seed}": (row, seed) for row in sweep.rows for seed in sweep.seeds}
+
+
+def objective_judge(gate: LabelGate, plan: CrossValidationPlan) -> Judge:
+    """Return the judge of the validation subjects of all folds."""
+    return Judge(
+        gate,
+        list(plan.recordings),
+        "objective",
+        plan.sweep.stages,
+        Split.FOLD_VALIDATION,
+        "objective",
+    )
 
 
 def _majority_macro_f1(

@@ -20,7 +20,8 @@ def test_it_is_a_schema() -> None:
 
 def test_it_names_what_the_code_writes(root: Path) -> None:
     sources = [*(root / "orchestrator" / "sweep").rglob("*.py"), root / "orchestrator/labels.py"]
-    text = "\n".join(p.read_text() for p in sources if p.name != "encoder.py")  # has its own log
+    own_log = {"encoder.py", "replay.py"}
+    text = "\n".join(p.read_text() for p in sources if p.name not in own_log)
     written = set(re.findall(r'emit\(\s*"(\w+)"', text)) | {
         "arm_done",
         "row_done",
