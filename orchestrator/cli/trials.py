@@ -38,7 +38,13 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
     """Print trials, then arms or rows, each with the best objective first."""
     columns = _columns(sweep)
     rows = sorted(
-        table.to_pylist(), key=lambda r: (r["kind"] != "trial", -(r["objective"] or -1), r["trial"])
+        table.to_pylist(),
+        key=lambda r: (
+            r["kind"] != "trial",
+            r["objective"] is None,
+            -(r["objective"] or 0),
+            r["trial"],
+        ),
     )
     wide = max(len("trial"), *(len(row["trial"]) for row in rows)) + 2
     widths = [max(len(title) + 2, 10) for title, _, _ in columns]

@@ -195,9 +195,12 @@ class Search(SearchBase):
 
     n_steps: Annotated[int, Field(ge=1)]
     """Optimiser updates of every trial and every arm, so that arms differ in their batches only."""
-    objective: Literal["source_val", "target_information", "oracle_target_val"] = "source_val"
+    objective: Literal["source_val", "target_information", "target_emd", "oracle_target_val"] = (
+        "source_val"
+    )
     """Macro-F1 on held-out source subjects; how certain the predictions for the target are and how evenly they spread
-    over the stages, without a label; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
+    over the stages, without a label; minus the EMD of the source to the target under the finetuned encoder, without a
+    label either; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
     also: tuple[Literal["cost", "transfer_margin"], ...] = Field(
         default=(), examples=[["transfer_margin"]]
     )

@@ -205,7 +205,7 @@ class Comparison:
     def _objective(self, recorded: Recorded, now: float | None) -> list[str]:
         assert recorded.objective is not None
         assert now is not None
-        if abs(now - recorded.objective) <= self._tolerance:
+        if math.isclose(now, recorded.objective, rel_tol=self._tolerance, abs_tol=self._tolerance):
             return []
         return [f"objective {now!r}, not {recorded.objective!r}"]
 

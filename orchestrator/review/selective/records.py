@@ -146,7 +146,13 @@ class Manifest:
     @property
     def objective_measure(self) -> str:
         """What the objective is measured in."""
-        return "0 to 1" if self.objective == "target_information" else "macro-F1"
+        measures = {"target_information": "0 to 1", "target_emd": "minus a distance"}
+        return measures.get(self.objective, "macro-F1")
+
+    @property
+    def objective_is_drawn(self) -> bool:
+        """Whether the objective fits on an axis of macro-F1."""
+        return self.objective != "target_emd"
 
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:

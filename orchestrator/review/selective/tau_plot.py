@@ -38,7 +38,7 @@ def tau_curve_png(rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | 
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
         axes = figure.add_subplot()
         title(axes, "Tau curve", plain(domains(manifest)))
-        _limit_macro_f1(axes, rows)
+        _limit_macro_f1(axes, rows, manifest)
         _draw_kept_batches(axes, rows, manifest)
         _draw_arms(axes, rows)
         _draw_lines(axes, rows, manifest)
@@ -52,12 +52,15 @@ def tau_curve_png(rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | 
         return png(figure)
 
 
-def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow]) -> None:
+def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> None:
     """Leave the lowest quarter of the picture to the bars of kept batches."""
     values = [
         value
         for row in rows
-        for value in (row.target_macro_f1, None if row.kind == "arm" else row.objective)
+        for value in (
+            row.target_macro_f1,
+            row.objective if row.kind != "arm" and manifest.objective_is_drawn else None,
+        )
         if value is not None
     ]
     if not values:
@@ -194,7 +197,7 @@ def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> Non
             zorder=5,
             label="target macro-F1, enqueued taus",
         )
-    if objective:
+    if objective and manifest.objective_is_drawn:
         axes.plot(
             *zip(*objective, strict=True),
             color=VERMILLION,

@@ -14,6 +14,14 @@ ARM_TITLES = {
 }
 
 
+_OBJECTIVES = {
+    "target_emd": " This objective is minus the earth mover's distance of the source epochs that a "
+    "tau chooses from to the target's, under the finetuned encoder and in units of each feature's "
+    "spread over the source; no label is read. How it is taken is a choice made here.",
+}
+"""What an objective that is no macro-F1 and is of ours measures."""
+
+
 def domains(manifest: Manifest) -> str:
     """Source and target, for the line below a title."""
     target = manifest.target_subjects
@@ -103,7 +111,7 @@ def reading_notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         (
             "Chosen trial",
             f"The one with the highest objective ({manifest.objective}); the target metric plays "
-            "no part in choosing it.",
+            f"no part in choosing it.{_OBJECTIVES.get(manifest.objective, '')}",
         ),
         (
             "Arms",

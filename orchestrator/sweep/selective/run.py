@@ -189,6 +189,8 @@ def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) 
     """Return what predictions are worth to the search: the value that it maximises."""
     if sweep.search.objective == "target_information":
         return information(predictions, "test", sweep.stages)
+    if sweep.search.objective == "target_emd":
+        return -float(predictions.schema.metadata[trial.TARGET_EMD])
     return judge.evaluate(predictions).macro_f1
 
 

@@ -31,10 +31,12 @@ from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
+from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
 from trainables import selective
+from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
 from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES, Stage
@@ -46,6 +48,10 @@ RANDOM_ARM_QUANTILE = 0.5
 
 N_PARTS = 10
 """A finetuning that a scheduler may end reports after each tenth of its steps."""
+
+TARGET_EMD = b"target_emd"
+"""Key of the predictions' metadata: how far the target is after finetuning, where that is the objective. Predictions
+lie in the sweep's own folder and a sweep keeps its objective, so it is there wherever it is asked for."""
 
 CHECKPOINT_INTERVAL_S = 10.0
 """A finetuning under way is saved that often, after a step."""
@@ -286,18 +292,26 @@ def _finetune_and_predict(
         if workers.rank == 0:
             store.write_bytes(checkpoint_path, blob)
 
-    def predictions(role: str, epochs: UnlabelledEpochs) -> pa.Table:
-        probability = selective.predict(model, epochs.x, declared=inputs.learned_stages)
-        return _predictions(role, epochs, probability)
+    def predictions(*roles: str) -> pa.Table:
+        of_role = {"objective": inputs.objective_epochs, "test": inputs.test_epochs}
+        parts = []
+        for role in roles:
+            epochs = of_role[role]
+            probability = selective.predict(model, epochs.x, declared=inputs.learned_stages)
+            parts.append(_predictions(role, epochs, probability))
+        table = pa.concat_tables(parts)
+        if inputs.sweep.search.objective == "target_emd":
+            table = table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model))})
+        return table
 
     tenths = _tenths(configuration.n_steps)
 
     def after_step(n_steps: int) -> None:
         if after_tenth is not None and n_steps in tenths:
-            tenth = tenths[n_steps]
-            part = paths.part_predictions(inputs.sweep_name, name, tenth)
-            store.write_table(part, predictions("objective", inputs.objective_epochs))
-            after_tenth(tenth)
+            part = paths.part_predictions(inputs.sweep_name, name, tenths[n_steps])
+            without_labels = inputs.sweep.search.objective.startswith("target_")
+            store.write_table(part, predictions("test" if without_labels else "objective"))
+            after_tenth(tenths[n_steps])
 
     seconds = None
     if len(configuration.kept):
@@ -326,11 +340,8 @@ def _finetune_and_predict(
         seconds = outcome.seconds
     if workers.rank > 0:
         return seconds
-    parts = (
-        predictions("objective", inputs.objective_epochs),
-        predictions("test", inputs.test_epochs),
-    )
-    store.write_table(paths.predictions(inputs.sweep_name, name), pa.concat_tables(parts))
+    table = predictions("objective", "test")
+    store.write_table(paths.predictions(inputs.sweep_name, name), table)
     store.delete_if_there(checkpoint_path)
     return seconds
 
@@ -339,6 +350,12 @@ def _tenths(n_steps: int) -> dict[int, int]:
     """Return which part of a training ends with a step, for all parts but the last."""
     ends = ((-(-n_steps * part // N_PARTS), part) for part in range(1, N_PARTS))
     return {step: part for step, part in ends if step < n_steps}
+
+
+def _target_emd(inputs: TrialInputs, model: StageClassifier) -> float:
+    source_x = inputs.batches_x.reshape(-1, *inputs.batches_x.shape[2:])
+    score = inputs.sweep.score
+    return target_emd(model, source_x, inputs.test_epochs.x, score.layer, score.metric)
 
 
 def _on_workers(

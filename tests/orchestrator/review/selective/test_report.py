@@ -122,6 +122,16 @@ def test_oracle_objective_is_red(save_sweep: SaveSweep) -> None:
     assert "could not have been found without target labels" in html
 
 
+def test_an_objective_of_ours_is_explained(save_sweep: SaveSweep) -> None:
+    told = "under the finetuned encoder"
+    html = page(save_sweep(objective="target_emd"))
+    assert told in html
+    assert "How it is taken is a choice made here." in html
+    assert "on another scale" in html
+    assert "Both lines are macro-F1" not in html
+    assert told not in page(save_sweep(objective="source_val"))
+
+
 def test_harm_is_called_out(save_sweep: SaveSweep, made: Any) -> None:
     rows = [made.trial_row(), made.arm_row("no_adapt", target_macro_f1=0.8)]
     html = page(save_sweep(trials=rows))

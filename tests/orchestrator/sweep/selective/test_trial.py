@@ -20,8 +20,10 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective import trial
+from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
+from orchestrator.sweep.selective.run import objective_value
 from orchestrator.sweep.selective.trial import Configuration, TrialInputs
 from trainables import checkpoint, selective
 from trainables.seeding import seed_everything
@@ -239,6 +241,49 @@ def test_a_killed_trial_goes_on_from_its_last_step_to_the_same_bytes(
     assert len(n_taken) == 7, "a step was taken twice"
     assert file_of(inputs, name).read_bytes() == expected
     assert not checkpoint_path.exists()
+
+
+def asking_for_target_emd(inputs: TrialInputs) -> TrialInputs:
+    search = inputs.sweep.search.model_copy(update={"objective": "target_emd"})
+    return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
+
+
+def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective(
+    inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"tau_quantile": 0.5, "learning_rate": 2e-3}
+    plain = predictions(inputs, trial.run(inputs, trial.trial_configuration(inputs, params)))
+    assert not plain.schema.metadata
+    inputs = replace(asking_for_target_emd(inputs), store_uri=f"{inputs.store_uri}/emd")
+    finetuned = []
+    finetune = selective.finetune
+
+    def spy(model: Any, *arguments: Any, **options: Any) -> Any:
+        finetuned.append(model)
+        return finetune(model, *arguments, **options)
+
+    monkeypatch.setattr(selective, "finetune", spy)
+    values = {}
+    for configuration in (
+        trial.arm_configuration(inputs, "no_adapt"),
+        trial.trial_configuration(inputs, params),
+    ):
+        found = predictions(inputs, trial.run(inputs, configuration))
+        values[len(configuration.kept)] = float(found.schema.metadata[trial.TARGET_EMD])
+    assert found.equals(plain), "the probabilities are those of another objective"
+    source_x = inputs.batches_x.reshape(-1, 1, 3000)  # of all batches, not of the three kept ones
+    for model, value in ((build(inputs.weights), values[0]), (finetuned[0], values[3])):
+        expected = target_emd(model, source_x, inputs.test_epochs.x, "afr_gap", "euclidean")
+        assert value == expected > 0
+    assert values[0] != values[3]
+
+
+def test_the_objective_is_minus_that_distance(inputs: TrialInputs) -> None:
+    inputs = asking_for_target_emd(inputs)
+    table = predictions(inputs, trial.run(inputs, trial.arm_configuration(inputs, "no_adapt")))
+    no_judge: Any = None  # no label is read
+    value = objective_value(inputs.sweep, no_judge, table)
+    assert value == -float(table.schema.metadata[trial.TARGET_EMD]) < 0
 
 
 def test_a_short_trial_is_not_slowed_by_checkpoints(
