@@ -263,14 +263,15 @@ def _chosen(recorded: Sequence[Recorded], only: Sequence[str]) -> list[Recorded]
     return [each for each in recorded if not only or each.trial in only]
 
 
-def _ray_of(
-    sweep: SweepFile, scratch: Store, n_cpus: int | None
-) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _ray_of(sweep: SweepFile, scratch: Store, n_cpus: int | None) -> Iterator[None]:
     """Have Ray running where trials have several workers; one worker trains in this process."""
     if sweep.workers == 1:
-        return contextlib.nullcontext()
-    check_fits(sweep, 1, Room.of_this_machine(n_cpus))
-    return ray_session(n_cpus, scratch)
+        yield
+        return
+    with ray_session(n_cpus, scratch):
+        check_fits(sweep, 1, Room.of_the_cluster())
+        yield
 
 
 @contextlib.contextmanager
