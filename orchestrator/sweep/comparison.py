@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,8 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import outcome_of
 from orchestrator.sweep.failures import LostError, described, ends_sweep, from_data
-from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR, SIGNATURE, Ranges
+from orchestrator.sweep.samplers import Ranges
+from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR
 from orchestrator.sweep.study import NOT_A_NUMBER
 
 TOLERANCE = 1e-5
@@ -40,14 +41,17 @@ class MethodReplay(Protocol):
     def prepare(self, gate: LabelGate, scratch: Store) -> None:
         """Read what trials share, and let them write to `scratch`. With several workers, Ray is running."""
 
-    def signature(self, name: str, params: Mapping[str, float] | None) -> str:
-        """Return under which name predictions are stored."""
+    def signature(self, name: str, params: Mapping[str, Any] | None) -> str:
+        """Return the id of all that the predictions depend on."""
 
-    def train(self, name: str, params: Mapping[str, float] | None) -> str:
-        """Write predictions, and return their signature."""
+    def stored(self, name: str, params: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Return under which names predictions are stored, those of each seed."""
+
+    def train(self, name: str, params: Mapping[str, Any] | None) -> str:
+        """Write predictions with each seed, and return the signature."""
 
     def objective(self, predictions: pa.Table) -> float:
-        """Return what predictions are worth."""
+        """Return what predictions of one seed are worth."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +59,19 @@ class Recorded:
     """A trial, arm or row as the sweep left it."""
 
     trial: str
-    params: Mapping[str, float] | None
+    params: Mapping[str, Any] | None
     """As proposed; None for an arm or row."""
     signature: str | None
     objective: float | None
     error: str | None
     reused_from: str | None
+    stopped: bool = False
+    """Ended by the scheduler."""
     differs: tuple[str, ...] = ()
     """Where the sweep's own files do not agree."""
+
+
+How = Literal["trained", "failed", "reused", "died", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +79,10 @@ class Replayed:
     """A trial, arm or row next to its record."""
 
     trial: str
-    how: Literal["trained", "failed", "reused", "died"]
+    how: How
     """``trained`` again; ``failed`` in the sweep, and tried again; ``reused``: the training of another trial, so only
-    the signature was compared; ``died``: lost with its process in the sweep, so there is nothing to compare."""
+    the signature was compared; ``died``, lost with its process in the sweep, or ``stopped`` by the scheduler: there is
+    nothing to compare."""
     differs: tuple[str, ...]
     """What is not as it was, each in a few words; empty where all is."""
     largest_difference: float | None
@@ -94,6 +104,8 @@ class Replayed:
                 return "same signature as the trial that it reuses"
             case "died":
                 return "not replayed: its process died in the sweep"
+            case "stopped":
+                return "not replayed: the scheduler ended it"
 
 
 class Comparison:
@@ -121,19 +133,25 @@ class Comparison:
         """Train one again; a reused one by signature alone, and one that died not at all."""
         differs = list(recorded.differs)
         largest = None
-        how: Literal["trained", "failed", "reused", "died"]
-        if recorded.reused_from is not None:
+        how: How
+        if recorded.stopped:
+            how = "stopped"
+        elif recorded.reused_from is not None:
             how = "reused"
             differs += self._signature(recorded)
         elif recorded.error is None:
             how = "trained"
             again = self._train(recorded)
             differs += self._signature(recorded)
-            if again.predictions is None:
+            if again.error is not None:
                 differs.append(f"it fails: {_first_line(again.error)}")
             else:
-                largest, what = self._predictions(recorded, again.predictions)
-                differs += [*what, *self._objective(recorded, again.objective)]
+                names = self._method.stored(recorded.trial, recorded.params)
+                found = [self._predictions(name) for name in names]
+                differs += [said for _, what in found for said in what]
+                differs += self._objective(recorded, again.objective)
+                differences = [difference for difference, _ in found if difference is not None]
+                largest = max(differences, default=None)
         elif _first_line(recorded.error) == DIED:
             how = "died"
         else:
@@ -164,16 +182,21 @@ class Comparison:
             raise from_data(outcome[ENDS_SWEEP])
         if ERROR in outcome:
             return _Again(error=outcome[ERROR])
-        path = paths.predictions(self._sweep.name, outcome[SIGNATURE])
         try:
-            objective = self._method.objective(self._scratch.read_table(path))
+            values = [
+                self._method.objective(
+                    self._scratch.read_table(paths.predictions(self._sweep.name, name))
+                )
+                for name in self._method.stored(recorded.trial, recorded.params)
+            ]
         except OrchestratorError as error:
             if ends_sweep(error):
                 raise
             return _Again(error=described(error))
-        if not math.isfinite(objective):
-            return _Again(error=NOT_A_NUMBER)
-        return _Again(predictions=path, objective=objective)
+        objective = float(np.mean(values))
+        return (
+            _Again(objective=objective) if math.isfinite(objective) else _Again(error=NOT_A_NUMBER)
+        )
 
     def _signature(self, recorded: Recorded) -> list[str]:
         if recorded.signature is None:  # it reuses a failure
@@ -181,20 +204,19 @@ class Comparison:
         now = self._method.signature(recorded.trial, recorded.params)
         return [] if now == recorded.signature else [f"signature {now}, not {recorded.signature}"]
 
-    def _predictions(self, recorded: Recorded, again: str) -> tuple[float | None, list[str]]:
+    def _predictions(self, name: str) -> tuple[float | None, list[str]]:
         """Return the largest difference of a probability, and what is to be said of it."""
-        assert recorded.signature is not None
-        path = paths.predictions(self._sweep.name, recorded.signature)
+        path = paths.predictions(self._sweep.name, name)
         try:
             before = self._store.read_bytes(path)
-            if before == self._scratch.read_bytes(again):
+            if before == self._scratch.read_bytes(path):
                 return 0.0, []
-            table = self._store.read_table(path)
+            table = self._store.read_table(paths.predictions(self._sweep.name, name))
         except FileNotFoundError:
             return None, [f"no predictions in the store ({path})"]
         except IntegrityError:
             return None, [f"its predictions in the store are damaged ({path})"]
-        now = self._scratch.read_table(again)
+        now = self._scratch.read_table(paths.predictions(self._sweep.name, name))
         largest = largest_difference(table, now)
         if largest is None:
             return None, ["predictions for other epochs"]
@@ -212,9 +234,8 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Again:
-    """What training once more came to: predictions in the scratch store and their value, or an error."""
+    """What training once more came to: predictions in the scratch store are worth this, or an error."""
 
-    predictions: str | None = None
     objective: float | None = None
     error: str | None = None
 

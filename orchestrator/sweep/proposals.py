@@ -3,12 +3,15 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search import ERROR, SIGNATURE, Hooks, Ranges, begin_search
+from orchestrator.sweep.samplers import Ranges
+from orchestrator.sweep.search import ERROR, SIGNATURE, Hooks, Scores, begin_search, so_far
 from orchestrator.sweep.study import Study, error_of, name_of, signature_of
 
 
@@ -18,6 +21,10 @@ def why_not_comparable(search: SearchBase | None, n_attempts: int) -> str | None
         return "the sweep has no search"
     if n_attempts > 1:
         return "the sweep was interrupted, and a proposal depends on which trials had ended before"
+    if search.scheduler.name != NONE:
+        return "a scheduler ended trials by their intermediate reports, which are not made again"
+    if search.warm_start:
+        return "the sampler had learned from trials of other sweeps"
     if min(search.max_concurrent, search.n_trials) > 1:
         return "trials ran side by side, and a proposal depends on which of them ended first"
     return None
@@ -26,10 +33,11 @@ def why_not_comparable(search: SearchBase | None, n_attempts: int) -> str | None
 def first_other(
     trials: Sequence[FrozenTrial],
     space: Ranges,
-    first: list[dict[str, float]],
+    first: list[dict[str, Any]],
+    search: SearchBase,
     *,
     seed: int,
-    identify: Callable[[Mapping[str, float]], str],
+    identify: Callable[[Mapping[str, Any]], str],
     journal: Path,
 ) -> str | None:
     """Return the name of the first trial that a fresh search proposes otherwise; None if there is none.
@@ -38,7 +46,7 @@ def first_other(
     ----------
     trials : sequence of FrozenTrial
         Those of a sweep in one attempt, one at a time, in the order of proposal.
-    space, first, seed
+    space, first, search, seed
         See :func:`orchestrator.sweep.search.begin_search`.
     identify : callable
         Parameters to the signature of their predictions, as in the sweep.
@@ -46,23 +54,18 @@ def first_other(
         A file of the fresh study, which does not exist yet.
     """
     by_name = {name_of(trial): trial for trial in trials}
-    values = {signature_of(trial): trial.value for trial in trials}
-
-    def objective(signature: str) -> float:
-        value = values[signature]
-        assert value is not None  # only what ended with one is told by signature
-        return value
-
-    study = Study("replay", journal)
+    values = {signature_of(trial): trial.values for trial in trials}
+    study = Study("replay", journal, search.directions)
     searcher = begin_search(
         study,
         space,
         first,
+        search.model_copy(update={"n_trials": len(trials)}),
         seed=seed,
-        n_trials=len(trials),
         hooks=Hooks(
             identify=identify,
-            objective=objective,
+            evaluate=lambda params: Scores(values=tuple(values[identify(params)])),
+            evaluate_part=so_far,
             changed=lambda: None,
             told=lambda told: None,
             started=lambda name, params: None,

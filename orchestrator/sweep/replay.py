@@ -133,13 +133,15 @@ def replay(
                 for each in chosen:
                     trials.append(comparison.replayed(each))
                     advance(f"{each.trial}: {trials[-1].said}")
-            not_compared = why_not_comparable(sweep.search, study.n_attempts if study else 0)
+            search = sweep.search
+            not_compared = why_not_comparable(search, study.n_attempts if study else 0)
             other = None
-            if study is not None and not_compared is None:
+            if study is not None and search is not None and not_compared is None:
                 other = first_other(
                     study.trials,
                     method.space,
                     method.first,
+                    search,
                     seed=sweep.seed,
                     identify=lambda params: method.signature("", params),
                     journal=Path(folder) / "fresh.journal",
@@ -165,7 +167,9 @@ def replay_text(report: Replay) -> str:
         proposals = f"other ones from {report.proposals_from} on"
     else:
         proposals = "same"
-    n_same = sum(not trial.differs and trial.how != "died" for trial in report.trials)
+    n_same = sum(
+        not trial.differs and trial.how not in ("died", "stopped") for trial in report.trials
+    )
     return "\n".join(
         [
             *lines,
@@ -239,7 +243,7 @@ def _recorded(store: Store, name: str, study: Study | None) -> list[Recorded]:
     for frozen in study.trials if study is not None else ():
         outcome: dict[str, Any] = {
             "signature": record.signature_of(frozen),
-            "objective": frozen.value,
+            "objective": record.objective_of(frozen),
             "error": record.error_of(frozen),
             "reused_from": record.reused_from(frozen),
         }
@@ -249,7 +253,15 @@ def _recorded(store: Store, name: str, study: Study | None) -> list[Recorded]:
         differs = (
             (f"{', '.join(other)} of the final table, not as in the journal",) if other else ()
         )
-        trials.append(Recorded(trial=trial, params=frozen.params, differs=differs, **outcome))
+        trials.append(
+            Recorded(
+                trial=trial,
+                params=frozen.params,
+                stopped=record.stopped_after(frozen) is not None,
+                differs=differs,
+                **outcome,
+            )
+        )
     return [*fixed, *trials]
 
 

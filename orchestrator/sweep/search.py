@@ -57,6 +57,11 @@ class Scores:
     """The objective with each seed, where a trial has several: the first value is their mean."""
 
 
+def so_far(params: Mapping[str, Any], report: Mapping[str, Any]) -> float:
+    """Return the objective that a trial itself knows of what is done."""
+    return float(report[SO_FAR])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
     """What became of a trial, as the study was told."""

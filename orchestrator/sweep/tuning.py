@@ -33,6 +33,7 @@ from orchestrator.sweep.search import (
     Told,
     as_fields,
     begin_search,
+    so_far,
 )
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials
@@ -52,11 +53,6 @@ class Found:
     """All that finished, failed or were ended by the scheduler, in the order of their names."""
     front: set[str]
     """Names of those on the Pareto front; empty for a single objective."""
-
-
-def so_far(params: Mapping[str, Any], report: Mapping[str, Any]) -> float:
-    """Return the objective that a trial itself knows of what is done."""
-    return float(report[SO_FAR])
 
 
 def run_search(

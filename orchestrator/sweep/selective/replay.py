@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -10,17 +11,17 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.labels import LabelGate
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.search import Ranges
+from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.selective import trial
 from orchestrator.sweep.selective.encoder import encoder_id
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.selective.run import (
     finetuning_stages,
     objective_judge,
-    objective_value,
     trial_inputs,
 )
 from orchestrator.sweep.selective.scoring import stored_scoring
+from orchestrator.sweep.selective.worth import objective_value
 from orchestrator.sweep.workers import InputsRef
 
 
@@ -59,19 +60,25 @@ class SelectiveReplay:
         if self._sweep.workers > 1:
             self._inputs_ref = [ray.put(self._inputs)]
 
-    def signature(self, name: str, params: Mapping[str, float] | None) -> str:
-        """Return under which name the predictions of a trial or arm are stored."""
-        return trial.signature(self._inputs, self._configuration(name, params))
+    def signature(self, name: str, params: Mapping[str, Any] | None) -> str:
+        """Return the id of all that the predictions of a trial or arm depend on."""
+        return trial.signature_of_all(self._inputs, self._seeds(name, params))
 
-    def train(self, name: str, params: Mapping[str, float] | None) -> str:
-        """Train a trial or arm, write its predictions, and return their signature."""
-        return trial.run(self._inputs, self._configuration(name, params), self._inputs_ref)
+    def stored(self, name: str, params: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Return under which names the predictions are stored, those of each seed."""
+        return tuple(trial.signature(self._inputs, one) for one in self._seeds(name, params))
+
+    def train(self, name: str, params: Mapping[str, Any] | None) -> str:
+        """Train a trial or arm with each seed, write its predictions, and return its signature."""
+        return trial.run_all(self._inputs, self._seeds(name, params), self._inputs_ref)
 
     def objective(self, predictions: pa.Table) -> float:
         """Return what predictions are worth."""
         return objective_value(self._sweep, self._judge, predictions)
 
-    def _configuration(self, name: str, params: Mapping[str, float] | None) -> trial.Configuration:
+    def _seeds(
+        self, name: str, params: Mapping[str, Any] | None
+    ) -> tuple[trial.Configuration, ...]:
         if params is None:
-            return trial.arm_configuration(self._inputs, name.removeprefix("arm-"))
-        return trial.trial_configuration(self._inputs, params)
+            return trial.arm_configurations(self._inputs, name.removeprefix("arm-"))
+        return trial.trial_configurations(self._inputs, params)

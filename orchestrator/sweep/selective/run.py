@@ -185,15 +185,6 @@ def objective_judge(gate: LabelGate, plan: SweepPlan) -> Judge:
     )
 
 
-def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
-    """Return what predictions are worth to the search: the value that it maximises."""
-    if sweep.search.objective == "target_information":
-        return information(predictions, "test", sweep.stages)
-    if sweep.search.objective == "target_emd":
-        return -float(predictions.schema.metadata[trial.TARGET_EMD])
-    return judge.evaluate(predictions).macro_f1
-
-
 def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> trial.TrialInputs:
     """Gather the arrays that all trials share; those of the target hold no stage."""
     plan, sweep = scored.plan, scored.plan.sweep

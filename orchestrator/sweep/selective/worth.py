@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, information
@@ -13,6 +14,15 @@ from orchestrator.sweep.search import N_PARTS, Scores
 from orchestrator.sweep.selective import trial
 from orchestrator.sweep.selective.results import cost
 from orchestrator.sweep.selective.trial import Configuration, TrialInputs
+
+
+def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
+    """Return what predictions are worth to the search: the value that it maximises."""
+    if sweep.search.objective == "target_information":
+        return information(predictions, "test", sweep.stages)
+    if sweep.search.objective == "target_emd":
+        return -float(predictions.schema.metadata[trial.TARGET_EMD])
+    return float(judge.evaluate(predictions).macro_f1)
 
 
 class Worth:
@@ -62,9 +72,9 @@ class Worth:
         tables = list(self.predictions(seeds[:n_done]))
         if part:
             signature = trial.signature(self._inputs, seeds[n_done])
-            path = paths.part_predictions(self._inputs.sweep_name, signature, part)
-            tables.append(self._store.read_table(path))
-            self._store.delete_if_there(path)
+            where = self._inputs.sweep_name, signature, part
+            tables.append(self._store.read_table(paths.part_predictions(*where)))
+            self._store.delete_if_there(paths.part_predictions(*where))
         return float(np.mean([self._objective(table) for table in tables]))
 
     def predictions(self, seeds: Sequence[Configuration]) -> Iterator[pa.Table]:
@@ -74,6 +84,4 @@ class Worth:
             yield self._store.read_table(paths.predictions(self._inputs.sweep_name, signature))
 
     def _objective(self, predictions: pa.Table) -> float:
-        if self._search.objective == "target_information":
-            return information(predictions, "test", self._inputs.sweep.stages)
-        return self._judge.evaluate(predictions).macro_f1
+        return objective_value(self._inputs.sweep, self._judge, predictions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -10,7 +11,7 @@ from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.labels import LabelGate
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.search import Ranges
+from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
@@ -54,23 +55,30 @@ class SleepMGReplay:
         if self._sweep.workers > 1:
             self._inputs_ref = [ray.put(self._inputs)]
 
-    def signature(self, name: str, params: Mapping[str, float] | None) -> str:
-        """Return under which name the predictions of a trial or row are stored."""
-        return trial.signature(self._inputs, *self._configuration(name, params))
+    def signature(self, name: str, params: Mapping[str, Any] | None) -> str:
+        """Return the id of all that the predictions of a trial or row depend on."""
+        return trial.signature_of_all(self._inputs, *self._configuration(name, params))
 
-    def train(self, name: str, params: Mapping[str, float] | None) -> str:
-        """Train the folds of a trial or row, write its predictions, and return their signature."""
-        settings, seed = self._configuration(name, params)
-        return trial.run(self._inputs, settings, seed, inputs_ref=self._inputs_ref)
+    def stored(self, name: str, params: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Return under which names the predictions are stored, those of each seed."""
+        settings, seeds = self._configuration(name, params)
+        return tuple(trial.signature(self._inputs, settings, seed) for seed in seeds)
+
+    def train(self, name: str, params: Mapping[str, Any] | None) -> str:
+        """Train the folds of a trial or row with each seed, write its predictions, and return its signature."""
+        settings, seeds = self._configuration(name, params)
+        for seed in seeds:
+            trial.run(self._inputs, settings, seed, inputs_ref=self._inputs_ref)
+        return self.signature(name, params)
 
     def objective(self, predictions: pa.Table) -> float:
         """Return what predictions are worth."""
         return self._judge.evaluate(predictions).macro_f1
 
     def _configuration(
-        self, name: str, params: Mapping[str, float] | None
-    ) -> tuple[SleepMGSettings, int]:
+        self, name: str, params: Mapping[str, Any] | None
+    ) -> tuple[SleepMGSettings, tuple[int, ...]]:
         if params is None:
             row, seed = rows_by_trial(self._sweep)[name]
-            return self._sweep.row_settings(row), seed
-        return self._sweep.settings_for(params), self._sweep.seed
+            return self._sweep.row_settings(row), (seed,)
+        return self._sweep.settings_for(params), self._sweep.trial_seeds

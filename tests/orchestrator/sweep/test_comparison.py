@@ -16,7 +16,8 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.comparison import TOLERANCE, Comparison, Recorded, largest_difference
 from orchestrator.sweep.failures import LostError, described
-from orchestrator.sweep.search import DIED, Ranges
+from orchestrator.sweep.samplers import Ranges
+from orchestrator.sweep.search import DIED
 from orchestrator.sweep.study import NOT_A_NUMBER
 
 P_W = [0.75, 0.5, 0.25]
@@ -53,6 +54,9 @@ class Method:
 
     def signature(self, name: str, params: Mapping[str, float] | None) -> str:
         return "f" if params is None else f"s{params['x']:g}"
+
+    def stored(self, name: str, params: Mapping[str, float] | None) -> tuple[str, ...]:
+        return (self.signature(name, params),)
 
     def train(self, name: str, params: Mapping[str, float] | None) -> str:
         self.trained.append(name)
@@ -224,3 +228,18 @@ def test_what_would_end_a_sweep_ends_the_replay(
     setattr(method, where, IntegrityError("labels"))
     with pytest.raises(IntegrityError, match="labels"):
         comparison.replayed(recorded())
+
+
+def test_each_seed_is_compared(comparison: Comparison, method: Method, store: Store) -> None:
+    seeds = ("s1", "s1-again")
+    method.stored = lambda name, params: seeds  # type: ignore[method-assign]
+    method.scratch.write_table(paths.predictions("probe", "s1-again"), predictions())
+    store.write_table(paths.predictions("probe", "s1-again"), predictions([0.75, 0.25, 0.25]))
+    found = comparison.replayed(recorded())
+    assert found.differs == ("predictions, by up to 0.25",)
+
+
+def test_what_the_scheduler_ended_is_left_alone(comparison: Comparison, method: Method) -> None:
+    found = comparison.replayed(recorded(signature=None, objective=None, stopped=True))
+    assert (found.how, found.differs, method.trained) == ("stopped", (), [])
+    assert found.said == "not replayed: the scheduler ended it"

@@ -10,16 +10,18 @@ import numpy as np
 import optuna
 import pytest
 
+from orchestrator.config.proposals import Scheduler
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.proposals import first_other, why_not_comparable
-from orchestrator.sweep.search import ERROR, SIGNATURE, Hooks, begin_search
+from orchestrator.sweep.search import ERROR, SIGNATURE, Hooks, Scores, begin_search, so_far
 from orchestrator.sweep.study import Study, reused_from
 from search_spaces.selective import SPACE
 
 USED = {name: SPACE[name] for name in ("tau_quantile", "learning_rate")}
 FIRST = [{"tau_quantile": tau, "learning_rate": 1e-4} for tau in (0.0, 0.5)]
 N_TRIALS = 24  # the sampler draws its first ten at random, whatever it is told
+SEARCH = SearchBase(n_trials=N_TRIALS, max_concurrent=1)
 
 
 def identify(params: Mapping[str, float]) -> str:
@@ -43,11 +45,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> list[optuna.trial.FrozenTr
         study,
         USED,
         FIRST,
+        SEARCH,
         seed=3,
-        n_trials=N_TRIALS,
         hooks=Hooks(
             identify=identify,
-            objective=objective,
+            evaluate=lambda params: Scores(values=(objective(identify(params)),)),
+            evaluate_part=so_far,
             changed=lambda: None,
             told=lambda told: None,
             started=lambda name, params: None,
@@ -68,7 +71,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> list[optuna.trial.FrozenTr
 
 def other(trials: list[optuna.trial.FrozenTrial], folder: Path, **changes: Any) -> str | None:
     given = {"seed": 3, "identify": identify, **changes}
-    return first_other(trials, USED, FIRST, journal=folder / "fresh.journal", **given)
+    return first_other(trials, USED, FIRST, SEARCH, journal=folder / "fresh.journal", **given)
 
 
 def test_the_search_has_what_a_search_may_have(done: list[optuna.trial.FrozenTrial]) -> None:
@@ -124,6 +127,12 @@ def test_a_changed_parameter_is_found_where_it_is(
         (SearchBase(n_trials=1, max_concurrent=2), 1, None),
         (SearchBase(n_trials=3, max_concurrent=1), 2, "interrupted"),
         (SearchBase(n_trials=3, max_concurrent=2), 1, "side by side"),
+        (SearchBase(n_trials=3, max_concurrent=1, warm_start=("old",)), 1, "other sweeps"),
+        (
+            SearchBase(n_trials=3, max_concurrent=1, scheduler=Scheduler(name="asha")),
+            1,
+            "a scheduler",
+        ),
         (None, 0, "no search"),
     ],
 )

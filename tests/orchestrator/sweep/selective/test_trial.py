@@ -23,8 +23,8 @@ from orchestrator.sweep.selective import trial
 from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
-from orchestrator.sweep.selective.run import objective_value
 from orchestrator.sweep.selective.trial import Configuration, TrialInputs
+from orchestrator.sweep.selective.worth import objective_value
 from trainables import checkpoint, selective
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings

@@ -25,9 +25,10 @@ from orchestrator.sweep.comparison import Comparison
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.replay import replay, replay_text
-from orchestrator.sweep.search import Hooks, begin_search
+from orchestrator.sweep.search import Hooks, begin_search, so_far
 from orchestrator.sweep.sleepmg import run as sleepmg_run
 from orchestrator.sweep.study import Study
+from orchestrator.sweep.tuning import Found
 from orchestrator.telemetry.events import EventLog, read_events
 
 SEARCH = """\
@@ -54,7 +55,8 @@ def search_here(
     trial: Any,
     inputs_ref: Any,
     identify: Any,
-    objective: Any,
+    evaluate: Any,
+    **told: Any,
 ) -> Any:
     """Run the trials of a search in this process, one after the other."""
     journal = Path(run.store.uri_of(paths.sweep_journal(run.sweep.name)))
@@ -63,11 +65,12 @@ def search_here(
         study,
         space,
         first,
+        search,
         seed=run.sweep.seed,
-        n_trials=search.n_trials,
         hooks=Hooks(
             identify=identify,
-            objective=objective,
+            evaluate=evaluate,
+            evaluate_part=so_far,
             changed=lambda: None,
             told=lambda told: None,
             started=lambda name, params: None,
@@ -79,8 +82,10 @@ def search_here(
     for number in map(str, itertools.count()):
         params = searcher.suggest(number)
         if not isinstance(params, dict):
-            return study.trials
-        searcher.on_trial_complete(number, trial(inputs_ref, params, lambda n_done: None))
+            return Found(trials=study.trials, front=set())
+        searcher.on_trial_complete(
+            number, trial(inputs_ref, params, lambda n_done, objective=None: None)
+        )
 
 
 @pytest.fixture(scope="module")
