@@ -1,6 +1,6 @@
 """What trials of every kind share on Ray, and the fixed ones: tasks side by side. A search is in `tuning`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR, SIGNATURE, as_fie
 from orchestrator.sweep.workers import InputsRef, n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
+from search_spaces.space import Params
 from trainables.training import Seconds
 
 Outcome = dict[str, Any]
@@ -37,7 +38,7 @@ class AfterPart(Protocol):
         """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
 
 
-Trial = Callable[[InputsRef, Mapping[str, Any], AfterPart], Outcome]
+Trial = Callable[[InputsRef, Params, AfterPart], Outcome]
 """Shared inputs and sampled parameters to an outcome."""
 
 _LOOK_S = 0.5

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from orchestrator.sweep.study import (
     stopped_after,
     unfinished_signature_of,
 )
+from search_spaces.space import Params
 from trainables.training import Seconds
 
 METRIC = "objective"
@@ -57,7 +58,7 @@ class Scores:
     """The objective with each seed, where a trial has several: the first value is their mean."""
 
 
-def so_far(params: Mapping[str, Any], report: Mapping[str, Any]) -> float:
+def so_far(params: Params, report: Mapping[str, Any]) -> float:
     """Return the objective that a trial itself knows of what is done."""
     return float(report[SO_FAR])
 
@@ -82,17 +83,17 @@ class Told:
 class Hooks:
     """What the driver does for a search; not one of these runs in a trial."""
 
-    identify: Callable[[Mapping[str, float]], str]
+    identify: Callable[[Params], str]
     """Sampled parameters to the signature that the predictions will have: equal ones are trained once."""
-    evaluate: Callable[[Mapping[str, Any]], Scores]
+    evaluate: Callable[[Params], Scores]
     """Sampled parameters of a trained configuration to what it is worth; may read labels."""
-    evaluate_part: Callable[[Mapping[str, Any], Mapping[str, Any]], float]
+    evaluate_part: Callable[[Params, Mapping[str, Any]], float]
     """Sampled parameters and an intermediate report to the objective of what is done; may read labels."""
     changed: Callable[[], None]
     """After each change of the study."""
     told: Callable[[Told], None]
     """After each trial that ended."""
-    started: Callable[[str, Mapping[str, float]], None]
+    started: Callable[[str, Params], None]
     """Before each trial that is run: its name and parameters."""
     exhausted: Callable[[], str | None]
     """Which budget is used up, if one is: then no trial begins any more."""
@@ -347,7 +348,7 @@ def _outcome_of(trial: FrozenTrial) -> _Outcome | None:
 def begin_search(
     study: Study,
     space: Ranges,
-    first: list[dict[str, Any]],
+    first: Sequence[Params],
     search: SearchBase,
     *,
     seed: int,
@@ -360,7 +361,7 @@ def begin_search(
     ----------
     study, space, hooks, halt
         See :class:`StudySearch`.
-    first : list of dict
+    first : sequence of mapping
         Configurations to try before any other; each is enqueued once, whatever the attempt.
     search : SearchBase
         How many trials, who proposes them and who ends them.

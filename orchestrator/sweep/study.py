@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config.sweep_sections import Direction
 from orchestrator.sweep.journal import OwnBackend
+from search_spaces.space import Params
 
 _FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
 _NAME = "trial"
@@ -93,9 +94,9 @@ class Study:
         self._study.set_user_attr(_ATTEMPT, attempt + 1)
         return attempt
 
-    def enqueue(self, params: dict[str, float]) -> None:
+    def enqueue(self, params: Params) -> None:
         """Propose a configuration before any that the sampler draws; once, whatever the attempt."""
-        self._study.enqueue_trial(params, skip_if_exists=True)
+        self._study.enqueue_trial(dict(params), skip_if_exists=True)
 
     def adopt(self, source: str, params: Mapping[str, Any], ranges: Any, value: float) -> None:
         """Let the sampler learn from a trial of another sweep; once, whatever the attempt.

@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -40,6 +40,7 @@ from orchestrator.sweep.warm_start import adopt_trials
 from orchestrator.sweep.workers import InputsRef, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import note
+from search_spaces.space import Params
 
 MIN_FREE_BYTES = 256 * 2**20
 """A local store with less space left gets no further trial."""
@@ -60,14 +61,14 @@ def run_search(
     search: SearchBase,
     *,
     space: Ranges,
-    first: list[dict[str, Any]],
+    first: Sequence[Params],
     trial: Trial,
     inputs_ref: InputsRef,
-    identify: Callable[[Mapping[str, Any]], str],
-    evaluate: Callable[[Mapping[str, Any]], Scores],
-    evaluate_part: Callable[[Mapping[str, Any], Mapping[str, Any]], float] = so_far,
+    identify: Callable[[Params], str],
+    evaluate: Callable[[Params], Scores],
+    evaluate_part: Callable[[Params, Mapping[str, Any]], float] = so_far,
     objective_name: str | None = None,
-    describe: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {},
+    describe: Callable[[Params], Mapping[str, Any]] = lambda _: {},
 ) -> Found:
     """Run what is left of a search, and return all of its trials, earlier attempts included.
 
@@ -302,7 +303,7 @@ class _Progress(tune.Callback):
 
 
 def _tune(
-    trainable: Callable[[dict[str, float]], Outcome],
+    trainable: Callable[[dict[str, Any]], Outcome],
     searcher: Any,
     n_trials: int,
     max_concurrent: int,
@@ -333,7 +334,7 @@ def _tune(
 
 
 def _tune_trial(
-    params: dict[str, float],
+    params: dict[str, Any],
     *,
     trial: Trial,
     inputs_ref: InputsRef,

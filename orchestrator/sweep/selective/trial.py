@@ -81,6 +81,7 @@ class TrialInputs:
     test_epochs: UnlabelledEpochs
     default_learning_rate: float
     n_steps: int
+    """Of the arms, and of a trial without steps of its own."""
     seed: int
     sweep: SelectiveSweep
     """Says how many workers finetune together, and on what."""
@@ -125,7 +126,7 @@ def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Con
         tau_quantile=selection.tau_quantile,
         tau_absolute=selection.tau_absolute,
         learning_rate=params["learning_rate"],
-        n_steps=inputs.n_steps,
+        n_steps=int(params.get("n_steps", inputs.n_steps)),
         seed=inputs.seed,
     )
 
@@ -140,7 +141,7 @@ def _selection(reward_S: NDArray[np.float64], params: Mapping[str, float]) -> Se
 
 
 def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
-    """Return what a control arm trains on, at the default learning rate and with as many steps as a trial.
+    """Return what a control arm trains on, at the default learning rate and with the steps of the sweep file.
 
     The seed, by default the sweep's, also chooses the batches of the random arm.
     """

@@ -23,6 +23,7 @@ from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.trial import fold_record
 from orchestrator.sweep.study import in_order
 from search_spaces.sleepmg import SPACE
+from search_spaces.space import Choice
 from trainables.balanced_step import RECORD
 from trainables.metrics import confusion_matrix
 from trainables.settings import SleepMGSettings
@@ -37,7 +38,10 @@ TRIALS_SCHEMA = pa.schema(
         ("state", pa.string()),
         ("enqueued", pa.bool_()),
         ("reused_from", pa.string()),
-        *((name, pa.float64()) for name in SPACE),
+        *(
+            (name, pa.string() if isinstance(declared, Choice) else pa.float64())
+            for name, declared in SPACE.items()
+        ),
         ("multimodal", pa.bool_()),
         ("adversary", pa.bool_()),
         ("mod_f", pa.bool_()),

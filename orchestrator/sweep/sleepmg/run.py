@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from platform import python_version
+from typing import Any
 
 import pyarrow as pa
 import ray
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.sleepmg_rows import Row
+from orchestrator.config.sleepmg_search import Searched
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
@@ -29,7 +31,7 @@ from orchestrator.sweep.sleepmg.worth import Worth
 from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
-from search_spaces.space import LogUniform
+from search_spaces.space import Choice, LogUniform, Params
 from trainables.stages import Stage
 from trainables.training import Seconds
 
@@ -180,10 +182,7 @@ class SleepMGRun:
                 "n_validation": sweep.folds.n_validation,
             },
             "searched": list(space),
-            "space": {
-                name: {"low": of.low, "high": of.high, "log": isinstance(of, LogUniform)}
-                for name, of in space.items()
-            },
+            "space": {name: _as_data(declared) for name, declared in space.items()},
             "rows": [{"name": row.name, "ours": row.ours} for row in sweep.rows],
             "seeds": list(sweep.seeds),
             "figure": sweep.figure,
@@ -236,6 +235,17 @@ def objective_judge(gate: LabelGate, plan: CrossValidationPlan) -> Judge:
     )
 
 
+def _as_data(declared: Searched) -> dict[str, Any]:
+    """Return the options of a choice, or the limits and the scale of a range."""
+    if isinstance(declared, Choice):
+        return {"options": list(declared.options)}
+    return {
+        "low": declared.low,
+        "high": declared.high,
+        "log": isinstance(declared, LogUniform),
+    }
+
+
 def _majority_macro_f1(
     counts: Mapping[str, int], declared: tuple[Stage, ...], majority: Stage
 ) -> float:
@@ -258,9 +268,7 @@ def _run_row(inputs_ref: InputsRef, name: str) -> Outcome:
     )
 
 
-def _run_trial(
-    inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
-) -> Outcome:
+def _run_trial(inputs_ref: InputsRef, params: Params, after_part: AfterPart) -> Outcome:
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     settings = inputs.sweep.settings_for(params)
     seconds: list[Seconds] = []

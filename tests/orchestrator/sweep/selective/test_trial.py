@@ -330,6 +330,22 @@ def test_all_readings_of_tau_are_one_training(inputs: TrialInputs) -> None:
     assert len(names) == 1
 
 
+def test_a_trial_may_have_steps_of_its_own(inputs: TrialInputs) -> None:
+    params = {"tau_quantile": 0.0, "learning_rate": inputs.default_learning_rate}
+    own, longer = (
+        trial.trial_configuration(inputs, given) for given in (params, {**params, "n_steps": 3})
+    )
+    assert (own.n_steps, longer.n_steps) == (2, 3)
+    names = [trial.run(inputs, configuration) for configuration in (own, longer)]
+    first, second = (probabilities(predictions(inputs, name)) for name in names)
+    assert (first != second).any()
+    # The arms stay as they were, and a trial with their steps is still the same training.
+    every = trial.arm_configuration(inputs, "all_source")
+    assert every.n_steps == 2
+    assert trial.signature(inputs, every) == names[0]
+    assert names[0] != names[1]
+
+
 def test_a_tau_above_all_rewards_is_no_finetuning(inputs: TrialInputs) -> None:
     above = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
     assert above.kept.tolist() == []
