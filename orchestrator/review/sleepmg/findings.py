@@ -19,7 +19,7 @@ from orchestrator.review.sleepmg.entries import (
     trial_entries,
     trial_entry,
 )
-from orchestrator.review.sleepmg.parameters import Sensitivity, sensitivities
+from orchestrator.review.sleepmg.parameters import Contrast, Sensitivity, sensitivities
 from orchestrator.review.sleepmg.recordings import ByRecording, by_recording
 from orchestrator.review.sleepmg.records import Fold, Sweep
 
@@ -39,7 +39,8 @@ class Findings:
     """In an ablation the first row of the file that has a finished run: what the others are compared with."""
     comparisons: tuple[Comparison, ...]
     """In a search the chosen trial against each row, else each other row against the reference; in the file's order."""
-    sensitivities: tuple[Sensitivity, ...]
+    sensitivities: tuple[Sensitivity | Contrast, ...]
+    """One for each searched parameter."""
     shown: tuple[Entry, ...]
     """Entries with matrices, modalities and recordings: the chosen trial, and the rows with a finished run."""
     matrices: tuple[Matrix, ...]

@@ -3,15 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.review import known
 from orchestrator.review.formats import number, rate, significant
-from orchestrator.review.sleepmg.records import Manifest, Trial
+from orchestrator.review.sleepmg.records import Manifest, Options, Trial
 from orchestrator.review.verdicts import rank_correlation
 
 FEW_TRIALS = 20
 """Below this many trials the page says that importance cannot be told (a convention: with 20, a rank correlation has
 to reach about 0.45 before chance alone gives it less than once in twenty times)."""
 
-TITLES: Mapping[str, str] = {"grl_weight": "lambda", "learning_rate": "learning rate"}
+TITLES: Mapping[str, str] = {
+    "grl_weight": "lambda",
+    "learning_rate": "learning rate",
+    "schedule": "schedule of lambda",
+    "apply_to": "applied to",
+}
 """Words for parameters whose own name is not the word."""
 
 ACTIVE_IF: Mapping[str, str] = {
@@ -19,13 +25,16 @@ ACTIVE_IF: Mapping[str, str] = {
     "alpha_y": "mod_y",
     "alpha_d": "mod_d",
     "grl_weight": "adversary",
+    "ratio": "balances",
+    "schedule": "adversary",
+    "apply_to": "balances",
 }
-"""Switch without which a parameter does nothing."""
+"""What a trial must have, or a parameter does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sensitivity:
-    """One searched parameter."""
+    """One searched parameter with a range."""
 
     name: str
     low: float
@@ -44,46 +53,91 @@ class Sensitivity:
         return TITLES.get(self.name, self.name)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptionMean:
+    """One option of a choice."""
+
+    option: str
+    n_trials: int
+    """Finished trials that have it, and an objective."""
+    mean: float | None
+    """Of their objectives; None without any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrast:
+    """One searched parameter that is a choice."""
+
+    name: str
+    options: tuple[OptionMean, ...]
+    """In the order of the sweep file."""
+    n_trials: int
+    """Finished trials with an objective."""
+    chosen: str | None
+    """Option of the chosen trial."""
+
+    @property
+    def title(self) -> str:
+        """Word for the parameter."""
+        return TITLES.get(self.name, self.name)
+
+
 def sensitivities(
     manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None
-) -> tuple[Sensitivity, ...]:
-    """Every searched parameter against the objective, in the order of the sweep file."""
+) -> tuple[Sensitivity | Contrast, ...]:
+    """Every searched parameter against the objective, in the order of the search space."""
     judged = [
         (trial, trial.objective)
         for trial in trials
         if not trial.is_row and trial.is_complete and trial.objective is not None
     ]
-    return tuple(
-        Sensitivity(
-            name=name,
-            low=manifest.space[name].low,
-            high=manifest.space[name].high,
-            log=manifest.space[name].log,
-            n_trials=len(judged),
-            correlation=rank_correlation(
-                [getattr(trial, name) for trial, _ in judged], [value for _, value in judged]
-            ),
-            chosen=None if chosen is None else getattr(chosen, name),
-        )
-        for name in manifest.searched
-    )
+    found: list[Sensitivity | Contrast] = []
+    for name in manifest.searched:
+        searched = manifest.space[name]
+        pairs = [(getattr(trial, name), objective) for trial, objective in judged]
+        best = None if chosen is None else getattr(chosen, name)
+        if isinstance(searched, Options):
+            means = tuple(_option_mean(option, pairs) for option in searched.options)
+            found.append(Contrast(name=name, options=means, n_trials=len(pairs), chosen=best))
+        else:
+            found.append(
+                Sensitivity(
+                    name=name,
+                    low=searched.low,
+                    high=searched.high,
+                    log=searched.log,
+                    n_trials=len(pairs),
+                    correlation=rank_correlation([x for x, _ in pairs], [y for _, y in pairs]),
+                    chosen=best,
+                )
+            )
+    return tuple(found)
 
 
-def value_of(name: str, trial: Trial) -> float | None:
+def _option_mean(option: str, pairs: Sequence[tuple[str, float]]) -> OptionMean:
+    own = [objective for value, objective in pairs if value == option]
+    return OptionMean(option=option, n_trials=len(own), mean=known.mean(own))
+
+
+def value_of(name: str, trial: Trial) -> float | str | None:
     """Value of a parameter in a trial; None where a switch makes it do nothing."""
     switch = ACTIVE_IF.get(name)
     if switch is not None and not getattr(trial, switch):
         return None
-    value: float = getattr(trial, name)
+    value: float | str = getattr(trial, name)
     return value
 
 
-def value_text(name: str, value: float | None) -> str:
+def value_text(name: str, value: float | str | None) -> str:
     """Value as the page writes it.
 
     >>> value_text("alpha_y", 0.25), value_text("grl_weight", 0.0123), value_text("learning_rate", 0.001)
     ('0.25', '0.012', '1.0e\u221203')
+    >>> value_text("ratio", "mean_others")
+    'mean_others'
     """
+    if isinstance(value, str):
+        return value
     if name == "learning_rate":
         return rate(value)
     if name == "grl_weight":

@@ -11,7 +11,13 @@ from orchestrator.review.sleepmg.confusion_plot import confusion_png
 from orchestrator.review.sleepmg.domains_plot import domains_png
 from orchestrator.review.sleepmg.findings import Findings, find, folds_of, steps_per_fold
 from orchestrator.review.sleepmg.notes import folds_text, provenance, reading_notes
-from orchestrator.review.sleepmg.parameters import TITLES, value_of, value_text
+from orchestrator.review.sleepmg.parameters import (
+    TITLES,
+    Contrast,
+    Sensitivity,
+    value_of,
+    value_text,
+)
 from orchestrator.review.sleepmg.parameters_plot import parameters_png
 from orchestrator.review.sleepmg.records import Trial, read_sweep
 from orchestrator.review.sleepmg.tables import tables
@@ -54,6 +60,8 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         folds_text=folds_text(sweep.manifest),
         comparison_note=wording.comparison_note(found),
         cautions=cautions(found),
+        ranges=[s for s in found.sensitivities if isinstance(s, Sensitivity)],
+        contrasts=[s for s in found.sensitivities if isinstance(s, Contrast)],
         sensitivity_note=wording.sensitivity_note(found),
         balance_caption=wording.balance_caption(found),
         confusion_title=wording.confusion_title(sweep.manifest),

@@ -6,7 +6,12 @@ from orchestrator.review.formats import DASH, counted, listed, number, signed, s
 from orchestrator.review.sleepmg.comparisons import Comparison
 from orchestrator.review.sleepmg.entries import Entry
 from orchestrator.review.sleepmg.findings import Findings, steps_per_fold
-from orchestrator.review.sleepmg.parameters import FEW_TRIALS, settings_text
+from orchestrator.review.sleepmg.parameters import (
+    FEW_TRIALS,
+    Contrast,
+    Sensitivity,
+    settings_text,
+)
 from orchestrator.review.sleepmg.records import Manifest
 from orchestrator.review.verdicts import Verdict
 
@@ -102,18 +107,23 @@ def comparison_note(found: Findings) -> str:
 
 
 def sensitivity_note(found: Findings) -> str:
-    """Say what the rank correlations can bear."""
+    """Say what rank correlations and means of options can bear."""
     n = found.sensitivities[0].n_trials if found.sensitivities else 0
-    said = (
-        "Spearman: rank correlation of the parameter with the objective over the finished trials; the parameters "
-        "vary together, and the search visits good regions more often."
-    )
-    if n >= FEW_TRIALS:
-        return said
-    return (
-        f"{said} With {counted(n, 'trial')}, fewer than {FEW_TRIALS}, the importance of a parameter cannot be told: "
-        "correlations of this size may come about by chance."
-    )
+    kinds = {type(s) for s in found.sensitivities}
+    said = []
+    if Sensitivity in kinds:
+        said.append(
+            "Spearman: rank correlation of the parameter with the objective over the finished trials."
+        )
+    if Contrast in kinds:
+        said.append("Mean objective: of the finished trials with that option.")
+    said.append("The parameters vary together, and the search visits good regions more often.")
+    if n < FEW_TRIALS:
+        said.append(
+            f"With {counted(n, 'trial')}, fewer than {FEW_TRIALS}, the importance of a parameter cannot be told: "
+            "correlations and differences of this size may come about by chance."
+        )
+    return " ".join(said)
 
 
 def balance_caption(found: Findings) -> str:
