@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from search_spaces.space import Choice
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -25,6 +27,8 @@ _SLEEPMG = (
     ("alpha_d", "alpha_d", ".3f"),
     ("lambda", "grl_weight", ".3g"),
     ("learning rate", "learning_rate", ".2e"),
+)
+_SLEEPMG_OUTCOMES = (
     ("folds", "n_folds", "d"),
     ("steps", "n_steps", "d"),
     ("objective", "objective", ".3f"),
@@ -47,11 +51,17 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
         ),
     )
     wide = max(len("trial"), *(len(row["trial"]) for row in rows)) + 2
-    widths = [max(len(title) + 2, 10) for title, _, _ in columns]
+    lines = [
+        ["-" if row[name] is None else format(row[name], spec) for _, name, spec in columns]
+        for row in rows
+    ]
+    widths = [
+        max(len(title) + 2, 10, *(len(cells[i]) + 2 for cells in lines))
+        for i, (title, _, _) in enumerate(columns)
+    ]
     titles = "".join(f"{t:>{w}}" for (t, _, _), w in zip(columns, widths, strict=True))
     click.echo(f"{'trial':<{wide}}{titles}")
-    for row in rows:
-        cells = ["-" if row[name] is None else format(row[name], spec) for _, name, spec in columns]
+    for row, cells in zip(rows, lines, strict=True):
         line = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         notes = [
             "  failed" if row["state"] == "failed" else "",
@@ -63,14 +73,20 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
 
 
 def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
-    """Return title, column and format of what is printed: more where trials have several seeds or objectives."""
-    columns = list(_SELECTIVE if sweep.method == "selective" else _SLEEPMG)
-    if sweep.search is None:
+    """Return title, name and format of each column: more where trials have choices, several seeds or objectives."""
+    search = sweep.search
+    if sweep.method == "selective":
+        columns = list(_SELECTIVE)
+    else:
+        varied = search.space.declared() if search else {}
+        choices = ((name, name, "") for name, of in varied.items() if isinstance(of, Choice))
+        columns = [*_SLEEPMG, *choices, *_SLEEPMG_OUTCOMES]
+    if search is None:
         return columns
     after = [name for _, name, _ in columns].index("objective") + 1
     further: list[tuple[str, str, str]] = [
-        (name.replace("_", " "), name, _FURTHER[name]) for name in sweep.search.also
+        (name.replace("_", " "), name, _FURTHER[name]) for name in search.also
     ]
-    if sweep.search.replicates > 1:
+    if search.replicates > 1:
         further = [("low", "objective_low", ".3f"), ("high", "objective_high", ".3f"), *further]
     return [*columns[:after], *further, *columns[after:]]

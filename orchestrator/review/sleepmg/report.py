@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import groupby
 
+from orchestrator.review.formats import range_text
 from orchestrator.review.page import template
 from orchestrator.review.sleepmg import wording
 from orchestrator.review.sleepmg.balance_plot import balance_png
@@ -69,8 +70,7 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         ours_lead=wording.ours_lead(found),
         ours_notes=wording.ours_notes(found),
         steps={
-            entry.name: wording.range_text(steps_per_fold([entry], sweep.folds))
-            for entry in found.shown
+            entry.name: range_text(steps_per_fold([entry], sweep.folds)) for entry in found.shown
         },
         modalities=list(dict.fromkeys(summary.modality for summary in found.modalities)),
         modality_table=[

@@ -1,5 +1,6 @@
-"""The final table as text."""
+"""The final table of a sweep as text."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.cli.trials import print_trials
+from orchestrator.config.sweep import load_sweep
+from orchestrator.sweep.sleepmg.results import TRIALS_SCHEMA
 
 
 def row(trial: str, objective: float | None, kind: str = "trial") -> dict[str, Any]:
@@ -64,3 +67,44 @@ def test_seeds_further_objectives_and_ends_are_told(capsys: pytest.CaptureFixtur
     assert best.endswith("  on the front")
     assert reused.endswith("  as t000")
     assert stopped.endswith("  ended after report 3")
+
+
+SWEEP = """\
+name: probe
+method: sleepmg
+dataset: home
+search:
+  n_trials: 2
+  space: {alpha_y: {uniform: [0, 1]}%s}
+"""
+VALUES = {
+    **{"state": "complete", "kind": "trial", "alpha_f": 0.2, "alpha_d": 0.2, "grl_weight": 0.01},
+    **{"learning_rate": 1e-3, "n_folds": 3, "n_steps": 30, "objective": 0.5},
+}
+
+
+@pytest.mark.parametrize("searched", ["", ", ratio: {choice: [mean_pairwise, mean_others]}"])
+def test_a_choice_has_a_column_where_it_is_searched(
+    searched: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "probe.yaml"
+    path.write_text(SWEEP % searched)
+    rows: list[dict[str, Any]] = [
+        {**VALUES, "trial": "t000", "alpha_y": 0.125, "ratio": "mean_pairwise"},
+        {
+            **VALUES,
+            "trial": "t001",
+            "alpha_y": 0.125,
+            "ratio": "mean_others",
+            "reused_from": "t000",
+        },
+    ]
+    print_trials(load_sweep(path), pa.Table.from_pylist(rows, schema=TRIALS_SCHEMA))
+    titles, first, second = capsys.readouterr().out.splitlines()
+    assert ("ratio" in titles) == ("mean_pairwise" in first) == bool(searched)
+    assert second.endswith("  as t000")
+    end = titles.index("kappa") + len("kappa")  # columns are flush right
+    assert len(first) == end
+    if searched:
+        assert titles.index("ratio") + len("ratio") == first.index("mean_pairwise") + 13
+        assert "0.125" in first.split("mean_pairwise")[0]

@@ -45,6 +45,20 @@ def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     assert tau_curve_png(without, made.manifest(objective="target_emd"), None) == png
 
 
+def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
+    def curve(*n_steps: int) -> bytes:
+        trials = [
+            made.trial(f"t{i:03d}", enqueued=False, tau_quantile=0.2 + 0.3 * i, n_steps=n)
+            for i, n in enumerate(n_steps)
+        ]
+        return tau_curve_png(curve_rows(trials), made.manifest(), None)
+
+    usual = curve(30, 30)
+    drawn = [usual, curve(30, 60), curve(60, 60), curve(60, 90)]
+    assert len(set(drawn)) == 4
+    assert curve(30, 30) == usual
+
+
 def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     rows, batch_rows = made.sweep()
     chosen, batches = chosen_trial(read_trials(rows)), read_batches(batch_rows)
