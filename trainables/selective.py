@@ -92,6 +92,7 @@ def pretrain(
     encoder: EncoderSettings,
     seed: int,
     report: Report | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> PretrainOutcome:
     """Train a model on source epochs, with early stop on epochs of held-out source subjects.
 
@@ -113,6 +114,7 @@ def pretrain(
         `seed_everything`).
     report : callable, optional
         Called after each pass.
+    checkpoints : Checkpoints, optional
 
     Returns
     -------
@@ -127,6 +129,8 @@ def pretrain(
         ``declared`` is empty or names a stage twice, or the seed is out of range.
     DivergedError
         The loss left the finite numbers.
+    CheckpointError
+        The checkpoint belongs to another training.
 
     Notes
     -----
@@ -170,6 +174,7 @@ def pretrain(
         patience=settings.patience,
         min_passes=settings.min_passes,
         report=report,
+        checkpoints=checkpoints,
     )
     assert outcome.best_pass is not None  # there is a validation, and it is finite
     return PretrainOutcome(

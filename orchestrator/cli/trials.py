@@ -31,11 +31,24 @@ _SLEEPMG = (
     ("test F1", "test_macro_f1", ".3f"),
     ("kappa", "test_kappa", ".3f"),
 )
+_PRETRAIN = (
+    ("learning rate", "learning_rate", ".2e"),
+    ("weight decay", "weight_decay", ".2e"),
+    ("dropout", "dropout", ".3f"),
+    ("batch size", "batch_size", "d"),
+    ("best pass", "best_pass", "d"),
+    ("passes", "n_passes", "d"),
+    ("steps", "n_steps", "d"),
+    ("objective", "objective", ".3f"),
+    ("lowest", "lowest_subject_macro_f1", ".3f"),
+    ("encoder".rjust(16), "encoder_id", "s"),
+)
+_COLUMNS = {"selective": _SELECTIVE, "sleepmg": _SLEEPMG, "pretrain": _PRETRAIN}
 
 
 def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
     """Print trials, then arms or rows, each with the best objective first."""
-    columns = _SELECTIVE if sweep.method == "selective" else _SLEEPMG
+    columns = _COLUMNS[sweep.method]
     rows = sorted(
         table.to_pylist(), key=lambda r: (r["kind"] != "trial", -(r["objective"] or -1), r["trial"])
     )

@@ -1,33 +1,18 @@
 """What the search of a sleepmg sweep varies, and what it tries first."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
-from orchestrator.config.validation import Section, wrong_key
+from orchestrator.config.ranges import LogUniformRange, UniformRange
+from orchestrator.config.sweep_sections import FilledSection, SearchBase
+from orchestrator.config.validation import wrong_key
 from search_spaces.sleepmg import SPACE
 from search_spaces.space import LogUniform, Uniform
 
 Parameter = Literal["alpha_f", "alpha_y", "alpha_d", "grl_weight", "learning_rate", "dropout"]
 """What a search may vary: the names in ``search_spaces.sleepmg.SPACE``."""
-
-
-class UniformRange(Section):
-    """Range of a parameter, drawn uniformly."""
-
-    uniform: Annotated[tuple[float, float], AfterValidator(rising), Field(examples=[[0, 0.5]])]
-    """``[low, high]`` inside the declared range."""
-
-
-class LogUniformRange(Section):
-    """Range of a parameter, drawn uniformly on a log scale."""
-
-    log_uniform: Annotated[
-        tuple[float, float], AfterValidator(rising), Field(examples=[[1e-3, 1e-2]])
-    ]
-    """``[low, high]`` inside the declared range."""
 
 
 class Space(FilledSection):

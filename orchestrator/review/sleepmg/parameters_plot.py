@@ -1,131 +1,15 @@
-"""The parameter figure: each searched parameter against the objective, rows as horizontal lines."""
+"""The parameter figure of a sleepmg review: each searched parameter against the objective, rows as horizontal lines."""
 
-import math
-from collections.abc import Sequence
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
-
-from orchestrator.review.drawing import (
-    BLUE,
-    GREEN,
-    INK,
-    LIGHT,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    WIDTH,
-    fixed_style,
-    legend_below,
-    plain,
-    png,
-)
-from orchestrator.review.sleepmg.entries import Entry
+from orchestrator.review import parameters_plot
 from orchestrator.review.sleepmg.findings import Findings
-from orchestrator.review.sleepmg.parameters import Sensitivity
-from orchestrator.review.sleepmg.records import Trial
-
-ROW_LINES = [
-    (color, dashes)
-    for dashes in ((0, (6, 2)), (0, (1, 1.5)), (0, (4, 1.5, 1, 1.5)))
-    for color in (GREEN, VERMILLION, PURPLE, ORANGE, SKY)
-]
-"""Colour and dashes of the first 15 rows; further ones begin again."""
 
 
 def parameters_png(found: Findings) -> bytes:
     """One small panel for each searched parameter; trials without an objective are not drawn."""
-    trials = [
-        trial
-        for trial in found.sweep.trials
-        if not trial.is_row and trial.is_complete and trial.objective is not None
-    ]
-    n_panels = len(found.sensitivities)
-    n_columns = 3 if n_panels in (3, 5, 6) else 2
-    n_lines = math.ceil(n_panels / n_columns)
-    with fixed_style():
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.9 * n_lines), layout="constrained")
-        panels = figure.subplots(n_lines, n_columns, sharey=True, squeeze=False)
-        for i, axes in enumerate(panels.flat):
-            if i >= n_panels:
-                axes.set_axis_off()
-                continue
-            _draw_rows(axes, found.rows)
-            _draw_trials(axes, found.sensitivities[i], trials, found.chosen)
-            if i % n_columns == 0:
-                axes.set_ylabel("objective\n(validation macro-F1)")
-        legend_below(figure, n_columns=3)
-        return png(figure)
-
-
-def _draw_rows(axes: Axes, rows: Sequence[Entry]) -> None:
-    for i, row in enumerate(rows):
-        value = row.mean("objective")
-        if value is not None:
-            color, dashes = ROW_LINES[i % len(ROW_LINES)]
-            axes.axhline(
-                value,
-                color=color,
-                linestyle=dashes,
-                linewidth=1.3,
-                zorder=1,
-                label=f"row {plain(row.name)}",
-            )
-
-
-def _draw_trials(
-    axes: Axes, parameter: Sensitivity, trials: Sequence[Trial], chosen: Entry | None
-) -> None:
-    def place(trial: Trial) -> float:
-        value: float = getattr(trial, parameter.name)
-        return max(value, zero) if parameter.log else value
-
-    zero = parameter.low / 4  # where a logarithmic axis shows 0
-    styles: list[tuple[str, bool, dict[str, Any]]] = [
-        ("sampled trials", False, {"c": BLUE, "marker": "o", "s": 36, "linewidths": 0}),
-        (
-            "enqueued trials",
-            True,
-            {"facecolors": "white", "edgecolors": BLUE, "marker": "s", "s": 36, "linewidths": 1.5},
-        ),
-    ]
-    for label, enqueued, style in styles:
-        mine = [trial for trial in trials if trial.enqueued is enqueued]
-        if mine:
-            xs, ys = [place(trial) for trial in mine], [trial.objective or 0.0 for trial in mine]
-            axes.scatter(xs, ys, label=label, zorder=3, **style)
-    if chosen is not None:
-        (best,) = chosen.runs
-        axes.scatter(
-            [place(best)],
-            [best.objective or 0.0],
-            s=150,
-            facecolors="none",
-            edgecolors=INK,
-            linewidths=1.4,
-            zorder=4,
-            label=f"{plain(best.trial)}, chosen by the objective",
-        )
-    _set_scale(axes, parameter, trials, zero)
-    axes.set_xlabel(parameter.title)
-    axes.grid(axis="y", color=LIGHT, linewidth=0.6, zorder=0)
-
-
-def _set_scale(axes: Axes, parameter: Sensitivity, trials: Sequence[Trial], zero: float) -> None:
-    values = [getattr(trial, parameter.name) for trial in trials]
-    low, high = min([parameter.low, *values]), max([parameter.high, *values])
-    if not parameter.log:
-        margin = 0.05 * (high - low)
-        axes.set_xlim(low - margin, high + margin)
-        return
-    axes.set_xscale("log")
-    axes.set_xlim((zero if low <= 0 else low) / 1.3, high * 1.3)
-    lowest = parameter.low if low <= 0 else low
-    decades = range(math.ceil(math.log10(lowest) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-    ticks = {zero: "0"} if low <= 0 else {}
-    ticks |= {10.0**decade: f"$10^{{{decade}}}$" for decade in decades}
-    axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.xaxis.set_minor_locator(NullLocator())
+    return parameters_plot.parameters_png(
+        found.sensitivities,
+        [trial for trial in found.sweep.trials if not trial.is_row],
+        found.chosen.runs[0] if found.chosen else None,
+        [(f"row {row.name}", row.mean("objective")) for row in found.rows],
+        "validation macro-F1",
+    )

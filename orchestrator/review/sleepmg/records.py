@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from orchestrator.review.parameters import Range
 from orchestrator.review.stored import column_of, read_json, read_rows
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -154,15 +155,6 @@ class PlannedRow:
     name: str
     ours: str | None
     """What about it is a reconstruction."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
-    """Where a parameter was searched."""
-
-    low: float
-    high: float
-    log: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

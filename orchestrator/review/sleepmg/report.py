@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from orchestrator.review.page import template
+from orchestrator.review.parameters import sensitivity_note
 from orchestrator.review.sleepmg import wording
 from orchestrator.review.sleepmg.balance_plot import balance_png
 from orchestrator.review.sleepmg.cautions import cautions
@@ -54,7 +55,7 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         folds_text=folds_text(sweep.manifest),
         comparison_note=wording.comparison_note(found),
         cautions=cautions(found),
-        sensitivity_note=wording.sensitivity_note(found),
+        sensitivity_note=sensitivity_note(found.sensitivities),
         balance_caption=wording.balance_caption(found),
         confusion_title=wording.confusion_title(sweep.manifest),
         confusion_caption=wording.confusion_caption(found),

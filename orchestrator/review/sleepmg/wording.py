@@ -6,7 +6,7 @@ from orchestrator.review.formats import DASH, counted, listed, number, signed, s
 from orchestrator.review.sleepmg.comparisons import Comparison
 from orchestrator.review.sleepmg.entries import Entry
 from orchestrator.review.sleepmg.findings import Findings, steps_per_fold
-from orchestrator.review.sleepmg.parameters import FEW_TRIALS, settings_text
+from orchestrator.review.sleepmg.parameters import settings_text
 from orchestrator.review.sleepmg.records import Manifest
 from orchestrator.review.verdicts import Verdict
 
@@ -98,21 +98,6 @@ def comparison_note(found: Findings) -> str:
         "subjects: mean of the same difference taken subject by subject, with its 95\u00a0% bootstrap interval and a "
         "two-sided Wilcoxon signed-rank test, not corrected for the number of rows. Subjects of one cross-validation "
         "share training data, so interval and p look surer than they are."
-    )
-
-
-def sensitivity_note(found: Findings) -> str:
-    """Say what the rank correlations can bear."""
-    n = found.sensitivities[0].n_trials if found.sensitivities else 0
-    said = (
-        "Spearman: rank correlation of the parameter with the objective over the finished trials; the parameters "
-        "vary together, and the search visits good regions more often."
-    )
-    if n >= FEW_TRIALS:
-        return said
-    return (
-        f"{said} With {counted(n, 'trial')}, fewer than {FEW_TRIALS}, the importance of a parameter cannot be told: "
-        "correlations of this size may come about by chance."
     )
 
 

@@ -36,7 +36,7 @@ def run_scoring(
 ) -> Scored:
     """Have encoder, features and score table of a sweep in the store, making what is missing."""
     plan = plan or plan_sweep(sweep, store)
-    encoder = ensure_encoder(store, plan)
+    encoder = ensure_encoder(store, plan.encoder_request())
     request = plan.score_request(encoder.encoder_id)
     with (
         nullcontext() if is_complete(store, request) else ray_session(n_cpus, store),

@@ -215,7 +215,7 @@ def _finetune_and_predict(
     if workers.rank > 0:
         return
     parts = [
-        _predictions(
+        predictions_table(
             role, epochs, selective.predict(model, epochs.x, declared=inputs.learned_stages)
         )
         for role, epochs in (
@@ -281,7 +281,10 @@ def _on_worker(
     )
 
 
-def _predictions(role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]) -> pa.Table:
+def predictions_table(
+    role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]
+) -> pa.Table:
+    """Return the probabilities of some epochs, (n, 5), as a trial writes them."""
     columns: dict[str, Any] = {
         "role": pa.array([role] * len(probability)).dictionary_encode(),
         "recording": pa.array(epochs.recording),
