@@ -29,7 +29,7 @@ from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
 from orchestrator.sweep.execution import AfterPart, Outcome, Run  # noqa: E402
 from orchestrator.sweep.halt import Halt  # noqa: E402
-from orchestrator.sweep.search import SIGNATURE  # noqa: E402
+from orchestrator.sweep.search import SIGNATURE, Scores  # noqa: E402
 from orchestrator.sweep.tuning import run_search  # noqa: E402
 from orchestrator.sweep.workers import InputsRef  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
@@ -80,7 +80,7 @@ def ours(n_trials: int, seed: int, folder: Path) -> None:
             trial=_trial,
             inputs_ref=[ray.put(None)],
             identify=_signature,
-            objective=lambda signature: -((float(signature) - 0.3) ** 2),
+            evaluate=lambda params: Scores(values=(-((params["x"] - 0.3) ** 2),)),
         )
 
 

@@ -8,6 +8,7 @@
     |  |- RecordingError             3  one recording; ingest quarantines it and goes on
     |  `- FeatureMismatchError       3  features of different encoders; also a ValueError
     |- IntegrityError                4  label ledger, leakage, a hash that does not fit
+    |  `- ReplayError                4  a sweep whose record its own configuration does not give again
     |- SolverError                   5  an optimal-transport problem that did not converge
     |- StoreUnreachableError         6  bucket, endpoint or credentials
     |- SetupError                    7  permissions, versions, a missing program
@@ -68,6 +69,10 @@ class IntegrityError(OrchestratorError):
     """Labels were read that must not be read, or stored content does not match its hash."""
 
     exit_code = 4
+
+
+class ReplayError(IntegrityError):
+    """A replay gave something else than the sweep recorded: its numbers do not follow from its configuration."""
 
 
 class SolverError(OrchestratorError):

@@ -7,10 +7,10 @@ values of the works that it builds on.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from search_spaces.space import LogUniform, Uniform
-from trainables.settings import SleepMGSettings
+from search_spaces.space import Choice, LogUniform, Params, Uniform
+from trainables.settings import APPLICATIONS, GRL_SCHEDULES, RATIOS, SleepMGSettings
 
-SPACE: Mapping[str, Uniform | LogUniform] = MappingProxyType(
+SPACE: Mapping[str, Uniform | LogUniform | Choice] = MappingProxyType(
     {
         # OGM-GE used 0.1 (VGGSound) and 0.8 (CREMA-D). 0 is no balance, that is NaiveMG; at 1, the leading one of two
         # modalities with scores 2 : 1 keeps 1 - tanh(2), 4 % of its step.
@@ -23,6 +23,12 @@ SPACE: Mapping[str, Uniform | LogUniform] = MappingProxyType(
         "learning_rate": LogUniform(1e-5, 1e-2),
         # FeatureNet 0.5.
         "dropout": Uniform(0.0, 0.8),
+        # An author of OGM-GE suggests the mean of the pairs for more than two modalities; SleepMG's ratio is unknown.
+        "ratio": Choice(RATIOS),
+        # MSTGCN keeps lambda constant, DANN lets it grow.
+        "schedule": Choice(GRL_SCHEDULES),
+        # OGM-GE scales gradients, with SGD; Adam undoes a constant scaling of them.
+        "apply_to": Choice(APPLICATIONS),
     }
 )
 """What a sweep may vary, by name; a sweep file names those that it does vary."""
@@ -35,11 +41,14 @@ SECTIONS: Mapping[str, str] = MappingProxyType(
         "grl_weight": "adversary",
         "learning_rate": "training",
         "dropout": "network",
+        "ratio": "modulation",
+        "schedule": "adversary",
+        "apply_to": "modulation",
     }
 )
 """Section of ``SleepMGSettings`` that holds each parameter, under the same name."""
 
-DEFAULTS: Mapping[str, float] = MappingProxyType(
+DEFAULTS: Params = MappingProxyType(
     {name: getattr(getattr(SleepMGSettings(), section), name) for name, section in SECTIONS.items()}
 )
 """Value of each parameter where neither a sweep nor its file's own sections say another."""

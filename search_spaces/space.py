@@ -109,6 +109,9 @@ class Conditional:
 Declared = Uniform | LogUniform | Integer | Choice | Conditional
 """What a parameter may be."""
 
+Params = Mapping[str, Any]
+"""Values of parameters by name: a number, or the text of a choice; which, their space says."""
+
 
 def _check_limits(low: float, high: float) -> None:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

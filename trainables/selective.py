@@ -41,6 +41,7 @@ from trainables.training import (
     Checkpoints,
     PassMetrics,
     Report,
+    Seconds,
     SupervisedStep,
     TrainingOutcome,
     train,
@@ -72,6 +73,9 @@ class PretrainOutcome:
 
     history: tuple[PassMetrics, ...]
     """One entry per pass; ``validation`` is the macro-F1 on the early-stop epochs."""
+
+    seconds: Seconds
+    """What it took, in this process."""
 
 
 def build_model(
@@ -184,6 +188,7 @@ def pretrain(
         n_passes=outcome.n_passes,
         best_pass=outcome.best_pass,
         history=outcome.history,
+        seconds=outcome.seconds,
     )
 
 
@@ -197,6 +202,7 @@ def finetune(
     settings: FinetuneSettings,
     seed: int,
     report: Report | None = None,
+    after_step: Callable[[int], None] | None = None,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     checkpoints: Checkpoints | None = None,
@@ -226,6 +232,8 @@ def finetune(
         Of dropout and shuffling. Same seed, same weights to the last bit (see `seed_everything`).
     report : callable, optional
         Called after each pass through the kept batches, and after the last step.
+    after_step : callable, optional
+        Called after each step with how many were taken; may predict with the model.
     own_batches : iterator, optional
         This worker's part of each batch, in the order of `finetuning_order`, where several workers finetune. Resumed,
         they begin with the pass of the checkpoint.
@@ -284,6 +292,7 @@ def finetune(
         batches_of,
         n_steps=settings.n_steps,
         report=report,
+        after_step=after_step,
         checkpoints=checkpoints,
     )
     model.eval()

@@ -95,7 +95,7 @@ class FinetuneSettings:
     """Finetuning of a pretrained model on the kept source batches: Adam with amsgrad."""
 
     n_steps: int = 30
-    """Optimiser steps, the same for every trial and arm of a sweep.
+    """Optimiser steps: of every arm of a sweep, and of every trial unless the sweep varies them.
 
     Reconstruction: the paper gives no number. With equal steps a curve over tau shows the
     selection, not the number of updates.
@@ -121,6 +121,12 @@ RATIOS = ("mean_pairwise", "mean_others")
 
 COEFFICIENT_RULES = ("published", "continuous")
 """Ways to slow a leading modality down, see :mod:`trainables.modulation`."""
+
+GRL_SCHEDULES = ("constant", "dann")
+"""Ways that lambda may take over the training, see ``AdversarySettings.schedule``."""
+
+APPLICATIONS = ("gradient", "update")
+"""What a coefficient may scale, see ``ModulationSettings.apply_to``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +180,7 @@ class AdversarySettings:
 
     def __post_init__(self) -> None:
         _require_number("grl_weight", self.grl_weight, at_least=0.0)
-        _require_one_of("schedule", self.schedule, ("constant", "dann"))
+        _require_one_of("schedule", self.schedule, GRL_SCHEDULES)
         _require_one_of("domains", self.domains, ("subject", "group"))
 
 
@@ -227,7 +233,7 @@ class ModulationSettings:
             _require_number(name, getattr(self, name), at_least=0.0)
         _require_one_of("ratio", self.ratio, RATIOS)
         _require_one_of("rule", self.rule, COEFFICIENT_RULES)
-        _require_one_of("apply_to", self.apply_to, ("gradient", "update"))
+        _require_one_of("apply_to", self.apply_to, APPLICATIONS)
         _require_number("score_memory", self.score_memory, at_least=0.0, below=1.0)
 
 

@@ -8,7 +8,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 
@@ -130,6 +130,21 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Seconds:
+    """What training took in this process; one that was resumed counts from there."""
+
+    waited: float = 0.0
+    """For batches to be there. A GPU may still be at work on the step before."""
+
+    total: float = 0.0
+    """In all, validation and checkpoints included."""
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        """Return what both trainings took together."""
+        return Seconds(waited=self.waited + other.waited, total=self.total + other.total)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingOutcome:
     """What a training took and reached."""
 
@@ -146,6 +161,9 @@ class TrainingOutcome:
     history: tuple[PassMetrics, ...]
     """One entry per pass."""
 
+    seconds: Seconds = field(compare=False)
+    """Of this process. No part of what equal trainings have in common, so no checkpoint holds it."""
+
 
 def train(
     step: TrainingStep[AnyBatch],
@@ -158,6 +176,7 @@ def train(
     patience: int | None = None,
     min_passes: int = 1,
     report: Report | None = None,
+    after_step: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
     """Train a model in place until the steps, the passes or the patience are used up.
@@ -183,6 +202,9 @@ def train(
         Do not stop for lack of patience before this many passes.
     report : callable, optional
         Called with the metrics of each pass.
+    after_step : callable, optional
+        Called after each step with how many were taken. Must leave the model in train mode and the random numbers
+        alone.
     checkpoints : Checkpoints, optional
 
     Returns
@@ -203,6 +225,7 @@ def train(
         raise TrainableError(f"patience is {patience}, but there is no validation to wait for.")
     if n_passes is None and n_steps is None:
         raise TrainableError("neither n_passes nor n_steps is given; training needs an end.")
+    began_s = time.perf_counter()
     loop = _Loop(step, checkpoints)
     while not loop.progress.is_finished:
         pass_number = loop.progress.pass_number
@@ -211,7 +234,7 @@ def train(
         if learning_rate is not None:
             for group in step.optimizer.param_groups:
                 group["lr"] = learning_rate(pass_number)
-        loop.take_pass(batches_of(pass_number), n_steps)
+        loop.take_pass(batches_of(pass_number), n_steps, after_step)
         loop.end_pass(validate, report)
         progress = loop.progress
         out_of_patience = (
@@ -233,6 +256,7 @@ def train(
         n_passes=len(progress.history),
         best_pass=progress.best_pass,
         history=tuple(progress.history),
+        seconds=Seconds(waited=loop.waited_s, total=time.perf_counter() - began_s),
     )
 
 
@@ -245,19 +269,25 @@ class _Loop(Generic[AnyBatch]):
         self.progress: Progress[PassMetrics] = Progress()
         self.best_weights: Mapping[str, Tensor] = {}
         self.saved_s = time.monotonic()
+        self.waited_s = 0.0
         if checkpoints is not None and checkpoints.resume_from is not None:
             snapshot: Snapshot[PassMetrics] = Snapshot.from_bytes(checkpoints.resume_from)
             snapshot.restore(step.model, step.optimizer)
             step.load_state(snapshot.step)
             self.progress, self.best_weights = snapshot.progress, snapshot.best_weights
 
-    def take_pass(self, batches: Iterable[AnyBatch], n_steps: int | None) -> None:
+    def take_pass(
+        self,
+        batches: Iterable[AnyBatch],
+        n_steps: int | None,
+        after_step: Callable[[int], None] | None,
+    ) -> None:
         """Take a step per batch that is left of the pass."""
         progress = self.progress
         n_done = len(progress.losses)
         n_left = None if n_steps is None else n_done + n_steps - progress.n_steps
         self.step.model.train()
-        for batch in itertools.islice(batches, n_done, n_left):
+        for batch in self._awaited(itertools.islice(batches, n_done, n_left)):
             loss = self.step(batch)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -269,10 +299,24 @@ class _Loop(Generic[AnyBatch]):
             every = self.checkpoints.every_n_steps if self.checkpoints else None
             if every is not None and progress.n_steps % every == 0:
                 self.save()
+            if after_step is not None:
+                after_step(progress.n_steps)
         if not progress.losses:
             raise TrainableError(
                 f"pass {progress.pass_number} holds no batch; it needs at least one."
             )
+
+    def _awaited(self, batches: Iterator[AnyBatch]) -> Iterator[AnyBatch]:
+        """Hand the batches on, and add up how long they were waited for."""
+        while True:
+            began_s = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            finally:
+                self.waited_s += time.perf_counter() - began_s
+            yield batch
 
     def end_pass(self, validate: Callable[[], float] | None, report: Report | None) -> None:
         """Validate, keep the best weights, and report."""

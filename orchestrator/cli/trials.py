@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from search_spaces.space import Choice
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -25,6 +27,8 @@ _SLEEPMG = (
     ("alpha_d", "alpha_d", ".3f"),
     ("lambda", "grl_weight", ".3g"),
     ("learning rate", "learning_rate", ".2e"),
+)
+_SLEEPMG_OUTCOMES = (
     ("folds", "n_folds", "d"),
     ("steps", "n_steps", "d"),
     ("objective", "objective", ".3f"),
@@ -41,26 +45,62 @@ _PRETRAIN = (
     ("steps", "n_steps", "d"),
     ("objective", "objective", ".3f"),
     ("lowest", "lowest_subject_macro_f1", ".3f"),
-    ("encoder".rjust(16), "encoder_id", "s"),
+    ("encoder", "encoder_id", "s"),
 )
-_COLUMNS = {"selective": _SELECTIVE, "sleepmg": _SLEEPMG, "pretrain": _PRETRAIN}
+_FURTHER: dict[str, str] = {"cost": ".3g", "transfer_margin": "+.3f", "worst_subject": ".3f"}
 
 
 def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
     """Print trials, then arms or rows, each with the best objective first."""
-    columns = _COLUMNS[sweep.method]
+    columns = _columns(sweep)
     rows = sorted(
-        table.to_pylist(), key=lambda r: (r["kind"] != "trial", -(r["objective"] or -1), r["trial"])
+        table.to_pylist(),
+        key=lambda r: (
+            r["kind"] != "trial",
+            r["objective"] is None,
+            -(r["objective"] or 0),
+            r["trial"],
+        ),
     )
     wide = max(len("trial"), *(len(row["trial"]) for row in rows)) + 2
-    widths = [max(len(title) + 2, 10) for title, _, _ in columns]
+    lines = [
+        ["-" if row[name] is None else format(row[name], spec) for _, name, spec in columns]
+        for row in rows
+    ]
+    widths = [
+        max(len(title) + 2, 10, *(len(cells[i]) + 2 for cells in lines))
+        for i, (title, _, _) in enumerate(columns)
+    ]
     titles = "".join(f"{t:>{w}}" for (t, _, _), w in zip(columns, widths, strict=True))
     click.echo(f"{'trial':<{wide}}{titles}")
-    for row in rows:
-        cells = ["-" if row[name] is None else format(row[name], spec) for _, name, spec in columns]
+    for row, cells in zip(rows, lines, strict=True):
         line = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
         notes = [
             "  failed" if row["state"] == "failed" else "",
+            f"  ended after report {row['stopped_after']}" if row["state"] == "stopped" else "",
+            "  on the front" if row.get("on_front") else "",
             f"  as {row['reused_from']}" if row["reused_from"] else "",
         ]
         click.echo(f"{row['trial']:<{wide}}{line}{''.join(notes)}")
+
+
+def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
+    """Return title, name and format of each column: more where trials have choices, several seeds or objectives."""
+    search = sweep.search
+    if sweep.method == "selective":
+        columns = list(_SELECTIVE)
+    elif sweep.method == "pretrain":
+        columns = list(_PRETRAIN)
+    else:
+        varied = search.space.declared() if search else {}
+        choices = ((name, name, "") for name, of in varied.items() if isinstance(of, Choice))
+        columns = [*_SLEEPMG, *choices, *_SLEEPMG_OUTCOMES]
+    if search is None:
+        return columns
+    after = [name for _, name, _ in columns].index("objective") + 1
+    further: list[tuple[str, str, str]] = [
+        (name.replace("_", " "), name, _FURTHER[name]) for name in search.also
+    ]
+    if search.replicates > 1:
+        further = [("low", "objective_low", ".3f"), ("high", "objective_high", ".3f"), *further]
+    return [*columns[:after], *further, *columns[after:]]

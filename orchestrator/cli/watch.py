@@ -28,16 +28,35 @@ json_option: Callable[..., Any] = click.option(
 def status(name: str, store_uri: str, as_json: bool, watch: bool) -> None:
     """Say where sweep NAME stands: trials, the best one, what runs."""
     from orchestrator.sweep.status import status_text, sweep_status
+    from orchestrator.telemetry.progress import on_terminal
 
     store = _store(store_uri)
+    if watch and not as_json and on_terminal(stderr=False):
+        _watch(store, name)
+        return
     while True:
         found = sweep_status(store, name)
-        if watch and not as_json:
-            click.clear()  # a terminal; elsewhere one status follows the other
         click.echo(json.dumps(dataclasses.asdict(found)) if as_json else status_text(found))
         if not watch or found.state != "running":
             return
         time.sleep(_LOOK_S)
+
+
+def _watch(store: "Store", name: str) -> None:
+    """Show on a terminal what `orchestrator sweep` shows there, until the sweep ends."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from orchestrator.sweep.status import sweep_status
+    from orchestrator.sweep.status_table import StatusTable
+
+    with Live(console=Console(), auto_refresh=False) as shown:
+        while True:
+            found = sweep_status(store, name)
+            shown.update(StatusTable(found), refresh=True)
+            if found.state != "running":
+                return
+            time.sleep(_LOOK_S)
 
 
 @click.command()

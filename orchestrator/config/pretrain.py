@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality
+from orchestrator.config.proposals import NONE, Scheduler
 from orchestrator.config.ranges import IntegerRange, LogUniformRange, UniformRange
 from orchestrator.config.selective import Source
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, Seed, SweepBase
@@ -84,6 +85,12 @@ class Search(SearchBase):
     With more than one, a proposal may depend on which trial ended first."""
     objective: Literal["source_val"] = "source_val"
     """Macro-F1 on the held-out source subjects, without the one that stops pretraining early."""
+    also: tuple[str, ...] = ()
+    """Nothing but an empty list: trials are ranked by the objective alone."""
+    replicates: Annotated[int, Field(ge=1)] = 1
+    """Nothing but 1: each trial is one encoder, pretrained with the seed of the sweep."""
+    scheduler: Scheduler = Scheduler()
+    """Nothing but ``none``: a trial trains until its early stop."""
     space: Space = Field(
         default_factory=Space.published, examples=[{"dropout": {"uniform": [0.0, 0.8]}}]
     )
@@ -92,6 +99,22 @@ class Search(SearchBase):
         default=(), examples=[[{"learning_rate": 1e-3}]]
     )
     """Values to try first, by parameter; one that is left out takes the value of the file's own section."""
+
+    @model_validator(mode="after")
+    def _one_whole_pretraining_for_each_trial(self) -> "Search":
+        if self.also:
+            raise wrong_key("also", "must be empty: trials are ranked by the objective alone")
+        if self.replicates != 1:
+            raise wrong_key(
+                "replicates",
+                "must be 1: a selective sweep pretrains its encoder with one seed; to see what a seed changes, run the "
+                "sweep under another name with another 'seed'",
+            )
+        if self.scheduler.name != NONE:
+            raise wrong_key(
+                "scheduler", "must be none: a trial trains until its early stop", "name"
+            )
+        return self
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":

@@ -97,15 +97,21 @@ def _keys(section: Mapping[str, Any], defs: Mapping[str, Any], prefix: str) -> I
             value=" or ".join(dict.fromkeys(_value(schema) for schema in schemas)),
             default=written,
             about=" ".join(given.get("description", "").replace("``", "`").split()),
-            example=next(
-                (example for at in (given, *schemas) for example in at.get("examples", ())), None
-            ),
+            example=next(_examples(given, schemas), None),
         )
         for schema in (*sections, *items):
             if not schema["title"].endswith(
                 "Overrides"
             ):  # the keys of a section above, all optional
                 yield from _keys(schema, defs, f"{path}.")
+
+
+def _examples(given: Mapping[str, Any], schemas: list[Mapping[str, Any]]) -> Iterator[Any]:
+    """Yield the examples of a key; of a list of options without any or a default, all options."""
+    for at in (given, *schemas):
+        yield from at.get("examples", ())
+    if "default" not in given:
+        yield from (s["items"]["enum"] for s in schemas if "enum" in s.get("items", {}))
 
 
 def _alternatives(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -11,8 +11,10 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality, Slug
+from orchestrator.config.proposals import NONE
 from orchestrator.config.subjects import listed, resolve_subjects
 from orchestrator.config.sweep_sections import (
+    FilledSection,
     Globs,
     SearchBase,
     Seed,
@@ -34,6 +36,7 @@ ARMS: tuple[Arm, ...] = get_args(Arm)
 
 _DECLARED_TAU, _DECLARED_RATE = SPACE["tau_quantile"], SPACE["learning_rate"]
 _DECLARED_REWARD, _MOST_BATCHES = SPACE["tau_absolute"], int(SPACE["tau_budget"].high)
+_FEWEST_STEPS, _MOST_STEPS = int(SPACE["n_steps"].low), int(SPACE["n_steps"].high)
 
 
 def _tau_quantile(value: float) -> float:
@@ -61,6 +64,7 @@ def _sorted_arms(value: tuple[Arm, ...]) -> tuple[Arm, ...]:
 
 
 Budget = Annotated[int, Field(ge=1, le=_MOST_BATCHES)]
+Steps = Annotated[int, Field(ge=_FEWEST_STEPS, le=_MOST_STEPS)]
 Reward = Annotated[float, Field(ge=_DECLARED_REWARD.low, le=_DECLARED_REWARD.high)]
 TauQuantile = Annotated[float, AfterValidator(_tau_quantile)]
 Rate = Annotated[float, AfterValidator(_rate)]
@@ -141,7 +145,14 @@ class RewardRange(Section):
     """``[low, high]`` in the unit of R = 1/EMD, which the table of an earlier sweep shows."""
 
 
-class Space(Section):
+class StepsRange(Section):
+    """Range of a number of steps, drawn uniformly."""
+
+    integer: Annotated[tuple[Steps, Steps], AfterValidator(rising), Field(examples=[[20, 200]])]
+    """``[low, high]``, whole numbers inside the declared range."""
+
+
+class Space(FilledSection):
     """What the trials vary; the declared space unless a key narrows it. Tau is varied in one reading."""
 
     tau_quantile: TauRange | None = Field(
@@ -154,13 +165,13 @@ class Space(Section):
     """Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none."""
     learning_rate: RateRange = RateRange(log_uniform=(_DECLARED_RATE.low, _DECLARED_RATE.high))
     """Step size of finetuning."""
+    n_steps: StepsRange | None = None
+    """Optimiser updates of a trial. Unless given, all take ``search.n_steps``, so that trials differ in tau and rate
+    only; with it, the arms stay at ``search.n_steps``, and the review compares with them only what took as many."""
 
     @model_validator(mode="after")
     def _one_reading(self) -> "Space":
         given = [name for name in TAU_READINGS if name in self.model_fields_set]
-        for name in given:
-            if getattr(self, name) is None:
-                raise wrong_key(name, "must have a value; give one, or remove the key")
         if len(given) > 1:
             raise wrong_key(given[1], f"varies tau, as {given[0]} does; keep one of the two")
         if not given:  # a default of the field would stand next to another reading
@@ -183,20 +194,32 @@ class Space(Section):
         else:
             assert self.tau_quantile is not None
             tau = Uniform(*self.tau_quantile.uniform)
-        return {
+        space = {
             self.tau_reading: tau,
             "learning_rate": LogUniform(*self.learning_rate.log_uniform),
         }
+        return (
+            space if self.n_steps is None else space | {"n_steps": Integer(*self.n_steps.integer)}
+        )
 
 
 class Search(SearchBase):
     """What the search varies, how long it looks, and what it maximises."""
 
     n_steps: Annotated[int, Field(ge=1)]
-    """Optimiser updates of every trial and every arm, so that arms differ in their batches only."""
-    objective: Literal["source_val", "target_information", "oracle_target_val"] = "source_val"
+    """Optimiser updates of every arm, of the enqueued trials, and of all others unless ``space.n_steps`` varies them:
+    then it lies inside that range. With equal steps, arms differ in their batches only."""
+    objective: Literal["source_val", "target_information", "target_emd", "oracle_target_val"] = (
+        "source_val"
+    )
     """Macro-F1 on held-out source subjects; how certain the predictions for the target are and how evenly they spread
-    over the stages, without a label; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
+    over the stages, without a label; minus the EMD of the source to the target under the finetuned encoder, without a
+    label either; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
+    also: tuple[Literal["cost", "transfer_margin"], ...] = Field(
+        default=(), examples=[["transfer_margin"]]
+    )
+    """Further objectives: epochs that go through the network in training (less is better); what adaptation gains for
+    the objective's subject who gains least (more is better). Trials are then ranked by dominance."""
     space: Space = Space()
     """What the trials vary."""
     default_learning_rate: Rate = DEFAULTS["learning_rate"]
@@ -218,6 +241,12 @@ class Search(SearchBase):
                 f"the default learning rate {self.default_learning_rate:g} lies outside "
                 f"space.learning_rate [{low:g}, {high:g}]; give one inside",
             )
+        if "n_steps" in space and not space["n_steps"].contains(self.n_steps):
+            low, high = space["n_steps"].low, space["n_steps"].high
+            problem = (
+                f"lies outside space.n_steps [{low}, {high}]; arms and enqueued trials take it"
+            )
+            raise wrong_key("n_steps", problem)
         reading = self.space.tau_reading
         for index, tau in enumerate(self.enqueue_taus):
             if not space[reading].contains(tau):
@@ -232,10 +261,9 @@ class Search(SearchBase):
 
     def first_trials(self) -> list[dict[str, float]]:
         """Return the enqueued trials, each with a value for every parameter."""
-        return [
-            {self.space.tau_reading: tau, "learning_rate": self.default_learning_rate}
-            for tau in self.enqueue_taus
-        ]
+        own = {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}
+        space = self.space.declared()
+        return [{name: own.get(name, tau) for name in space} for tau in self.enqueue_taus]
 
 
 def _enqueued_within(space: Space) -> tuple[float, ...]:
@@ -290,6 +318,13 @@ class SelectiveSweep(SweepBase):
     def _every_worker_has_as_many_epochs(self) -> "SelectiveSweep":
         if problem := cannot_share(self.batch_size, self.workers):
             raise wrong_key("workers", problem)
+        return self
+
+    @model_validator(mode="after")
+    def _scheduler_hears_reports(self) -> "SelectiveSweep":
+        if self.search.scheduler.name != NONE and self.workers > 1:
+            problem = "needs workers: 1; several workers report at the end of a trial only"
+            raise wrong_key("search", problem, "scheduler", "name")
         return self
 
 

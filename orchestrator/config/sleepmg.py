@@ -13,10 +13,11 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, Text
 from orchestrator.config.sleepmg_rows import SETTINGS_SECTIONS, Row
-from orchestrator.config.sleepmg_search import Search
+from orchestrator.config.sleepmg_search import Search, in_file
 from orchestrator.config.sweep_sections import Globs, Seed, SweepBase, cannot_share
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SECTIONS
+from search_spaces.space import Params
 from trainables.errors import SettingsError
 from trainables.settings import (
     AdversarySettings,
@@ -103,12 +104,12 @@ class SleepMGSweep(SweepBase):
         """Return the configuration of the file's own sections."""
         return self._changed({})
 
-    def settings_for(self, params: Mapping[str, float]) -> SleepMGSettings:
+    def settings_for(self, params: Params) -> SleepMGSettings:
         """Return the file's own configuration with sampled parameters put in.
 
         Parameters
         ----------
-        params : mapping of str to float
+        params : mapping
             Values by the names of ``search_spaces.sleepmg.SPACE``; all others stay.
 
         Raises
@@ -116,24 +117,30 @@ class SleepMGSweep(SweepBase):
         SettingsError
             No such parameter, or a value that is not allowed.
         """
-        changes: dict[str, dict[str, float]] = {}
+        changes: dict[str, dict[str, Any]] = {}
         for name, value in params.items():
             if name not in SECTIONS:
                 raise SettingsError(f"parameter is {name!r}; allowed: {', '.join(SECTIONS)}.")
             changes.setdefault(SECTIONS[name], {})[name] = value
         return self._changed(changes)
 
+    @property
+    def trial_seeds(self) -> tuple[int, ...]:
+        """Seeds that each trial of the search trains with."""
+        n = self.search.replicates if self.search else 1
+        return tuple(range(self.seed, self.seed + n))
+
     def row_settings(self, row: Row) -> SleepMGSettings:
         """Return the file's own configuration with what a row sets otherwise put in, key by key."""
         return self._changed(row.overrides())
 
-    def first_trials(self) -> tuple[dict[str, float], ...]:
+    def first_trials(self) -> tuple[dict[str, Any], ...]:
         """Return the enqueued trials, each with a value for every parameter that the search varies."""
         if self.search is None:
             return ()
         own = parameters(self.settings())
         space = self.search.space.declared()
-        trials = [own | dict[str, float](trial.items()) for trial in self.search.enqueue]
+        trials = [own | trial.given() for trial in self.search.enqueue]
         return tuple({name: trial[name] for name in space} for trial in trials)
 
     def _changed(self, changes: Mapping[str, Mapping[str, Any]]) -> SleepMGSettings:
@@ -194,14 +201,29 @@ class SleepMGSweep(SweepBase):
         return None
 
     @model_validator(mode="after")
+    def _scheduler_hears_reports(self) -> "SleepMGSweep":
+        if self.search and self.search.scheduler.level == "pass" and self.workers > 1:
+            problem = "needs workers: 1; several workers report after each fold"
+            raise wrong_key("search", problem, "scheduler", "level")
+        return self
+
+    @model_validator(mode="after")
     def _search_has_an_effect(self) -> "SleepMGSweep":
         if self.search is None:
             return self
+        modulation = self.modulation
+        balance = (
+            "each of modulation.mod_f, mod_y and mod_d",
+            modulation.mod_f or modulation.mod_y or modulation.mod_d,
+        )
         switches = {
-            "alpha_f": ("modulation.mod_f", self.modulation.mod_f),
-            "alpha_y": ("modulation.mod_y", self.modulation.mod_y),
-            "alpha_d": ("modulation.mod_d", self.modulation.mod_d),
+            "alpha_f": ("modulation.mod_f", modulation.mod_f),
+            "alpha_y": ("modulation.mod_y", modulation.mod_y),
+            "alpha_d": ("modulation.mod_d", modulation.mod_d),
             "grl_weight": ("adversary.enabled", self.adversary.enabled),
+            "ratio": balance,
+            "schedule": ("adversary.enabled", self.adversary.enabled),
+            "apply_to": balance,
         }
         space = self.search.space.declared()
         for name in space:
@@ -209,13 +231,18 @@ class SleepMGSweep(SweepBase):
             if not is_on:
                 problem = f"has no effect: {switch} is off; turn it on, or do not vary {name}"
                 raise wrong_key("search", problem, "space", name)
+        if "ratio" in space and len(self.modalities) == 2:
+            problem = (
+                "has no effect: between two modalities all ratios are the same; do not vary it"
+            )
+            raise wrong_key("search", problem, "space", "ratio")
         trials = self.first_trials()
         for index, trial in enumerate(trials):
             for name, value in trial.items():
                 if not space[name].contains(value):  # left out: what is given lies inside
                     problem = (
-                        f"leaves {name} out, and its own value {value:g} in {SECTIONS[name]} lies outside "
-                        f"space.{name} [{space[name].low:g}, {space[name].high:g}]; give one inside"
+                        f"leaves {name} out, and its own value {value} in {SECTIONS[name]} lies outside "
+                        f"space.{name} {in_file(space[name])}; give one inside"
                     )
                     raise wrong_key("search", problem, "enqueue", index)
             if trial in trials[:index]:
@@ -223,6 +250,6 @@ class SleepMGSweep(SweepBase):
         return self
 
 
-def parameters(settings: SleepMGSettings) -> dict[str, float]:
+def parameters(settings: SleepMGSettings) -> dict[str, Any]:
     """Return the value that each parameter of ``search_spaces.sleepmg.SPACE`` has in a configuration."""
     return {name: getattr(getattr(settings, section), name) for name, section in SECTIONS.items()}

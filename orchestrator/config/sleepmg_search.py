@@ -1,18 +1,59 @@
 """What the search of a sleepmg sweep varies, and what it tries first."""
 
-from typing import Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config.proposals import Scheduler
 from orchestrator.config.ranges import LogUniformRange, UniformRange
 from orchestrator.config.sweep_sections import FilledSection, SearchBase
-from orchestrator.config.validation import wrong_key
+from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SPACE
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.space import Choice, LogUniform, Uniform
 
-Parameter = Literal["alpha_f", "alpha_y", "alpha_d", "grl_weight", "learning_rate", "dropout"]
-"""What a search may vary: the names in ``search_spaces.sleepmg.SPACE``."""
+Ratio = Literal["mean_pairwise", "mean_others"]
+"""Options of ``ratio`` in ``search_spaces.sleepmg.SPACE``."""
+
+Schedule = Literal["constant", "dann"]
+"""Options of ``schedule`` there."""
+
+ApplyTo = Literal["gradient", "update"]
+"""Options of ``apply_to`` there."""
+
+Searched = Uniform | LogUniform | Choice
+"""What a parameter of ``search_spaces.sleepmg.SPACE`` may be."""
+
+OptionT = TypeVar("OptionT", bound=str)
+
+
+def _several(value: tuple[OptionT, ...]) -> tuple[OptionT, ...]:
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("options", "must name at least two options, each once")
+    return value
+
+
+class ChoiceRange(Section, Generic[OptionT]):
+    """Options of a parameter, all equally likely to be drawn."""
+
+    choice: Annotated[
+        tuple[OptionT, ...],
+        AfterValidator(_several),
+        Field(json_schema_extra={"minItems": 2, "uniqueItems": True}),
+    ]
+    """At least two of the declared options, each once."""
+
+
+class RatioRange(ChoiceRange[Ratio]):
+    """Options of ``ratio``, all equally likely to be drawn."""
+
+
+class ScheduleRange(ChoiceRange[Schedule]):
+    """Options of ``schedule``, all equally likely to be drawn."""
+
+
+class ApplyToRange(ChoiceRange[ApplyTo]):
+    """Options of ``apply_to``, all equally likely to be drawn."""
 
 
 class Space(FilledSection):
@@ -30,32 +71,86 @@ class Space(FilledSection):
     """Step size."""
     dropout: UniformRange | None = None
     """Probability of every dropout layer."""
+    ratio: RatioRange | None = None
+    """How one modality's score is compared to those of the others."""
+    schedule: ScheduleRange | None = None
+    """How lambda goes over the training."""
+    apply_to: ApplyToRange | None = None
+    """What the coefficients scale."""
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
         if not self.model_fields_set:
             raise PydanticCustomError("no_parameter", "must name at least one parameter to vary")
         for name in [name for name in SPACE if name in self.model_fields_set]:
-            ((kind, limits),) = dict(getattr(self, name)).items()
-            for index, value in enumerate(limits):
+            ((kind, values),) = dict(getattr(self, name)).items()
+            for index, value in enumerate(values):
                 if not SPACE[name].contains(value):
-                    low, high = SPACE[name].low, SPACE[name].high
                     problem = (
-                        f"must lie in [{low:g}, {high:g}], the range of search_spaces/sleepmg.py"
+                        f"must lie in {in_file(SPACE[name])}, the range of search_spaces/sleepmg.py"
                     )
                     raise wrong_key(name, problem, kind, index)
         return self
 
-    def declared(self) -> dict[str, Uniform | LogUniform]:
+    def declared(self) -> dict[str, Searched]:
         """Return the parameters that vary in the terms of ``search_spaces``, by name."""
         ranges = {name: getattr(self, name) for name in SPACE}
-        return {
-            name: Uniform(*chosen.uniform)
-            if isinstance(chosen, UniformRange)
-            else LogUniform(*chosen.log_uniform)
-            for name, chosen in ranges.items()
-            if chosen is not None
-        }
+        return {name: _declared(chosen) for name, chosen in ranges.items() if chosen is not None}
+
+
+def _declared(chosen: UniformRange | LogUniformRange | ChoiceRange[str]) -> Searched:
+    match chosen:
+        case UniformRange():
+            return Uniform(*chosen.uniform)
+        case LogUniformRange():
+            return LogUniform(*chosen.log_uniform)
+        case _:
+            return Choice(chosen.choice)
+
+
+def in_file(declared: Searched) -> str:
+    """Return limits or options as a sweep file has them.
+
+    >>> in_file(Uniform(0, 0.5)), in_file(Choice(("constant", "dann")))
+    ('[0, 0.5]', '[constant, dann]')
+    """
+    if isinstance(declared, Choice):
+        return f"[{', '.join(declared.options)}]"
+    return f"[{declared.low:g}, {declared.high:g}]"
+
+
+class FirstTrial(FilledSection):
+    """A configuration to try first: values of parameters that the search varies."""
+
+    alpha_f: float | None = Field(default=None, examples=[0.2])
+    """Of ``space.alpha_f``."""
+    alpha_y: float | None = Field(default=None, examples=[0.2])
+    """Of ``space.alpha_y``."""
+    alpha_d: float | None = Field(default=None, examples=[0.2])
+    """Of ``space.alpha_d``."""
+    grl_weight: float | None = Field(default=None, examples=[0.01])
+    """Of ``space.grl_weight``."""
+    learning_rate: float | None = Field(default=None, examples=[1e-3])
+    """Of ``space.learning_rate``."""
+    dropout: float | None = Field(default=None, examples=[0.5])
+    """Of ``space.dropout``."""
+    ratio: Ratio | None = Field(default=None, examples=[get_args(Ratio)[0]])
+    """Of ``space.ratio``."""
+    schedule: Schedule | None = Field(default=None, examples=[get_args(Schedule)[0]])
+    """Of ``space.schedule``."""
+    apply_to: ApplyTo | None = Field(default=None, examples=[get_args(ApplyTo)[0]])
+    """Of ``space.apply_to``."""
+
+    def given(self) -> dict[str, Any]:
+        """Return the parameters that are given, with their values."""
+        return {name: getattr(self, name) for name in SPACE if name in self.model_fields_set}
+
+
+class FoldScheduler(Scheduler):
+    """One of Optuna's pruners, and how often it looks."""
+
+    level: Literal["fold", "pass"] = "fold"
+    """How often it looks: after each fold of a trial, or after each pass through the training epochs."""
 
 
 class Search(SearchBase):
@@ -63,21 +158,27 @@ class Search(SearchBase):
 
     objective: Literal["validation"] = "validation"
     """Macro-F1 of the validation subjects of all folds, pooled; test subjects never choose."""
+    scheduler: FoldScheduler = FoldScheduler()
+    """Who ends trials that are too far behind, so that others get their time."""
+    also: tuple[Literal["cost", "worst_subject"], ...] = Field(
+        default=(), examples=[["worst_subject"]]
+    )
+    """Further objectives: epochs that go through the network in training (less is better); macro-F1 of the validation
+    subject who fares worst (more is better). Trials are then ranked by dominance."""
     space: Space
     """What the trials vary."""
-    enqueue: tuple[dict[Parameter, float], ...] = ()
+    enqueue: tuple[FirstTrial, ...] = ()
     """Values to try first, by parameter; one that is left out takes the value of the file's own section."""
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":
         space = self.space.declared()
         for index, trial in enumerate(self.enqueue):
-            for name, value in trial.items():
+            for name, value in trial.given().items():
                 if name not in space:
                     problem = f"is not varied by this search; it varies {', '.join(space)}"
                 elif not space[name].contains(value):
-                    low, high = space[name].low, space[name].high
-                    problem = f"lies outside space.{name} [{low:g}, {high:g}]"
+                    problem = f"lies outside space.{name} {in_file(space[name])}"
                 else:
                     continue
                 raise wrong_key("enqueue", problem, index, name)

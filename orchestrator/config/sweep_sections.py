@@ -1,16 +1,23 @@
 """Parts that the sweep files of both methods share."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Slug, StageName, Text
+from orchestrator.config.proposals import NONE, Sampler, Scheduler
 from orchestrator.config.validation import Section, wrong_key
 from trainables.stages import Stage
 
 Globs = tuple[Text, ...]
 """Globs over subjects; resolved by ``resolve_subjects`` when the store is read."""
+
+Direction = Literal["maximize", "minimize"]
+"""Whether more of a value is better, in Optuna's words."""
+
+COST = "cost"
+"""Further objective: how many epochs went through the network in training, each as often as it did."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed of random numbers."""
@@ -58,6 +65,17 @@ class SearchBase(Section):
     max_concurrent: Annotated[int, Field(ge=1)] = 2
     """Trials that run at the same time. With more than one, a proposal may depend on which trial ended first,
     so that a search of more than about a dozen trials need not repeat."""
+    sampler: Sampler = Sampler()
+    """Who proposes trials, after those that the file enqueues."""
+    scheduler: Scheduler = Scheduler()
+    """Who ends trials that are too far behind, so that others get their time."""
+    also: tuple[str, ...] = ()
+    """Further objectives: trials are then ranked by dominance, and no single one is the best."""
+    replicates: Annotated[int, Field(ge=1, le=100)] = 1
+    """How often each trial trains, with seeds that follow the sweep's own; its objective is the mean."""
+    warm_start: Annotated[tuple[Slug, ...], Field(examples=[["tau"]])] = ()
+    """Finished sweeps of the same method and objective in the same store, whose trials the sampler learns from; those
+    outside this search's ranges are left out and listed."""
     failure_quota: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the trials that may fail; with one more, the sweep ends."""
     max_hours: Annotated[float, Field(gt=0, examples=[8])] | None = None
@@ -66,6 +84,25 @@ class SearchBase(Section):
     """The same for hours times GPUs, trials side by side added up."""
     plateau: Annotated[int, Field(ge=1, examples=[20])] | None = None
     """No other trial begins after so many in a row that did not beat the best one."""
+
+    @property
+    def n_objectives(self) -> int:
+        """How many values a trial has."""
+        return 1 + len(self.also)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Optuna's direction for each value of a trial: less is better for costs alone."""
+        return ("maximize", *("minimize" if name == COST else "maximize" for name in self.also))
+
+    @model_validator(mode="after")
+    def _several_objectives_are_not_cut_short(self) -> Self:
+        if len(set(self.also)) < len(self.also):
+            raise wrong_key("also", "must name each objective once")
+        if self.also and self.scheduler.name != NONE:
+            problem = "Optuna ends no trials of a search with several objectives; remove `also`"
+            raise wrong_key("scheduler", problem, "name")
+        return self
 
     @model_validator(mode="after")
     def _limits_have_values(self) -> Self:

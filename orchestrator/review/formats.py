@@ -110,6 +110,17 @@ def listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def range_text(ends: tuple[int, int] | None) -> str:
+    """One number, or lowest and highest.
+
+    >>> range_text((3, 3)), range_text(None)
+    ('3', '\u2013')
+    """
+    if ends is None:
+        return DASH
+    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
 def some(names: Sequence[str], at_most: int = 40) -> str:
     """Names in a row; a large data set is counted after the first ones.
 

@@ -29,6 +29,7 @@ def template(path: str) -> Template:
         "rate": formats.rate,
         "percent": formats.percent,
         "counted": formats.counted,
+        "range_text": formats.range_text,
         "or_dash": lambda value: formats.DASH if value is None else value,
         "inline": lambda png: base64.b64encode(png).decode(),
     }

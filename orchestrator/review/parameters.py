@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.review import known
 from orchestrator.review.formats import counted
 from orchestrator.review.verdicts import rank_correlation
 
@@ -42,8 +43,16 @@ class Range:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Among which values a choice was searched."""
+
+    options: tuple[str, ...]
+    """In the order of the sweep file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sensitivity:
-    """One searched parameter."""
+    """One searched parameter with a range."""
 
     name: str
     title: str
@@ -59,17 +68,43 @@ class Sensitivity:
     """Value of the chosen trial."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptionMean:
+    """One option of a choice."""
+
+    option: str
+    n_trials: int
+    """Finished trials that have it, and an objective."""
+    mean: float | None
+    """Of their objectives; None without any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrast:
+    """One searched parameter that is a choice."""
+
+    name: str
+    title: str
+    """Word for the parameter."""
+    options: tuple[OptionMean, ...]
+    """In the order of the sweep file."""
+    n_trials: int
+    """Finished trials with an objective."""
+    chosen: str | None
+    """Option of the chosen trial."""
+
+
 def sensitivities(
-    space: Mapping[str, Range],
+    space: Mapping[str, Range | Options],
     trials: Sequence[SearchedTrial],
     chosen: SearchedTrial | None,
     titles: Mapping[str, str],
-) -> tuple[Sensitivity, ...]:
+) -> tuple[Sensitivity | Contrast, ...]:
     """Every searched parameter against the objective, in the order of `space`.
 
     Parameters
     ----------
-    space : mapping of str to Range
+    space : mapping of str to Range or Options
     trials : sequence of SearchedTrial
         Those without an objective are left out.
     chosen : SearchedTrial, optional
@@ -81,33 +116,52 @@ def sensitivities(
         for trial in trials
         if trial.is_complete and trial.objective is not None
     ]
-    return tuple(
-        Sensitivity(
-            name=name,
-            title=titles.get(name, name),
-            low=range_.low,
-            high=range_.high,
-            log=range_.log,
-            n_trials=len(judged),
-            correlation=rank_correlation(
-                [getattr(trial, name) for trial, _ in judged], [value for _, value in judged]
-            ),
-            chosen=None if chosen is None else getattr(chosen, name),
-        )
-        for name, range_ in space.items()
-    )
+    found: list[Sensitivity | Contrast] = []
+    for name, searched in space.items():
+        pairs = [(getattr(trial, name), objective) for trial, objective in judged]
+        best = None if chosen is None else getattr(chosen, name)
+        title = titles.get(name, name)
+        if isinstance(searched, Options):
+            means = tuple(_option_mean(option, pairs) for option in searched.options)
+            found.append(
+                Contrast(name=name, title=title, options=means, n_trials=len(pairs), chosen=best)
+            )
+        else:
+            found.append(
+                Sensitivity(
+                    name=name,
+                    title=title,
+                    low=searched.low,
+                    high=searched.high,
+                    log=searched.log,
+                    n_trials=len(pairs),
+                    correlation=rank_correlation([x for x, _ in pairs], [y for _, y in pairs]),
+                    chosen=best,
+                )
+            )
+    return tuple(found)
 
 
-def sensitivity_note(found: Sequence[Sensitivity]) -> str:
-    """Say what the rank correlations can bear."""
+def _option_mean(option: str, pairs: Sequence[tuple[str, float]]) -> OptionMean:
+    own = [objective for value, objective in pairs if value == option]
+    return OptionMean(option=option, n_trials=len(own), mean=known.mean(own))
+
+
+def sensitivity_note(found: Sequence[Sensitivity | Contrast]) -> str:
+    """Say what rank correlations and means of options can bear."""
     n = found[0].n_trials if found else 0
-    said = (
-        "Spearman: rank correlation of the parameter with the objective over the finished trials; the parameters "
-        "vary together, and the search visits good regions more often."
-    )
-    if n >= FEW_TRIALS:
-        return said
-    return (
-        f"{said} With {counted(n, 'trial')}, fewer than {FEW_TRIALS}, the importance of a parameter cannot be told: "
-        "correlations of this size may come about by chance."
-    )
+    kinds = {type(parameter) for parameter in found}
+    said = []
+    if Sensitivity in kinds:
+        said.append(
+            "Spearman: rank correlation of the parameter with the objective over the finished trials."
+        )
+    if Contrast in kinds:
+        said.append("Mean objective: of the finished trials with that option.")
+    said.append("The parameters vary together, and the search visits good regions more often.")
+    if n < FEW_TRIALS:
+        said.append(
+            f"With {counted(n, 'trial')}, fewer than {FEW_TRIALS}, the importance of a parameter cannot be told: "
+            "correlations and differences of this size may come about by chance."
+        )
+    return " ".join(said)

@@ -1,7 +1,10 @@
-"""The parameter figure: each searched parameter against the objective, what to compare with as horizontal lines."""
+"""The parameter figure: each searched parameter against the objective, what to compare with as horizontal lines.
+
+A parameter with a range has an axis, a choice has a column for each option.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -23,7 +26,7 @@ from orchestrator.review.drawing import (
     plain,
     png,
 )
-from orchestrator.review.parameters import SearchedTrial, Sensitivity
+from orchestrator.review.parameters import Contrast, SearchedTrial, Sensitivity
 
 LINES = [
     (color, dashes)
@@ -32,9 +35,11 @@ LINES = [
 ]
 """Colour and dashes of the first 15 lines; further ones begin again."""
 
+_SPREAD = 0.2  # of the distance of two columns, to either side
+
 
 def parameters_png(
-    parameters: Sequence[Sensitivity],
+    parameters: Sequence[Sensitivity | Contrast],
     trials: Sequence[SearchedTrial],
     chosen: SearchedTrial | None,
     lines: Sequence[tuple[str, float | None]],
@@ -44,7 +49,7 @@ def parameters_png(
 
     Parameters
     ----------
-    parameters : sequence of Sensitivity
+    parameters : sequence of Sensitivity or Contrast
         At least one.
     trials, chosen
         Of the search.
@@ -55,7 +60,7 @@ def parameters_png(
     """
     judged = [trial for trial in trials if trial.is_complete and trial.objective is not None]
     n_panels = len(parameters)
-    n_columns = 3 if n_panels in (3, 5, 6) else 2
+    n_columns = 3 if n_panels in (3, 5, 6) or n_panels > 6 else 2
     n_lines = math.ceil(n_panels / n_columns)
     with fixed_style():
         figure = Figure(figsize=(WIDTH, 0.9 + 2.9 * n_lines), layout="constrained")
@@ -65,7 +70,13 @@ def parameters_png(
                 axes.set_axis_off()
                 continue
             _draw_lines(axes, lines)
-            _draw_trials(axes, parameters[i], judged, chosen)
+            parameter = parameters[i]
+            if isinstance(parameter, Contrast):
+                _draw_options(axes, parameter, judged, chosen)
+            else:
+                _draw_range(axes, parameter, judged, chosen)
+            axes.set_xlabel(plain(parameter.title))
+            axes.grid(axis="y", color=LIGHT, linewidth=0.6, zorder=0)
             if i % n_columns == 0:
                 axes.set_ylabel(f"objective\n({measure})")
         legend_below(figure, n_columns=3)
@@ -86,7 +97,7 @@ def _draw_lines(axes: Axes, lines: Sequence[tuple[str, float | None]]) -> None:
             )
 
 
-def _draw_trials(
+def _draw_range(
     axes: Axes,
     parameter: Sensitivity,
     trials: Sequence[SearchedTrial],
@@ -97,6 +108,53 @@ def _draw_trials(
         return max(value, zero) if parameter.log else value
 
     zero = parameter.low / 4  # where a logarithmic axis shows 0
+    _draw_trials(axes, place, trials, chosen)
+    _set_scale(axes, parameter, trials, zero)
+
+
+def _draw_options(
+    axes: Axes, parameter: Contrast, trials: Sequence[SearchedTrial], chosen: SearchedTrial | None
+) -> None:
+    names = [mean.option for mean in parameter.options]
+    places = {
+        trial.trial: column + shift
+        for column, name in enumerate(names)
+        for trial, shift in _shifts([t for t in trials if getattr(t, parameter.name) == name])
+    }
+    _draw_trials(axes, lambda trial: places[trial.trial], trials, chosen)
+    for column, mean in enumerate(parameter.options):
+        if mean.mean is not None:
+            ends = (column - _SPREAD - 0.08, column + _SPREAD + 0.08)
+            axes.plot(
+                ends,
+                [mean.mean] * 2,
+                color=INK,
+                linewidth=2.2,
+                solid_capstyle="butt",
+                zorder=2,
+                label="mean of an option",
+            )
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_xticks(range(len(names)), [plain(name) for name in names])
+    axes.tick_params(axis="x", length=0)
+
+
+def _shifts(trials: Sequence[SearchedTrial]) -> list[tuple[SearchedTrial, float]]:
+    """Give each trial of a column its shift: neighbours in objective go far apart."""
+    by_objective = sorted(trials, key=lambda t: (t.objective or 0.0, t.trial))
+    golden = (math.sqrt(5) - 1) / 2  # its multiples fill the column evenly, whatever their number
+    return [
+        (trial, _SPREAD * (2 * (golden * (i + 0.5) % 1) - 1))
+        for i, trial in enumerate(by_objective)
+    ]
+
+
+def _draw_trials(
+    axes: Axes,
+    place: Callable[[SearchedTrial], float],
+    trials: Sequence[SearchedTrial],
+    chosen: SearchedTrial | None,
+) -> None:
     styles: list[tuple[str, bool, dict[str, Any]]] = [
         ("sampled trials", False, {"c": BLUE, "marker": "o", "s": 36, "linewidths": 0}),
         (
@@ -121,9 +179,6 @@ def _draw_trials(
             zorder=4,
             label=f"{plain(chosen.trial)}, chosen by the objective",
         )
-    _set_scale(axes, parameter, trials, zero)
-    axes.set_xlabel(parameter.title)
-    axes.grid(axis="y", color=LIGHT, linewidth=0.6, zorder=0)
 
 
 def _set_scale(

@@ -179,6 +179,16 @@ def predictions(name: str, signature: str) -> str:
     return f"{SWEEPS}/{name}/predictions/{signature}.parquet"
 
 
+def part_predictions(name: str, signature: str, part: int) -> str:
+    """Predictions of a configuration under way, for the scheduler; removed when they are judged."""
+    return f"{SWEEPS}/{name}/parts/{signature}-{part}.parquet"
+
+
+def replay_events(name: str) -> str:
+    """Event log of every replay of a sweep, with a label ledger of its own."""
+    return f"replays/{name}/events.jsonl"
+
+
 def review(name: str, filename: str) -> str:
     """A file of a review."""
     return f"reviews/{name}/{filename}"

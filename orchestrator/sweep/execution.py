@@ -1,7 +1,8 @@
 """What trials of every kind share on Ray, and the fixed ones: tasks side by side. A search is in `tuning`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError
@@ -19,18 +20,25 @@ from orchestrator.sweep.failures import (
     is_lost,
 )
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR, SIGNATURE
+from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR, SIGNATURE, as_fields
 from orchestrator.sweep.workers import InputsRef, n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
+from search_spaces.space import Params
+from trainables.training import Seconds
 
-Outcome = dict[str, str]
-"""What a trial reports: the signature of its predictions, or why there are none."""
+Outcome = dict[str, Any]
+"""What a trial reports: the signature of its predictions and what training took, or why there are none."""
 
-AfterPart = Callable[[int], None]
-"""Called by a trial after each of its parts (folds) but the last, with how many are done; the trial may end there."""
 
-Trial = Callable[[InputsRef, Mapping[str, float], AfterPart], Outcome]
+class AfterPart(Protocol):
+    """Called by a trial after each of its parts but the last; the trial may end there."""
+
+    def __call__(self, n_done: int, objective: float | None = None) -> None:
+        """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
+
+
+Trial = Callable[[InputsRef, Params, AfterPart], Outcome]
 """Shared inputs and sampled parameters to an outcome."""
 
 _LOOK_S = 0.5
@@ -56,8 +64,14 @@ class Run:
         )
 
 
-def outcome_of(run: Callable[[], str]) -> Outcome:
+def outcome_of(run: Callable[[], str], seconds: Sequence[Seconds] = ()) -> Outcome:
     """Return the signature that a trial gives, or why it gives none: one bad trial never ends a sweep.
+
+    Parameters
+    ----------
+    run : callable
+    seconds : sequence of Seconds
+        What each training took, known when `run` returns; empty where nothing was trained.
 
     Raises
     ------
@@ -65,13 +79,14 @@ def outcome_of(run: Callable[[], str]) -> Outcome:
         Something died under the trial. Ray tries it again, elsewhere perhaps, and it goes on from its checkpoint.
     """
     try:
-        return {SIGNATURE: run()}
+        outcome: Outcome = {SIGNATURE: run()}
     except Exception as error:
         if is_lost(error):
             raise LostError(f"{type(error).__name__}: {error}") from None
         if isinstance(error, OrchestratorError) and ends_sweep(error):
             return {ENDS_SWEEP: as_data(error)}
         return {ERROR: described(error)}
+    return outcome | (as_fields(sum(seconds, Seconds())) if seconds else {})
 
 
 def run_fixed(

@@ -100,6 +100,7 @@ class Judge:
     ) -> None:
         self._role = role
         self._declared = tuple(declared)
+        self._subjects = np.array([recording.subject for recording in recordings])
         self._stages = gate.read([key_of(r) for r in recordings], split, purpose)
 
     def evaluate(self, predictions: pa.Table) -> Evaluation:
@@ -118,6 +119,17 @@ class Judge:
                 "there is nothing to judge predictions by. Choose other subjects or other `stages`."
             )
         return evaluation(judged.true, judged.predicted, self._declared)
+
+    def by_subject(self, predictions: pa.Table) -> dict[str, float]:
+        """Return the macro-F1 of each subject who has an epoch of a declared stage."""
+        judged = self.judged(predictions)
+        subject = self._subjects[judged.rows["recording"].to_numpy()]
+        return {
+            str(name): metrics.macro_f1(
+                judged.true[subject == name], judged.predicted[subject == name], self._declared
+            )
+            for name in np.unique(subject)
+        }
 
     def judged(self, predictions: pa.Table) -> Judged:
         """Return the predictions of this role for epochs with a declared stage, each with the true one."""

@@ -1,34 +1,34 @@
 """Optuna proposes, Ray Tune runs: the searcher between them, which sees that nothing is done twice."""
 
 import math
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sweep.failures import described, ends_sweep, from_data
 from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.samplers import Ranges, distribution, draw, pruner_of, sampler_of
 from orchestrator.sweep.study import (
     NOT_A_NUMBER,
     Study,
     give_name,
     name_of,
     note_outcome,
+    replicates_of,
     signature_of,
+    stopped_after,
+    unfinished_signature_of,
 )
-from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform
+from search_spaces.space import Params
+from trainables.training import Seconds
 
 METRIC = "objective"
 SIGNATURE = "signature"
@@ -39,11 +39,28 @@ ENDS_SWEEP = "ends_sweep"
 """Key of a trial's report: an error that is no fault of the trial, see :mod:`orchestrator.sweep.failures`."""
 N_PARTS = "n_parts"
 """Key of an intermediate report: how many parts of the trial are done."""
+SO_FAR = "so_far"
+"""Key of an intermediate report: the objective of what is done, from a trial that knows those labels anyway."""
+
+WAITED_S, TRAINED_S = "waited_s", "trained_s"
+"""Keys of a trial's report and of its events: how long training waited for batches, and what it took in all."""
 
 DIED = "the trial's process died, each time that it was tried"
 
-Ranges = Mapping[str, Declared]
-"""What is searched, by name; a parameter after the one that its existence depends on."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """What the predictions of a trial are worth."""
+
+    values: tuple[float, ...]
+    """The objective, then those of ``search.also``."""
+    replicates: tuple[float, ...] = ()
+    """The objective with each seed, where a trial has several: the first value is their mean."""
+
+
+def so_far(params: Params, report: Mapping[str, Any]) -> float:
+    """Return the objective that a trial itself knows of what is done."""
+    return float(report[SO_FAR])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,21 +73,27 @@ class Told:
     error: str | None
     reused_from: str | None
     """The trial whose training this one shares."""
+    stopped_after: int | None
+    """After how many parts the scheduler ended it."""
+    seconds: Seconds | None = None
+    """What its training took; None where nothing was trained for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hooks:
     """What the driver does for a search; not one of these runs in a trial."""
 
-    identify: Callable[[Mapping[str, float]], str]
+    identify: Callable[[Params], str]
     """Sampled parameters to the signature that the predictions will have: equal ones are trained once."""
-    objective: Callable[[str], float]
-    """Signature of predictions to the value to maximise; may read labels."""
+    evaluate: Callable[[Params], Scores]
+    """Sampled parameters of a trained configuration to what it is worth; may read labels."""
+    evaluate_part: Callable[[Params, Mapping[str, Any]], float]
+    """Sampled parameters and an intermediate report to the objective of what is done; may read labels."""
     changed: Callable[[], None]
     """After each change of the study."""
     told: Callable[[Told], None]
     """After each trial that ended."""
-    started: Callable[[str, Mapping[str, float]], None]
+    started: Callable[[str, Params], None]
     """Before each trial that is run: its name and parameters."""
     exhausted: Callable[[], str | None]
     """Which budget is used up, if one is: then no trial begins any more."""
@@ -89,6 +112,8 @@ class StudySearch(OptunaSearch):
     study : Study
     space : Ranges
     sampler : optuna.samplers.BaseSampler
+    pruner : optuna.pruners.BasePruner or None
+        Ends trials without hope.
     n_trials : int
         Trials in all, those of earlier attempts included.
     hooks : Hooks
@@ -101,18 +126,16 @@ class StudySearch(OptunaSearch):
         study: Study,
         space: Ranges,
         sampler: optuna.samplers.BaseSampler,
+        pruner: optuna.pruners.BasePruner | None,
         *,
         n_trials: int,
         hooks: Hooks,
         halt: Halt,
     ) -> None:
-        distributions: dict[str, BaseDistribution] = {
-            name: _distribution(declared) for name, declared in space.items()
-        }
         super().__init__(
             metric=METRIC,
             mode="max",
-            space=distributions,
+            space={name: distribution(declared) for name, declared in space.items()},
             sampler=sampler,
             storage=study.storage,
             study_name=study.name,
@@ -120,19 +143,22 @@ class StudySearch(OptunaSearch):
         self._study: optuna.Study = self._ot_study  # type: ignore[assignment]
         self.ended_by: str | None = None
         """Which budget ended the search before its last trial."""
+        self._study.pruner = pruner or optuna.pruners.NopPruner()
+        self._prunes = pruner is not None
         self._declared = space
-        self._distributions = distributions
         self._hooks = hooks
         self._halt = halt
         self._n_left = n_trials - len(study.trials)
         self._n_named = study.n_named
-        self._done: dict[str, tuple[str, float]] = {}  # signature -> first trial, its value
+        self._done: dict[str, tuple[str, _Outcome]] = {}  # signature -> first trial, its outcome
         for trial in study.trials:
-            if (signature := signature_of(trial)) is not None:
-                assert trial.value is not None
-                self._done.setdefault(signature, (name_of(trial), trial.value))
+            if (known := _outcome_of(trial)) is not None:
+                assert known.signature is not None
+                self._done.setdefault(known.signature, (name_of(trial), known))
         self._running: dict[str, str] = {}  # signature -> id of Tune's trial
         self._waiting: dict[str, list[optuna.Trial]] = defaultdict(list)
+        self._reached: dict[str, tuple[int, float]] = {}  # id of Tune's trial -> parts, objective
+        self._hopeless: set[str] = set()  # ids of Tune's trials
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave our functions out: Tune pickles the searcher into a snapshot that nothing reads."""
@@ -156,9 +182,13 @@ class StudySearch(OptunaSearch):
                 return None
             self._n_left -= 1
             trial = self._study.ask()
-            for name, declared in self._declared.items():
-                if not isinstance(declared, Conditional) or declared.exists(trial.params):
-                    _draw(trial, name, self._distributions[name])
+            try:
+                draw(trial, self._declared)
+            except ImportError as error:
+                self._halt.stop(
+                    ConfigError(f"search.sampler needs a package that is not installed: {error}")
+                )
+                return Searcher.FINISHED
             self._n_named += give_name(trial, f"t{self._n_named:03d}") == f"t{self._n_named:03d}"
             self._hooks.changed()
             try:
@@ -167,9 +197,8 @@ class StudySearch(OptunaSearch):
                 self._tell(trial, _Outcome(error=described(error)))
                 continue
             if signature in self._done:
-                original, value = self._done[signature]
-                found = _Outcome(signature=signature, value=value, reused_from=original)
-                self._tell(trial, found)
+                original, outcome = self._done[signature]
+                self._tell(trial, replace(outcome, reused_from=original))
             elif signature in self._running:
                 self._waiting[signature].append(trial)
             else:
@@ -180,7 +209,29 @@ class StudySearch(OptunaSearch):
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ignore intermediate results: they hold no objective, and only the last report is told to the study."""
+        """Ignore intermediate results: :meth:`is_hopeless` has seen them."""
+
+    def is_hopeless(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Note what an unfinished trial has reached so far, and tell whether the scheduler ends it."""
+        trial = self._ot_trials.get(trial_id)
+        if not self._prunes or trial is None or N_PARTS not in result or SIGNATURE in result:
+            return False
+        try:
+            so_far = self._hooks.evaluate_part(trial.params, result)
+        except OrchestratorError as problem:
+            if ends_sweep(problem):
+                self._halt.stop(problem)
+            return False
+        n_parts = int(result[N_PARTS])
+        if not math.isfinite(so_far):
+            self._hopeless.add(trial_id)
+        elif trial_id not in self._reached or self._reached[trial_id][0] < n_parts:
+            self._reached[trial_id] = n_parts, so_far
+            trial.report(so_far, n_parts)
+            self._hooks.changed()
+            if trial.should_prune():
+                self._hopeless.add(trial_id)
+        return trial_id in self._hopeless
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -195,74 +246,112 @@ class StudySearch(OptunaSearch):
         (signature,) = (name for name, runs in self._running.items() if runs == trial_id)
         del self._running[signature]
         waiting = self._waiting.pop(signature, [])
-        outcome = self._outcome(result or {})
+        n_parts, so_far = self._reached.pop(trial_id, (0, math.nan))
+        if trial_id in self._hopeless:
+            outcome: _Outcome | None = _Outcome(
+                signature=signature, stopped_after=n_parts, so_far=so_far
+            )
+        else:
+            outcome = self._outcome(trial, result or {})
         if outcome is None:
             return
-        if outcome.value is not None:
-            self._done[signature] = (name_of(trial), outcome.value)
-        self._tell(trial, outcome)
+        if outcome.error is None:
+            self._done[signature] = (name_of(trial), outcome)
+        self._tell(trial, outcome, _seconds_of(result or {}))
         for other in waiting:
             self._tell(other, replace(outcome, reused_from=name_of(trial)))
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the study is the record, and Tune's snapshot of the searcher would repeat trials."""
 
-    def _outcome(self, result: Mapping[str, Any]) -> "_Outcome | None":
+    def _outcome(self, trial: optuna.Trial, result: Mapping[str, Any]) -> "_Outcome | None":
         """Return what a trial's last report comes to; None where it was ended with the sweep."""
         if ENDS_SWEEP in result:
             self._halt.stop(from_data(result[ENDS_SWEEP]))
             return None
         if SIGNATURE in result:
             try:
-                value = self._hooks.objective(result[SIGNATURE])
+                scores = self._hooks.evaluate(trial.params)
             except OrchestratorError as problem:
                 if ends_sweep(problem):
                     self._halt.stop(problem)
                     return None
                 return _Outcome(error=described(problem))
-            if math.isfinite(value):
-                return _Outcome(signature=result[SIGNATURE], value=value)
+            if all(math.isfinite(value) for value in scores.values):
+                return _Outcome(signature=result[SIGNATURE], scores=scores)
             return _Outcome(error=NOT_A_NUMBER)
         if ERROR in result:
             return _Outcome(error=result[ERROR])
         return None if self._halt.stopping else _Outcome(error=DIED)
 
-    def _tell(self, trial: optuna.Trial, outcome: "_Outcome") -> None:
-        if outcome.error is None:
-            note_outcome(trial, SIGNATURE, outcome.signature, outcome.reused_from)
-            self._study.tell(trial, outcome.value)
+    def _tell(
+        self, trial: optuna.Trial, outcome: "_Outcome", seconds: Seconds | None = None
+    ) -> None:
+        scores, reused_from = outcome.scores, outcome.reused_from
+        if outcome.error is not None:
+            note_outcome(trial, ERROR, outcome.error, reused_from=reused_from)
+            self._study.tell(trial, state=TrialState.FAIL)
         else:
-            note_outcome(trial, ERROR, outcome.error, outcome.reused_from)
-            self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            replicates = scores.replicates if scores else ()
+            note_outcome(
+                trial,
+                SIGNATURE,
+                outcome.signature,
+                reused_from=reused_from,
+                replicates=replicates,
+            )
+            if scores is not None:
+                self._study.tell(trial, list(scores.values))
+            else:
+                if reused_from is not None and outcome.stopped_after:
+                    trial.report(outcome.so_far, outcome.stopped_after)
+                self._study.tell(trial, state=TrialState.PRUNED)
         self._hooks.changed()
         self._hooks.told(
             Told(
                 trial=name_of(trial),
                 signature=outcome.signature,
-                objective=outcome.value,
+                objective=scores.values[0] if scores else None,
                 error=outcome.error,
-                reused_from=outcome.reused_from,
+                reused_from=reused_from,
+                stopped_after=outcome.stopped_after,
+                seconds=seconds,
             )
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Outcome:
-    """What the study is told of a trial: a value and where it is from, or an error."""
+    """What the study is told of a trial: scores and where they are from, that it was ended, or an error."""
 
     signature: str | None = None
-    value: float | None = None
+    scores: Scores | None = None
+    stopped_after: int | None = None
+    so_far: float = math.nan
+    """Objective when the scheduler ended it."""
     error: str | None = None
     reused_from: str | None = None
+
+
+def _outcome_of(trial: FrozenTrial) -> _Outcome | None:
+    """Return what the study knows of a trial that another one may share the training of."""
+    if (signature := signature_of(trial)) is not None:
+        scores = Scores(values=tuple(trial.values), replicates=replicates_of(trial))
+        return _Outcome(signature=signature, scores=scores)
+    if (signature := unfinished_signature_of(trial)) is not None:
+        after = stopped_after(trial)
+        so_far = math.nan if after is None else trial.intermediate_values[after]
+        return _Outcome(signature=signature, stopped_after=after, so_far=so_far)
+    return None
 
 
 def begin_search(
     study: Study,
     space: Ranges,
-    first: list[dict[str, float]],
+    first: Sequence[Params],
+    search: SearchBase,
     *,
     seed: int,
-    n_trials: int,
     hooks: Hooks,
     halt: Halt,
 ) -> StudySearch:
@@ -270,10 +359,12 @@ def begin_search(
 
     Parameters
     ----------
-    study, space, n_trials, hooks, halt
+    study, space, hooks, halt
         See :class:`StudySearch`.
-    first : list of dict
+    first : sequence of mapping
         Configurations to try before any other; each is enqueued once, whatever the attempt.
+    search : SearchBase
+        How many trials, who proposes them and who ends them.
     seed : int
         Of the sampler.
     """
@@ -281,34 +372,24 @@ def begin_search(
     for params in first:
         study.enqueue(params)
     hooks.changed()
-    # A seeded sampler repeats its first draws when it starts again.
-    conditional = any(isinstance(declared, Conditional) for declared in space.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of `group`
-        sampler = optuna.samplers.TPESampler(
-            multivariate=True, group=conditional, seed=seed + attempt
-        )
-    return StudySearch(study, space, sampler, n_trials=n_trials, hooks=hooks, halt=halt)
+    return StudySearch(
+        study,
+        space,
+        # A seeded sampler repeats its first draws when it starts again.
+        sampler_of(search, space, seed + attempt),
+        pruner_of(search),
+        n_trials=search.n_trials,
+        hooks=hooks,
+        halt=halt,
+    )
 
 
-def _distribution(declared: Declared) -> BaseDistribution:
-    match declared:
-        case Conditional():
-            return _distribution(declared.declared)
-        case Choice():
-            return CategoricalDistribution(declared.options)
-        case Integer():
-            return IntDistribution(declared.low, declared.high)
-        case _:
-            log = isinstance(declared, LogUniform)
-            return FloatDistribution(declared.low, declared.high, log=log)
+def as_fields(seconds: Seconds) -> dict[str, float]:
+    """Return what training took as a report and an event hold it."""
+    return {WAITED_S: round(seconds.waited, 4), TRAINED_S: round(seconds.total, 4)}
 
 
-def _draw(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
-    match distribution:
-        case FloatDistribution():
-            trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-        case IntDistribution():
-            trial.suggest_int(name, distribution.low, distribution.high)
-        case CategoricalDistribution():
-            trial.suggest_categorical(name, distribution.choices)
+def _seconds_of(result: Mapping[str, Any]) -> Seconds | None:
+    if TRAINED_S not in result:
+        return None
+    return Seconds(waited=result[WAITED_S], total=result[TRAINED_S])

@@ -1,8 +1,8 @@
 """What the event log of a sweep says of it, from any shell, while it runs and after."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from orchestrator.config.suggest import did_you_mean
@@ -16,6 +16,34 @@ State = Literal["running", "stopped", "finished"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """Which source batches a trial finetunes on."""
+
+    n_kept: int
+    n_batches: int
+    """That it could keep."""
+    mean_emd: float | None
+    """Of the kept ones to the target, in feature units; None where none is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunningTrial:
+    """A trial under way."""
+
+    trial: str
+    params: Mapping[str, Any]
+    kept: Kept | None
+    """None where the method selects nothing."""
+    n_parts_done: int
+    n_parts: int | None
+    unit: str | None
+    """What a part is: a fold, a pass, a tenth."""
+    """None where the method has none."""
+    running_s: float
+    """Since it was proposed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SweepStatus:
     """Where a sweep stands."""
 
@@ -24,24 +52,35 @@ class SweepStatus:
     """``stopped``: begun, without a final table, and nobody runs it."""
     holder: str | None
     """Which process runs it."""
+    objective: str | None
+    """Name of what the search maximises; None before it began."""
     n_trials: int | None
     """Of the search; None before it began."""
     n_complete: int
     n_reused: int
     """Of the complete ones, those that share the training of another trial."""
+    n_stopped: int
+    """Ended by the scheduler."""
     n_failed: int
     n_lost: int
     """How often a trial lost its process or node and went on."""
-    running: tuple[str, ...]
-    """Trials under way."""
+    running: tuple[RunningTrial, ...]
     n_fixed: int
     """Arms or rows that are done."""
     best_trial: str | None
     best_objective: float | None
+    best_params: Mapping[str, Any] | None
+    best_kept: Kept | None
+    last_ended: str | None
+    """Of the trials, with what came of it."""
     last_event: str
     last_event_at: str
+    minutes_run: float
+    """This attempt at the sweep."""
     minutes_left: float | None
     """At the pace of this attempt."""
+    data_wait: float | None
+    """Share of the time of all trainings in which they waited for batches; None before the first one ended."""
     stopped_because: str | None
 
 
@@ -57,7 +96,14 @@ def sweep_status(store: Store, name: str) -> SweepStatus:
     holder, alive = holder_of(store, name)
     finished = store.exists(paths.sweep_trials(name))
     state: State = "finished" if finished else "running" if alive else "stopped"
-    return summary(name, events, state, holder if state == "running" else None)
+    running = state == "running"
+    return summary(
+        name,
+        events,
+        state,
+        holder=holder if running else None,
+        now=datetime.now(UTC) if running else None,
+    )
 
 
 def sweep_events(store: Store, name: str) -> list[dict[str, Any]]:
@@ -71,6 +117,11 @@ def sweep_events(store: Store, name: str) -> list[dict[str, Any]]:
     events = read_events(store, paths.sweep_events(name))
     if not events:
         known = store.folders(paths.SWEEPS)
+        if name in known:  # it has a lock, but no Ray yet
+            raise ConfigError(
+                f"sweep {name!r} in {store.uri} has told of nothing yet: it is about to begin, or ended before it did. "
+                "Ask again in a few seconds."
+            )
         raise ConfigError(
             f"there is no sweep {name!r} in {store.uri}.{did_you_mean(name, known)} "
             f"Begun: {', '.join(known) or 'none'}."
@@ -79,84 +130,239 @@ def sweep_events(store: Store, name: str) -> list[dict[str, Any]]:
 
 
 def summary(
-    name: str, events: Iterable[Mapping[str, Any]], state: State, holder: str | None
+    name: str,
+    events: Iterable[Mapping[str, Any]],
+    state: State,
+    *,
+    holder: str | None = None,
+    now: datetime | None = None,
 ) -> SweepStatus:
-    """Add up the events of a sweep."""
-    done: dict[str, Mapping[str, Any]] = {}
-    running: dict[str, None] = {}
-    fixed: set[str] = set()
-    n_trials = began = why = None
-    n_lost = n_since = 0
-    event: Mapping[str, Any] = {}
+    """Add up the events of a sweep; parameters as of :meth:`Tally.status`."""
+    tally = Tally(name)
     for event in events:
+        tally.add(event)
+    return tally.status(state, holder=holder, now=now)
+
+
+class Tally:
+    """Adds up the events of a sweep, one after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last: Mapping[str, Any] = {}
+        self._ended: Mapping[str, Any] | None = None
+        self._done: dict[str, Mapping[str, Any]] = {}
+        self._started: dict[str, Mapping[str, Any]] = {}
+        self._running: dict[str, int] = {}  # trial -> how many parts of it are done
+        self._fixed: set[str] = set()
+        self._objective: str | None = None
+        self._n_trials: int | None = None
+        self._attempt_began: str | None = None
+        self._search_began: str | None = None
+        self._n_lost = 0
+        self._n_trained = 0
+        self._waited_s = self._trained_s = 0.0
+        self._why: str | None = None
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take the next event."""
+        self._last = event
+        self._waited_s += event.get("waited_s", 0.0)
+        self._trained_s += event.get("trained_s", 0.0)
         match event["event"]:
             case "sweep_started":
-                running, why = {}, None
+                self._running, self._why = {}, None
+                self._attempt_began = event["time"]
             case "search_started":
-                n_trials = event["n_trials"] + event["n_finished"]
-                began, n_since = event["time"], 0
+                self._n_trials = event["n_trials"] + event["n_finished"]
+                self._objective = event.get("objective")
+                self._search_began, self._n_trained = event["time"], 0
             case "arm_done" | "row_done":
-                fixed.add(event.get("arm") or event["row"])
+                self._fixed.add(event.get("arm") or event["row"])
             case "trial_started":
-                running[event["trial"]] = None
+                self._started[event["trial"]] = event
+                self._running[event["trial"]] = 0
+            case "trial_progress":
+                self._running[event["trial"]] = event["n_parts"]
             case "trial_lost":
-                n_lost += 1
-            case "trial_done" | "trial_failed":
-                running.pop(event["trial"], None)
-                done[event["trial"]] = event
-                n_since += event["reused_from"] is None
+                self._n_lost += 1
+            case "trial_done" | "trial_failed" | "trial_stopped":
+                self._running.pop(event["trial"], None)
+                self._done[event["trial"]] = self._ended = event
+                self._n_trained += event["reused_from"] is None
             case "sweep_stopped":
-                why, running = event["message"], {}
-    complete = [e for e in done.values() if e["event"] == "trial_done"]
-    best = max(complete, key=lambda e: e["objective"], default=None)
-    left = None
-    if state == "running" and n_trials and began and n_since:
-        passed = datetime.fromisoformat(event["time"]) - datetime.fromisoformat(began)
-        left = passed.total_seconds() / 60 / n_since * (n_trials - len(done))
-    return SweepStatus(
-        name=name,
-        state=state,
-        holder=holder,
-        n_trials=n_trials,
-        n_complete=len(complete),
-        n_reused=sum(e["reused_from"] is not None for e in complete),
-        n_failed=len(done) - len(complete),
-        n_lost=n_lost,
-        running=tuple(running) if state == "running" else (),
-        n_fixed=len(fixed),
-        best_trial=best["trial"] if best else None,
-        best_objective=best["objective"] if best else None,
-        last_event=event["event"],
-        last_event_at=event["time"],
-        minutes_left=left,
-        stopped_because=why if state == "stopped" else None,
-    )
+                self._why, self._running = event["message"], {}
+
+    def status(
+        self, state: State, *, holder: str | None = None, now: datetime | None = None
+    ) -> SweepStatus:
+        """Return where the sweep stands.
+
+        Parameters
+        ----------
+        state : str
+        holder : str, optional
+            Which process runs it.
+        now : datetime, optional
+            That of the last event by default.
+        """
+        complete = [e for e in self._done.values() if e["event"] == "trial_done"]
+        best = max(complete, key=lambda e: e["objective"], default=None)
+        started = self._started.get(best["trial"], {}) if best else {}
+        last_event_at = self._last["time"]
+        now = now or datetime.fromisoformat(last_event_at)
+        left = None
+        if state == "running" and self._n_trials and self._search_began and self._n_trained:
+            passed_s = _seconds(self._search_began, datetime.fromisoformat(last_event_at))
+            left = passed_s / 60 / self._n_trained * (self._n_trials - len(self._done))
+        return SweepStatus(
+            name=self._name,
+            state=state,
+            holder=holder,
+            objective=self._objective,
+            n_trials=self._n_trials,
+            n_complete=len(complete),
+            n_reused=sum(e["reused_from"] is not None for e in complete),
+            n_stopped=sum(e["event"] == "trial_stopped" for e in self._done.values()),
+            n_failed=sum(e["event"] == "trial_failed" for e in self._done.values()),
+            n_lost=self._n_lost,
+            running=tuple(self._trials_at(now)) if state == "running" else (),
+            n_fixed=len(self._fixed),
+            best_trial=best["trial"] if best else None,
+            best_objective=best["objective"] if best else None,
+            best_params=started.get("params"),
+            best_kept=_kept(started),
+            last_ended=_ended_text(self._ended) if self._ended else None,
+            last_event=self._last["event"],
+            last_event_at=last_event_at,
+            minutes_run=_seconds(self._attempt_began or last_event_at, now) / 60,
+            minutes_left=left,
+            data_wait=self._waited_s / self._trained_s if self._trained_s else None,
+            stopped_because=self._why if state == "stopped" else None,
+        )
+
+    def _trials_at(self, now: datetime) -> Iterator[RunningTrial]:
+        for trial, n_done in self._running.items():
+            started = self._started[trial]
+            yield RunningTrial(
+                trial=trial,
+                params=started["params"],
+                kept=_kept(started),
+                n_parts_done=n_done,
+                n_parts=started.get("n_parts"),
+                unit=started.get("unit"),
+                running_s=_seconds(started["time"], now),
+            )
+
+
+def _kept(started: Mapping[str, Any]) -> Kept | None:
+    if "n_kept" not in started:
+        return None
+    return Kept(**{key: started[key] for key in ("n_kept", "n_batches", "mean_emd")})
+
+
+def _seconds(began: str, now: datetime) -> float:
+    """Return how long it is since the time of an event; not below 0 where clocks of two machines disagree."""
+    return max(0.0, (now - datetime.fromisoformat(began)).total_seconds())
+
+
+def _ended_text(event: Mapping[str, Any]) -> str:
+    """Return what came of a trial in a few words."""
+    if event["event"] == "trial_failed":
+        return f"{event['trial']} failed: {_short(event['error'])}"
+    if event["event"] == "trial_stopped":
+        return f"{event['trial']} ended by the scheduler after report {event['n_parts']}"
+    reused = f" (as {event['reused_from']})" if event["reused_from"] else ""
+    return f"{event['trial']}, objective {event['objective']:.3f}{reused}"
 
 
 def status_text(status: SweepStatus) -> str:
     """Return a status for people."""
-    lines = [f"sweep {status.name}: {status.state}{f', {status.holder}' if status.holder else ''}"]
+    lines = [headline(status)]
     if status.n_fixed:
         lines.append(f"fixed configurations: {status.n_fixed} done")
     if status.n_trials is not None:
-        n_done = status.n_complete + status.n_failed
-        reused = f" ({status.n_reused} reused)" if status.n_reused else ""
-        lines.append(
-            f"trials: {n_done} of {status.n_trials} done, {status.n_complete} complete{reused}, "
-            f"{status.n_failed} failed"
-        )
+        lines.append(f"trials: {counts_text(status)}")
     if status.n_lost:
-        lines.append(f"lost processes: {status.n_lost}; their trials went on")
+        lines.append(lost_text(status))
     if status.running:
-        lines.append(f"running: {', '.join(status.running)}")
+        lines.append(f"running: {'; '.join(running_text(trial) for trial in status.running)}")
     if status.best_trial is not None:
-        lines.append(f"best: {status.best_trial}, objective {status.best_objective:.3f}")
+        params = f", {params_text(status.best_params)}" if status.best_params else ""
+        kept = f", {kept_text(status.best_kept)}" if status.best_kept else ""
+        lines.append(
+            f"best: {status.best_trial}, objective {status.best_objective:.3f}{params}{kept}"
+        )
+    lines.append(f"elapsed: {duration_text(60 * status.minutes_run)}")
     if status.minutes_left is not None:
         lines.append(f"left: about {status.minutes_left:.0f} min at this pace")
+    if status.data_wait is not None:
+        lines.append(data_wait_text(status.data_wait))
     if status.stopped_because:
         lines.append(f"because: {status.stopped_because}")
     lines.append(f"last event: {status.last_event}, {status.last_event_at}")
     return "\n".join(lines)
+
+
+def headline(status: SweepStatus) -> str:
+    """Return which sweep it is, and in which state."""
+    return f"sweep {status.name}: {status.state}{f', {status.holder}' if status.holder else ''}"
+
+
+def counts_text(status: SweepStatus) -> str:
+    """Return how many trials came to what end."""
+    reused = f" ({status.n_reused} reused)" if status.n_reused else ""
+    stopped = f"{status.n_stopped} ended early, " if status.n_stopped else ""
+    n_done = status.n_complete + status.n_stopped + status.n_failed
+    return (
+        f"{n_done} of {status.n_trials} done, {status.n_complete} complete{reused}, {stopped}"
+        f"{status.n_failed} failed"
+    )
+
+
+def lost_text(status: SweepStatus) -> str:
+    """Return how many processes were lost under trials."""
+    return f"lost processes: {status.n_lost}; their trials went on"
+
+
+def data_wait_text(share: float) -> str:
+    """Return how much of the time of training waits for data."""
+    return f"data wait: {100 * share:.1f} % of training"
+
+
+def running_text(running: RunningTrial) -> str:
+    """Return how far a trial is."""
+    part = f" {part_text(running)}" if running.n_parts else ""
+    return f"{running.trial}{part}, {duration_text(running.running_s)}"
+
+
+def part_text(running: RunningTrial) -> str:
+    """Return which part of a trial is under way."""
+    return f"{running.unit} {running.n_parts_done + 1} of {running.n_parts}"
+
+
+def kept_text(kept: Kept) -> str:
+    """Return how many batches are kept, and how far these are from the target."""
+    mean = f", mean EMD {kept.mean_emd:.4g}" if kept.mean_emd is not None else ""
+    return f"{kept.n_kept} of {kept.n_batches} batches kept{mean}"
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """Return sampled parameters in the order of the event log, by name, each to four digits."""
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in sorted(params.items())
+    )
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time in the largest units that say something."""
+    minutes, rest = divmod(int(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def event_text(event: Mapping[str, Any]) -> str:

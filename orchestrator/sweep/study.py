@@ -1,6 +1,7 @@
 """The Optuna study of a sweep: the record of what was tried, what came of it, and what is still to be done."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator.config.sweep_sections import Direction
 from orchestrator.sweep.journal import OwnBackend
+from search_spaces.space import Params
 
 _FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
 _NAME = "trial"
@@ -17,6 +20,8 @@ _REUSED_FROM = "reused_from"
 _SIGNATURE = "signature"
 _ERROR = "error"
 _ATTEMPT = "attempt"
+_REPLICATES = "replicates"
+_ADOPTED = "adopted_from"
 
 NOT_A_NUMBER = "its objective is not a number"
 """Why a trial failed that trained."""
@@ -33,15 +38,24 @@ class Study:
     name : str
     journal : Path
         Optuna appends to it.
+    directions : sequence of Direction
+        One for each value of a trial, the objective first.
     """
 
-    def __init__(self, name: str, journal: Path) -> None:
+    def __init__(
+        self, name: str, journal: Path, directions: Sequence[Direction] = ("maximize",)
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name = name
         self.storage = JournalStorage(OwnBackend(str(journal)))
         self._study = optuna.create_study(
-            study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
+            study_name=name, storage=self.storage, directions=directions, load_if_exists=True
         )
+        self._adopted = {
+            trial.user_attrs[_ADOPTED]
+            for trial in self._study.get_trials(deepcopy=False)
+            if _ADOPTED in trial.user_attrs
+        }
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -56,22 +70,57 @@ class Study:
     @property
     def all_trials(self) -> list[FrozenTrial]:
         """Every trial of every attempt, those that run and those that were interrupted too."""
-        return self._study.get_trials(deepcopy=False)
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if _ADOPTED not in trial.user_attrs]
+
+    @property
+    def front(self) -> set[str]:
+        """Names of the finished trials that no other one is better than in every value."""
+        return {name_of(trial) for trial in self._study.best_trials if name_of(trial)}
 
     @property
     def n_named(self) -> int:
         """How many names were given so far."""
         return len(self._current())
 
+    @property
+    def n_attempts(self) -> int:
+        """How many attempts at the sweep have begun."""
+        return int(self._study.user_attrs.get(_ATTEMPT, 0))
+
     def begin_attempt(self) -> int:
         """Return the number of this attempt at the sweep, from 0."""
-        attempt = int(self._study.user_attrs.get(_ATTEMPT, 0))
+        attempt = self.n_attempts
         self._study.set_user_attr(_ATTEMPT, attempt + 1)
         return attempt
 
-    def enqueue(self, params: dict[str, float]) -> None:
+    def enqueue(self, params: Params) -> None:
         """Propose a configuration before any that the sampler draws; once, whatever the attempt."""
-        self._study.enqueue_trial(params, skip_if_exists=True)
+        self._study.enqueue_trial(dict(params), skip_if_exists=True)
+
+    def adopt(self, source: str, params: Mapping[str, Any], ranges: Any, value: float) -> None:
+        """Let the sampler learn from a trial of another sweep; once, whatever the attempt.
+
+        Parameters
+        ----------
+        source : str
+            Which sweep and trial it was.
+        params, ranges : mapping
+            Values, and the distributions that this sweep draws them from.
+        value : float
+            Its objective.
+        """
+        if source in self._adopted:
+            return
+        self._adopted.add(source)
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(params),
+                distributions=dict(ranges),
+                value=value,
+                user_attrs={_ADOPTED: source},
+            )
+        )
 
     def requeue_running(self) -> int:
         """Queue again what an attempt that ended left running; returns how many trials that were."""
@@ -116,7 +165,14 @@ def give_name(trial: optuna.Trial, name: str) -> str:
     return name_of(trial)
 
 
-def note_outcome(trial: optuna.Trial, key: str, value: str | None, reused_from: str | None) -> None:
+def note_outcome(
+    trial: optuna.Trial,
+    key: str,
+    value: str | None,
+    *,
+    reused_from: str | None,
+    replicates: Sequence[float] = (),
+) -> None:
     """Note under which name a trial's predictions are stored, or why there are none.
 
     Parameters
@@ -127,10 +183,14 @@ def note_outcome(trial: optuna.Trial, key: str, value: str | None, reused_from: 
     value : str
     reused_from : str, optional
         Name of the trial that this one shares the outcome of.
+    replicates : sequence of float
+        Objective with each seed, where a trial has several.
     """
     trial.set_user_attr(key, value)
     if reused_from is not None:
         trial.set_user_attr(_REUSED_FROM, reused_from)
+    if len(replicates) > 1:
+        trial.set_user_attr(_REPLICATES, list(replicates))
 
 
 def name_of(trial: FrozenTrial | optuna.Trial) -> str:
@@ -144,8 +204,29 @@ def was_enqueued(trial: FrozenTrial) -> bool:
 
 
 def signature_of(trial: FrozenTrial) -> str | None:
-    """Return under which name the predictions of a trial are stored; None if it failed."""
+    """Return under which name the predictions of a trial are stored; None if it has none."""
     return _text(trial, _SIGNATURE) if trial.state is TrialState.COMPLETE else None
+
+
+def unfinished_signature_of(trial: FrozenTrial) -> str | None:
+    """Return the signature of a trial that the scheduler ended; None of any other."""
+    return _text(trial, _SIGNATURE) if trial.state is TrialState.PRUNED else None
+
+
+def objective_of(trial: FrozenTrial) -> float | None:
+    """Return the objective of a trial, the first of its values; None if it has none."""
+    # Optuna counts the last intermediate value of a pruned trial as its value.
+    return trial.values[0] if trial.state is TrialState.COMPLETE else None
+
+
+def replicates_of(trial: FrozenTrial) -> tuple[float, ...]:
+    """Return the objective with each seed; empty where trials have one."""
+    return tuple(trial.user_attrs.get(_REPLICATES, ()))
+
+
+def stopped_after(trial: FrozenTrial) -> int | None:
+    """Return after how many parts the scheduler ended a trial; None if it did not."""
+    return trial.last_step if trial.state is TrialState.PRUNED else None
 
 
 def reused_from(trial: FrozenTrial) -> str | None:
@@ -155,7 +236,7 @@ def reused_from(trial: FrozenTrial) -> str | None:
 
 def error_of(trial: FrozenTrial) -> str | None:
     """Return why a trial failed; None if it did not."""
-    if trial.state is TrialState.COMPLETE:
+    if trial.state is not TrialState.FAIL:
         return None
     return _text(trial, _ERROR) or NOT_A_NUMBER
 

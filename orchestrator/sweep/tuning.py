@@ -3,7 +3,8 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,38 @@ from orchestrator.sweep.execution import Outcome, Run, Trial
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
-from orchestrator.sweep.search import N_PARTS, Hooks, Ranges, StudySearch, Told, begin_search
+from orchestrator.sweep.live import trials_shown
+from orchestrator.sweep.samplers import Ranges
+from orchestrator.sweep.search import (
+    N_PARTS,
+    SO_FAR,
+    Hooks,
+    Scores,
+    StudySearch,
+    Told,
+    as_fields,
+    begin_search,
+    so_far,
+)
 from orchestrator.sweep.study import Study
+from orchestrator.sweep.warm_start import adopt_trials
 from orchestrator.sweep.workers import InputsRef, resources_of
 from orchestrator.telemetry.events import EventLog
-from orchestrator.telemetry.progress import note, progress
+from orchestrator.telemetry.progress import note
+from search_spaces.space import Params
 
 MIN_FREE_BYTES = 256 * 2**20
 """A local store with less space left gets no further trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a search has left."""
+
+    trials: list[FrozenTrial]
+    """All that finished, failed or were ended by the scheduler, in the order of their names."""
+    front: set[str]
+    """Names of those on the Pareto front; empty for a single objective."""
 
 
 def run_search(
@@ -36,12 +61,15 @@ def run_search(
     search: SearchBase,
     *,
     space: Ranges,
-    first: list[dict[str, float]],
+    first: Sequence[Params],
     trial: Trial,
     inputs_ref: InputsRef,
-    identify: Callable[[Mapping[str, float]], str],
-    objective: Callable[[str], float],
-) -> list[FrozenTrial]:
+    identify: Callable[[Params], str],
+    evaluate: Callable[[Params], Scores],
+    evaluate_part: Callable[[Params, Mapping[str, Any]], float] = so_far,
+    objective_name: str | None = None,
+    describe: Callable[[Params], Mapping[str, Any]] = lambda _: {},
+) -> Found:
     """Run what is left of a search, and return all of its trials, earlier attempts included.
 
     Parameters
@@ -56,8 +84,14 @@ def run_search(
         Runs in a Ray actor, and reports to Tune after each part.
     identify : callable
         Sampled parameters to the signature of the predictions: equal ones are trained once.
-    objective : callable
-        Signature of predictions to the value to maximise; runs here, where labels may be read.
+    evaluate : callable
+        Sampled parameters to what their predictions are worth; runs here, where labels may be read.
+    evaluate_part : callable
+        Sampled parameters and an intermediate report to the objective of what is done. By default, the trial's own.
+    objective_name : str, optional
+        What the objective is called.
+    describe : callable, optional
+        Sampled parameters to what else the event ``trial_started`` is to hold.
 
     Raises
     ------
@@ -72,29 +106,35 @@ def run_search(
         tempfile.TemporaryDirectory() as scratch,
         journal_of(run.store, run.sweep.name, Path(scratch), run.halt) as journal,
     ):
-        study = Study(run.sweep.name, journal.file)
+        study = Study(run.sweep.name, journal.file, search.directions)
+        adopt_trials(run, search, space, study)
         n_requeued = study.requeue_running() + (study.requeue_failed() if run.retry_failed else 0)
         n_finished = len(study.trials)
         n_left = search.n_trials - n_finished
         ended_by = None
         run.log.emit(
-            "search_started", n_trials=n_left, n_finished=n_finished, n_requeued=n_requeued
+            "search_started",
+            n_trials=n_left,
+            n_finished=n_finished,
+            n_requeued=n_requeued,
+            objective=objective_name,
         )
         if n_left > 0:
-            with progress("trials", n_left) as advance:
+            with trials_shown(run, n_left) as advance:
                 searcher = begin_search(
                     study,
                     space,
                     first,
+                    search,
                     seed=run.sweep.seed,
-                    n_trials=search.n_trials,
                     hooks=Hooks(
                         identify=identify,
-                        objective=objective,
+                        evaluate=evaluate,
+                        evaluate_part=evaluate_part,
                         changed=journal.changed,
                         told=_Teller(run, search, study, advance),
                         started=lambda name, params: run.log.emit(
-                            "trial_started", trial=name, params=dict(params)
+                            "trial_started", trial=name, params=dict(params), **describe(params)
                         ),
                         exhausted=_budget(run, search, study),
                         is_held=_Space(run),
@@ -118,14 +158,15 @@ def run_search(
                         storage_path=str(tune_folder),
                         verbose=0,
                         failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
-                        stop=_Stop(run.halt),
-                        callbacks=[_Losses(run.log, searcher)],
+                        stop=_Stop(run.halt, searcher),
+                        callbacks=[_Progress(run.log, searcher)],
                     ),
                 )
             ended_by = searcher.ended_by
             study.requeue_running()
             journal.changed()
         trials = study.trials
+        front = study.front if search.also else set()
     if ended_by is not None and not run.halt.stopping:
         run.log.emit("budget_reached", budget=ended_by, n_trials=len(trials))
         note(f"search.{ended_by} ended the search after {len(trials)} of {search.n_trials} trials")
@@ -136,7 +177,7 @@ def run_search(
             f"all {len(trials)} trials of sweep {run.sweep.name!r} failed:\n{_digest(trials)}\n"
             f"With --retry-failed the same command tries them again."
         )
-    return trials
+    return Found(trials=trials, front=front)
 
 
 def _digest(trials: list[FrozenTrial]) -> str:
@@ -163,9 +204,15 @@ class _Teller:
             "objective": told.objective,
             "reused_from": told.reused_from,
         }
+        reused = f" (as {told.reused_from})" if told.reused_from else ""
+        if told.stopped_after is not None:
+            n_parts = told.stopped_after
+            self._run.log.emit("trial_stopped", **fields, n_parts=n_parts)
+            self._advance(f"{told.trial}: ended by the scheduler after report {n_parts}{reused}")
+            return
         if told.error is None:
-            self._run.log.emit("trial_done", **fields)
-            reused = f" (as {told.reused_from})" if told.reused_from else ""
+            spent = as_fields(told.seconds) if told.seconds else {}
+            self._run.log.emit("trial_done", **fields, **spent)
             self._advance(f"{told.trial}: objective {told.objective:.3f}{reused}")
             return
         self._run.log.emit("trial_failed", **fields, error=told.error)
@@ -214,20 +261,25 @@ class _Space:
 
 
 class _Stop(tune.Stopper):
-    """Lets Tune end the running trials."""
+    """Lets Tune end all running trials, or one that the scheduler gives up."""
 
-    def __init__(self, halt: Halt) -> None:
+    def __init__(self, halt: Halt, searcher: StudySearch) -> None:
         self._halt = halt
+        self._searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel empty, as the callbacks do."""
+        return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        return self._searcher.is_hopeless(trial_id, result)
 
     def stop_all(self) -> bool:
         return self._halt.stopping
 
 
-class _Losses(tune.Callback):
-    """Tells of a trial whose process was lost, and which is tried again."""
+class _Progress(tune.Callback):
+    """Tells of a trial that has a part done, or whose process was lost and which is tried again."""
 
     def __init__(self, log: EventLog, searcher: StudySearch) -> None:
         self._log = log
@@ -237,6 +289,13 @@ class _Losses(tune.Callback):
         """Travel empty: Tune pickles its callbacks into a file that nothing reads."""
         return {}
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if N_PARTS in result:
+            name = self._searcher.name_of(trial.trial_id)
+            self._log.emit("trial_progress", trial=name, n_parts=result[N_PARTS])
+
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = self._searcher.name_of(trial.trial_id)
         self._log.emit("trial_lost", trial=name, n_times=trial.num_failures)
@@ -244,7 +303,7 @@ class _Losses(tune.Callback):
 
 
 def _tune(
-    trainable: Callable[[dict[str, float]], Outcome],
+    trainable: Callable[[dict[str, Any]], Outcome],
     searcher: Any,
     n_trials: int,
     max_concurrent: int,
@@ -275,9 +334,12 @@ def _tune(
 
 
 def _tune_trial(
-    params: dict[str, float],
+    params: dict[str, Any],
     *,
     trial: Trial,
     inputs_ref: InputsRef,
 ) -> Outcome:
-    return trial(inputs_ref, params, lambda n_done: tune.report({N_PARTS: n_done}))
+    def after_part(n_done: int, objective: float | None = None) -> None:
+        tune.report({N_PARTS: n_done, SO_FAR: objective})
+
+    return trial(inputs_ref, params, after_part)

@@ -6,6 +6,7 @@ from typing import Any
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _NUMBER = {"type": "number"}
+_SECONDS = {"type": "number", "minimum": 0}
 _TRIAL = {"type": "string", "pattern": r"^(t\d{3,}|arm-.+|row-.+)$"}
 _MAYBE_TEXT = {"type": ["string", "null"]}
 _MAYBE_NUMBER = {"type": ["number", "null"]}
@@ -16,7 +17,8 @@ _ENDED = {
     "objective": _MAYBE_NUMBER,
     "reused_from": _MAYBE_TEXT,
 }
-_FIXED = {"signature": _TEXT, "error": _TEXT}
+_SPENT = {"waited_s": _SECONDS, "trained_s": _SECONDS}
+_FIXED = {"signature": _TEXT, "error": _TEXT, **_SPENT}
 
 EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
     "sweep_started": (
@@ -47,21 +49,44 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
     "arm_done": (
         "A control arm ended, with predictions or with an error.",
         {"arm": _TEXT, **_FIXED},
-        ("signature", "error"),
+        ("signature", "error", *_SPENT),
     ),
     "row_done": (
         "A row ended, with predictions or with an error.",
         {"row": _TEXT, **_FIXED},
-        ("signature", "error"),
+        ("signature", "error", *_SPENT),
+    ),
+    "warm_started": (
+        "The sampler learns from `n_trials` of a finished sweep; `left_out` says why not from others.",
+        {"sweep": _TEXT, "n_trials": _COUNT, "left_out": {"type": "object"}},
+        (),
     ),
     "search_started": (
         "Trials begin; `n_trials` are left.",
-        {"n_trials": {"type": "integer"}, "n_finished": _COUNT, "n_requeued": _COUNT},
-        (),
+        {
+            "n_trials": {"type": "integer"},
+            "n_finished": _COUNT,
+            "n_requeued": _COUNT,
+            "objective": _MAYBE_TEXT,
+        },
+        ("objective",),
     ),
     "trial_started": (
-        "A trial begins to train.",
-        {"trial": _TRIAL, "params": {"type": "object"}},
+        "A trial begins to train, in so many folds, or on so many of the source batches.",
+        {
+            "trial": _TRIAL,
+            "params": {"type": "object"},
+            "n_parts": _COUNT,
+            "unit": {"enum": ["fold", "pass", "tenth"]},
+            "n_kept": _COUNT,
+            "n_batches": _COUNT,
+            "mean_emd": _MAYBE_NUMBER,
+        },
+        ("n_parts", "unit", "n_kept", "n_batches", "mean_emd"),
+    ),
+    "trial_progress": (
+        "So many parts of a trial (folds, passes, tenths) are done, and it is not at its end.",
+        {"trial": _TRIAL, "n_parts": _COUNT},
         (),
     ),
     "trial_lost": (
@@ -69,8 +94,18 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         {"trial": _TRIAL, "n_times": _COUNT},
         (),
     ),
-    "trial_done": ("A trial has predictions and an objective.", _ENDED, ()),
+    "trial_done": (
+        "A trial has predictions and an objective; training, if it needed any, took `trained_s`, of which it waited "
+        "`waited_s` for batches.",
+        {**_ENDED, **_SPENT},
+        tuple(_SPENT),
+    ),
     "trial_failed": ("A trial has none; the error says why.", {**_ENDED, "error": _TEXT}, ()),
+    "trial_stopped": (
+        "The scheduler ended a trial after `n_parts` reports.",
+        {**_ENDED, "n_parts": _COUNT},
+        (),
+    ),
     "trial_tested": (
         "After the search: test stages judged a trial, once.",
         {"trial": _TRIAL, "split": _TEXT},

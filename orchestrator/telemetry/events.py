@@ -1,14 +1,18 @@
 """The event log: one JSON object per line, the only artefact with times, hosts and process ids in it."""
 
+import contextlib
 import json
 import os
 import socket
 import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.store.store import Store
+
+Listener = Callable[[Mapping[str, Any]], None]
 
 _S3_FLUSH_S = 5.0  # an object cannot be appended to, so it is rewritten, and not at every event
 
@@ -25,6 +29,7 @@ class EventLog:
         self._path = path
         self._s3_lines: list[str] = []
         self._flushed_s = time.monotonic()
+        self._listeners: list[Listener] = []
         if not store.is_local and store.exists(path):
             self._s3_lines = store.read_bytes(path).decode().splitlines()
 
@@ -37,6 +42,8 @@ class EventLog:
             "pid": os.getpid(),
             **fields,
         }
+        for listener in self._listeners:
+            listener(record)
         line = json.dumps(record, sort_keys=True)
         if self._store.is_local:
             file = Path(self._store.uri_of(self._path))
@@ -47,6 +54,21 @@ class EventLog:
         self._s3_lines.append(line)
         if time.monotonic() - self._flushed_s > _S3_FLUSH_S:
             self._flush()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all events so far, oldest first, those of earlier attempts and those not on S3 yet included."""
+        if self._store.is_local:
+            return read_events(self._store, self._path)
+        return [json.loads(line) for line in self._s3_lines]
+
+    @contextlib.contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Call `listener` with each event inside the block, as it is emitted."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     def _flush(self) -> None:
         self._store.write_bytes(self._path, "".join(f"{x}\n" for x in self._s3_lines).encode())

@@ -1,22 +1,26 @@
-"""Progress on standard error: a bar on a terminal, one plain line per step elsewhere."""
+"""Progress on standard error: a bar or a live table on a terminal, one plain line per step elsewhere."""
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 Advance = Callable[[str], None]
 """Called once per finished step with a few words about it."""
 
-_bars: list[Progress] = []
+_REDRAWS_PER_S = 4
+
+_consoles: list[Console] = []
+"""Where something moves now; the last one is in use."""
 
 
 def note(text: str) -> None:
-    """Print a line on standard error, above the bar where there is one."""
-    if _bars:
-        _bars[-1].console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    """Print a line on standard error, above the bar or table where there is one."""
+    if _consoles:
+        _consoles[-1].print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
     else:
         print(text, file=sys.stderr, flush=True)
 
@@ -49,8 +53,35 @@ def progress(title: str, total: int) -> Iterator[Advance]:
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=total, what="")
-        _bars.append(bar)
-        try:
+        with _notes_on(console):
             yield lambda what: bar.update(task, advance=1, what=what)
-        finally:
-            _bars.pop()
+
+
+def on_terminal(*, stderr: bool = True) -> bool:
+    """Whether standard error, or else standard output, is a terminal that can be drawn on."""
+    console = Console(stderr=stderr)
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+@contextlib.contextmanager
+def live(render: Callable[[], RenderableType]) -> Iterator[None]:
+    """Show what `render` gives, anew four times a second, on standard error, which is a terminal.
+
+    A thread of its own draws, one drawing at a time. `render` must not wait for the thread that is inside the block:
+    a signal may have stopped that anywhere, to print a note, which waits for the drawing.
+    """
+    console = Console(stderr=True)
+    with (
+        Live(console=console, get_renderable=render, refresh_per_second=_REDRAWS_PER_S),
+        _notes_on(console),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _notes_on(console: Console) -> Iterator[None]:
+    _consoles.append(console)
+    try:
+        yield
+    finally:
+        _consoles.pop()

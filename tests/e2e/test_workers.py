@@ -60,6 +60,7 @@ def test_sleepmg(
     cli("sweep", path, "--cpus", "2").ok()
     assert [row["state"] for row in trials(tmp_path, "sleepmg")] == ["complete"] * 2
     assert not list((tmp_path / "runs" / "sweeps" / "sleepmg" / "train").rglob("*.json"))
+    cli("replay", "sleepmg", "--trial", "t000", "--cpus", "2").ok()
 
 
 def test_killed_workers_go_on_at_the_last_pass_to_nearly_the_same_weights(
@@ -107,3 +108,7 @@ def test_selective(cli: "Cli", tiny: "Tiny") -> None:
     path.write_text(yaml.safe_dump(content))
     cli("sweep", path, "--cpus", "2").ok()
     assert [row["state"] for row in trials(cli.cwd, "small")] == ["complete"] * 2
+    printed = cli("replay", "small", "--cpus", "2").ok().out
+    assert printed.endswith(
+        "proposals: same\nsweep small: 4 of 4 configurations gave the same again\n"
+    )

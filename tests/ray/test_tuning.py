@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 import ray
+from jsonschema import Draft202012Validator
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -24,13 +25,15 @@ from orchestrator.sweep import tuning
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, Trial, outcome_of, run_fixed
 from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search import DIED, ERROR, SIGNATURE
-from orchestrator.sweep.study import error_of, name_of, reused_from
+from orchestrator.sweep.search import DIED, ERROR, SIGNATURE, Scores
+from orchestrator.sweep.study import error_of, name_of, reused_from, stopped_after
 from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.workers import InputsRef
+from orchestrator.telemetry.event_schema import event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 from search_spaces.space import Uniform
 from trainables.errors import DivergedError
+from trainables.training import Seconds
 
 pytestmark = pytest.mark.ray
 
@@ -72,6 +75,9 @@ class Sweep:
         plateau: int | None = None,
         identify: Callable[[Mapping[str, float]], str] = value_of,
         objective: Callable[[str], float] = float,
+        keys: Mapping[str, Any] = {},
+        objective_name: str | None = None,
+        describe: Callable[[Mapping[str, float]], Mapping[str, Any]] = lambda _: {},
         **options: Any,
     ) -> list[FrozenTrial]:
         return run_search(
@@ -82,6 +88,7 @@ class Sweep:
                     "max_concurrent": max_concurrent,
                     "failure_quota": failure_quota,
                     **({"plateau": plateau} if plateau else {}),
+                    **keys,
                 }
             ),
             space={"x": Uniform(0, 1)},
@@ -89,8 +96,10 @@ class Sweep:
             trial=trial,
             inputs_ref=[ray.put(self.inputs)],
             identify=identify,
-            objective=objective,
-        )
+            evaluate=lambda params: Scores(values=(objective(identify(params)),)),
+            objective_name=objective_name,
+            describe=describe,
+        ).trials
 
     def study(self) -> optuna.Study:
         file = self.store.uri_of(paths.sweep_journal("probe"))
@@ -133,6 +142,35 @@ def test_one_bad_trial_ends_nothing(sweep: Sweep) -> None:
     assert errors[1:] == [None] * 5
     (failed,) = sweep.events("trial_failed")
     assert failed["trial"] == "t000"
+
+
+def test_what_the_event_log_says_of_trials(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        for n_done in (1, 2):
+            after_part(n_done)
+        spent = [Seconds(waited=0.25, total=1.0)] * 3 if params["x"] == 0.25 else []
+        return outcome_of(lambda: value_of(params), spent)
+
+    sweep.search(
+        trial,
+        n_trials=2,
+        objective_name="how large x is",
+        describe=lambda _: {"n_parts": 3, "unit": "fold"},
+    )
+    (began,) = sweep.events("search_started")
+    assert began["objective"] == "how large x is"
+    assert [(e["trial"], e["n_parts"]) for e in sweep.events("trial_started")] == [
+        ("t000", 3),
+        ("t001", 3),
+    ]
+    progress = [(e["trial"], e["n_parts"]) for e in sweep.events("trial_progress")]
+    assert progress == [("t000", 1), ("t000", 2), ("t001", 1), ("t001", 2)]
+    trained, looked_up = sweep.events("trial_done")
+    assert (trained["waited_s"], trained["trained_s"]) == (0.75, 3.0)
+    assert "trained_s" not in looked_up
+    events = read_events(sweep.store, paths.sweep_events("probe"))
+    for event in events:
+        Draft202012Validator(event_schema()).validate(event)
 
 
 def test_too_many_bad_trials_end_the_sweep_and_can_be_tried_again(sweep: Sweep) -> None:
@@ -249,6 +287,29 @@ def test_equal_trainings_are_done_once(sweep: Sweep) -> None:
         if (original := reused_from(trial_)) is not None:
             assert trial_.value == by_name[original].value
             assert half(trial_.params) == half(by_name[original].params)
+
+
+def test_a_scheduler_ends_trials_between_their_parts(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        for n_done in range(1, 10):
+            with (Path(ray.get(inputs_ref[0])) / value_of(params)).open("a") as file:
+                file.write("part\n")
+            after_part(n_done, params["x"])
+        return {SIGNATURE: value_of(params)}
+
+    folder = sweep.folder / "parts"
+    folder.mkdir()
+    sweep.inputs = str(folder)
+    keys = {"scheduler": {"name": "asha", "options": {"reduction_factor": 3}}}
+    trials = sweep.search(trial, n_trials=12, keys=keys)
+    parts = {t.params["x"]: (folder / value_of(t.params)).read_text().count("part") for t in trials}
+    stopped = {t.params["x"]: stopped_after(t) for t in trials if stopped_after(t) is not None}
+    assert len(stopped) >= 6, "more than half ends early, in rungs of 1, 3 and 9 parts"
+    assert all(n == parts[x] and n in (1, 3) for x, n in stopped.items())
+    assert all(n == 9 for x, n in parts.items() if x not in stopped)
+    assert max(parts) not in stopped, "the best is not given up"
+    assert len(sweep.events("trial_stopped")) == len(stopped)
+    assert len(sweep.search(trial, n_trials=12, keys=keys)) == 12  # an ended sweep is looked up
 
 
 def test_a_full_disk_holds_trials_back(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

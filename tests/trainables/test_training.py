@@ -1,5 +1,6 @@
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from trainables.training import (
     Checkpoints,
     Loss,
     PassMetrics,
+    Seconds,
     SupervisedStep,
     TrainingOutcome,
     train,
@@ -328,3 +330,44 @@ def test_the_checkpoint_of_another_model_is_refused() -> None:
         )
     with pytest.raises(CheckpointError, match="not a safetensors"):
         noisy_training("adam", Checkpoints(save=saved.append, resume_from=saved[-1][:-1]))
+
+
+def test_the_wait_for_batches_is_told_apart_from_the_rest() -> None:
+    wait_s, step_s, validate_s = 0.03, 0.01, 0.02
+
+    def slow(pass_number: int) -> Iterator[Batch]:
+        for batch in BATCHES:
+            time.sleep(wait_s)
+            yield batch
+
+    def loss(logits: Tensor, stages: Tensor) -> Tensor:
+        time.sleep(step_s)
+        return functional.cross_entropy(logits, stages)
+
+    def validate() -> float:
+        time.sleep(validate_s)
+        return 0.0
+
+    model, optimizer = linear()
+    step = SupervisedStep(model=model, optimizer=optimizer, loss=loss)
+    began_s = time.perf_counter()
+    seconds = train(step, slow, n_passes=2, validate=validate).seconds
+    passed_s = time.perf_counter() - began_s
+    rest_s = 4 * step_s + 2 * validate_s
+    assert 4 * wait_s <= seconds.waited <= passed_s - rest_s
+    assert seconds.waited + rest_s <= seconds.total <= passed_s
+
+
+def test_the_time_that_training_takes_is_no_part_of_its_outcome() -> None:
+    _, first = noisy_training("adam", None)
+    saved: list[bytes] = []
+    _, second = noisy_training("adam", Checkpoints(save=saved.append))
+    assert first.seconds != second.seconds
+    assert first == second
+    _, looked_up = noisy_training("adam", Checkpoints(save=saved.append, resume_from=saved[-1]))
+    assert looked_up.seconds.waited == 0  # nothing of what another process spent
+
+
+def test_seconds_add_up() -> None:
+    found = Seconds(waited=1.0, total=4.0) + Seconds(waited=0.5, total=2.0)
+    assert found == Seconds(waited=1.5, total=6.0)

@@ -51,11 +51,15 @@ def find(sweep: Sweep) -> Findings:
         sweep=sweep,
         chosen=chosen,
         ranked=ranked,
-        sensitivities=sensitivities(
-            {name: sweep.manifest.space[name] for name in sweep.manifest.searched},
-            sweep.trials,
-            chosen,
-            TITLES,
+        sensitivities=tuple(
+            parameter
+            for parameter in sensitivities(
+                {name: sweep.manifest.space[name] for name in sweep.manifest.searched},
+                sweep.trials,
+                chosen,
+                TITLES,
+            )
+            if isinstance(parameter, Sensitivity)  # each has a range
         ),
         subjects=subjects,
         subject_sd=subject_sd,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.review.cautions import Caution, Level, failures_named, loudest_first
-from orchestrator.review.formats import counted, number, percent, signed
+from orchestrator.review.formats import counted, number, percent, range_text, signed
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.statistics import (
     CEILING,
@@ -13,6 +13,7 @@ from orchestrator.review.selective.statistics import (
     Comparison,
     StageShare,
     moved_mix,
+    other_steps,
     strongest_confound,
 )
 from orchestrator.review.verdicts import Verdict
@@ -30,6 +31,7 @@ def cautions(
     found = [
         *_oracle(manifest),
         *_hurt(comparisons),
+        *_steps(manifest, trials, chosen),
         *_ceiling(comparisons),
         *_transductive(manifest),
         *_confound(shares),
@@ -70,6 +72,28 @@ def _hurt(comparisons: Sequence[Comparison]) -> list[Caution]:
             text=f"On this target, {meanings[c.arm]}.",
         )
         for c in hurt
+    ]
+
+
+def _steps(manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None) -> list[Caution]:
+    others = other_steps(trials, manifest.n_steps)
+    if others is None:
+        return []
+    text = (
+        "The search varied the steps, so a difference between trials, or between a trial and an arm, mixes selection "
+        f"with length of training. The line of the tau curve joins enqueued trials, all with {manifest.n_steps} steps."
+    )
+    if chosen is not None and chosen.n_steps != manifest.n_steps:
+        text += (
+            f" The chosen trial {chosen.trial} took {chosen.n_steps}: there is no verdict against arms that were "
+            f"finetuned. For one, run its tau with search.n_steps: {chosen.n_steps} and without space.n_steps."
+        )
+    return [
+        Caution(
+            level=Level.WARNING,
+            title=f"Not of equal length: arms took {manifest.n_steps} steps, sampled trials {range_text(others)}.",
+            text=text,
+        )
     ]
 
 

@@ -27,6 +27,8 @@ class Trial:
     """``complete`` or ``failed``."""
     enqueued: bool
     """Fixed before the search began; the others were sampled."""
+    reused_from: str | None
+    """The trial whose training this one shares; None if it was trained itself."""
     tau_quantile: float | None
     """Fraction of the selectable batches below the cut; None for an arm."""
     tau_absolute: float | None
@@ -132,6 +134,7 @@ class Manifest:
     score_id: str
     default_learning_rate: float
     n_steps: int
+    """Of the trained arms, and of the trials unless the search varied them."""
     seed: int
     target_evaluation_epochs: int
     target_stage_counts: Mapping[str, int]
@@ -146,7 +149,13 @@ class Manifest:
     @property
     def objective_measure(self) -> str:
         """What the objective is measured in."""
-        return "0 to 1" if self.objective == "target_information" else "macro-F1"
+        measures = {"target_information": "0 to 1", "target_emd": "minus a distance"}
+        return measures.get(self.objective, "macro-F1")
+
+    @property
+    def objective_is_drawn(self) -> bool:
+        """Whether the objective fits on an axis of macro-F1."""
+        return self.objective != "target_emd"
 
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from orchestrator.review.formats import DASH, number, rate, some
+from orchestrator.review.formats import DASH, number, range_text, rate, some
 from orchestrator.review.page import records_csv, template
 from orchestrator.review.selective import statistics, tau, wording
 from orchestrator.review.selective.cautions import cautions
@@ -73,6 +73,7 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
     }
     shares = statistics.stage_shares(sweep.batches, chosen, evaluated)
     agreement = statistics.objective_agreement(trials, chosen)
+    others = statistics.other_steps(trials, manifest.n_steps)
     return template("selective/page.html.j2").render(
         manifest=manifest,
         chosen=chosen,
@@ -82,8 +83,9 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement),
         interval_note=wording.interval_note(manifest),
         ranking=statistics.ranking_against_chance(trials),
-        reading_notes=wording.reading_notes(manifest),
-        provenance=_provenance(manifest),
+        reading_notes=wording.reading_notes(manifest, others),
+        provenance=_provenance(manifest, others),
+        other_steps=others,
         target_subjects=some(manifest.target_subjects),
         trials=_by_objective(t for t in trials if not t.is_arm),
         arms=[t for t in trials if t.is_arm],
@@ -104,7 +106,7 @@ def _by_objective(trials: Iterable[Trial]) -> list[Trial]:
     )
 
 
-def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
+def _provenance(manifest: Manifest, other_steps: tuple[int, int] | None) -> list[tuple[str, str]]:
     """Term and value; what somebody needs to find the artefacts behind the page."""
     pretrain = manifest.pretrain
     return [
@@ -123,7 +125,7 @@ def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
         ("Batches", f"{manifest.batch_size} epochs each; {_batch_counts(manifest)}"),
         (
             "Finetuning",
-            f"{manifest.n_steps} steps in every trial and trained arm; default learning rate "
+            f"{_steps(manifest, other_steps)}; default learning rate "
             f"{rate(manifest.default_learning_rate)}",
         ),
         ("Seed", str(manifest.seed)),
@@ -138,6 +140,15 @@ def _provenance(manifest: Manifest) -> list[tuple[str, str]]:
         ),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
     ]
+
+
+def _steps(manifest: Manifest, other_steps: tuple[int, int] | None) -> str:
+    if other_steps is None:
+        return f"{manifest.n_steps} steps in every trial and trained arm"
+    return (
+        f"{manifest.n_steps} steps in trained arms and enqueued trials, {range_text(other_steps)} in "
+        "sampled ones"
+    )
 
 
 def _batch_counts(manifest: Manifest) -> str:

@@ -36,6 +36,9 @@ class Comparison:
     """Of the arm."""
     difference: float | None
     """Chosen trial minus arm; None when either value is missing."""
+    equal_steps: bool
+    """Whether the arm took as many steps as the chosen trial, or was not finetuned at all. Without, there is no
+    verdict: the difference mixes selection with length of training."""
     verdict: Verdict | None
 
 
@@ -108,17 +111,26 @@ def compare_with_arms(trials: Sequence[Trial], chosen: Trial | None) -> tuple[Co
 def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | None:
     """Effect of the EMD ranking alone: the trial that differs from ``random`` in nothing else.
 
-    The chosen trial differs from the random arm in the number of batches and in the learning rate too.
-    This is the enqueued trial with the same of both, and its target macro-F1 minus that of the arm.
+    The chosen trial differs from the random arm in the number of batches and in the learning rate too, and perhaps
+    in its steps. This is the enqueued trial with the same of all three, and its target macro-F1 minus that of the arm.
     None when there is no such pair.
     """
     arms = [t for t in trials if t.arm == "random" and t.is_complete]
     for arm in arms:
         for trial in _searched(trials):
-            same = (trial.n_kept, trial.learning_rate) == (arm.n_kept, arm.learning_rate)
+            same = all(
+                getattr(trial, name) == getattr(arm, name)
+                for name in ("n_kept", "learning_rate", "n_steps")
+            )
             if trial.enqueued and same and None not in (trial.target_macro_f1, arm.target_macro_f1):
                 return trial, _known(trial.target_macro_f1) - _known(arm.target_macro_f1)
     return None
+
+
+def other_steps(trials: Sequence[Trial], n_steps: int) -> tuple[int, int] | None:
+    """Fewest and most steps of the finished trials that took others than the arms; None where all took the same."""
+    others = [trial.n_steps for trial in _searched(trials) if trial.n_steps != n_steps]
+    return (min(others), max(others)) if others else None
 
 
 def tau_sensitivity(trials: Sequence[Trial]) -> Sensitivity | None:
@@ -215,12 +227,14 @@ def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
             n_steps=None,
             target_macro_f1=None,
             difference=None,
+            equal_steps=True,
             verdict=None,
         )
     reached = chosen.target_macro_f1 if chosen else None
     difference = (
         None if reached is None or arm.target_macro_f1 is None else reached - arm.target_macro_f1
     )
+    equal_steps = chosen is None or arm.n_steps in (0, chosen.n_steps)
     return Comparison(
         arm=name,
         state=arm.state,
@@ -228,7 +242,8 @@ def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
         n_steps=arm.n_steps,
         target_macro_f1=arm.target_macro_f1,
         difference=difference,
-        verdict=None if difference is None else verdict_of(difference),
+        equal_steps=equal_steps,
+        verdict=verdict_of(difference) if difference is not None and equal_steps else None,
     )
 
 

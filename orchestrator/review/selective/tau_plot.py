@@ -21,6 +21,7 @@ from orchestrator.review.drawing import (
     png,
     title,
 )
+from orchestrator.review.formats import range_text
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.tau import CurveRow, arm_rows, enqueued_rows, sampled_rows
 from orchestrator.review.selective.wording import domains
@@ -38,11 +39,11 @@ def tau_curve_png(rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | 
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
         axes = figure.add_subplot()
         title(axes, "Tau curve", plain(domains(manifest)))
-        _limit_macro_f1(axes, rows)
+        _limit_macro_f1(axes, rows, manifest)
         _draw_kept_batches(axes, rows, manifest)
         _draw_arms(axes, rows)
         _draw_lines(axes, rows, manifest)
-        _draw_cloud(figure, axes, rows)
+        _draw_cloud(figure, axes, rows, manifest)
         _ring_chosen(axes, chosen)
         axes.set_xlim(-0.05, 1.0)
         axes.set_xlabel("tau_quantile: share of the selectable source batches below the cut")
@@ -52,12 +53,15 @@ def tau_curve_png(rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | 
         return png(figure)
 
 
-def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow]) -> None:
+def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> None:
     """Leave the lowest quarter of the picture to the bars of kept batches."""
     values = [
         value
         for row in rows
-        for value in (row.target_macro_f1, None if row.kind == "arm" else row.objective)
+        for value in (
+            row.target_macro_f1,
+            row.objective if row.kind != "arm" and manifest.objective_is_drawn else None,
+        )
         if value is not None
     ]
     if not values:
@@ -147,29 +151,38 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
     return moved
 
 
-def _draw_cloud(figure: Figure, axes: Axes, rows: Sequence[CurveRow]) -> None:
+def _draw_cloud(figure: Figure, axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> None:
+    """Points, coloured by learning rate; diamonds where a trial took other steps than line and arms."""
     cloud = [
-        (row.tau_quantile, row.target_macro_f1, row.learning_rate)
+        (row.tau_quantile, row.target_macro_f1, row.learning_rate, row.n_steps)
         for row in sampled_rows(rows)
         if row.target_macro_f1 is not None and row.learning_rate is not None
     ]
     if not cloud:
         return
-    taus, values, rates = zip(*cloud, strict=True)
+    rates = [rate for _, _, rate, _ in cloud]
     low = 10.0 ** math.floor(math.log10(min(rates)))
     high = max(10.0 ** math.ceil(math.log10(max(rates))), 10 * low)
-    points = axes.scatter(
-        taus,
-        values,
-        c=rates,
-        norm=LogNorm(low, high),
-        cmap="cividis",
-        s=42,
-        edgecolors=INK,
-        linewidths=0.6,
-        zorder=3,
-        label="target macro-F1, sampled trials",
-    )
+    as_arms = [point for point in cloud if point[3] == manifest.n_steps]
+    others = [point for point in cloud if point[3] != manifest.n_steps]
+    for mine, marker, size in ((as_arms, "o", 42), (others, "D", 34)):
+        if not mine:
+            continue
+        taus, values, colours, steps = zip(*mine, strict=True)
+        said = f", {range_text((min(steps), max(steps)))} steps" if others else ""
+        points = axes.scatter(
+            taus,
+            values,
+            c=colours,
+            norm=LogNorm(low, high),
+            cmap="cividis",
+            marker=marker,
+            s=size,
+            edgecolors=INK,
+            linewidths=0.6,
+            zorder=3,
+            label=f"target macro-F1, sampled trials{said}",
+        )
     bar = figure.colorbar(points, ax=axes, shrink=0.72, pad=0.02, aspect=28)
     bar.set_label("learning rate of sampled trials")
     bar.ax.yaxis.set_major_locator(LogLocator(numticks=12))
@@ -194,7 +207,7 @@ def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> Non
             zorder=5,
             label="target macro-F1, enqueued taus",
         )
-    if objective:
+    if objective and manifest.objective_is_drawn:
         axes.plot(
             *zip(*objective, strict=True),
             color=VERMILLION,

@@ -14,6 +14,14 @@ ARM_TITLES = {
 }
 
 
+_OBJECTIVES = {
+    "target_emd": " This objective is minus the earth mover's distance of the source epochs that a "
+    "tau chooses from to the target's, under the finetuned encoder and in units of each feature's "
+    "spread over the source; no label is read. How it is taken is a choice made here.",
+}
+"""What an objective that is no macro-F1 and is of ours measures."""
+
+
 def domains(manifest: Manifest) -> str:
     """Source and target, for the line below a title."""
     target = manifest.target_subjects
@@ -85,8 +93,19 @@ def interval_note(manifest: Manifest) -> str:
     )
 
 
-def reading_notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    """Term and explanation, for the foot of the page."""
+def reading_notes(
+    manifest: Manifest, other_steps: tuple[int, int] | None
+) -> tuple[tuple[str, str], ...]:
+    """Term and explanation, for the foot of the page.
+
+    Parameters
+    ----------
+    other_steps : (int, int) or None
+        See :func:`orchestrator.review.selective.statistics.other_steps`.
+    """
+    as_many = "as many steps as every trial"
+    if other_steps is not None:
+        as_many = f"{manifest.n_steps} steps, as the enqueued trials were"
     return (
         (
             "Source batch",
@@ -103,12 +122,12 @@ def reading_notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
         (
             "Chosen trial",
             f"The one with the highest objective ({manifest.objective}); the target metric plays "
-            "no part in choosing it.",
+            f"no part in choosing it.{_OBJECTIVES.get(manifest.objective, '')}",
         ),
         (
             "Arms",
             "no_adapt is the pretrained encoder untouched; all_source and random are finetuned "
-            "for as many steps as every trial, at the default learning rate, on all batches and "
+            f"for {as_many}, at the default learning rate, on all batches and "
             "on as many as tau_quantile 0.5 keeps, drawn by seed.",
         ),
         (
@@ -116,7 +135,8 @@ def reading_notes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
             f"Chosen trial minus arm in target macro-F1; below {number(NO_DIFFERENCE, 2)} it is "
             "called no difference. Sensitivity is called hardly, moderately (from "
             f"{number(NO_DIFFERENCE, 2)}) or strongly (from {number(STRONG_SENSITIVITY, 2)}) by the "
-            "range over the enqueued taus. These words are conventions, not tests.",
+            "range over the enqueued taus. An arm that took other steps than the chosen "
+            "trial gets none. These words are conventions, not tests.",
         ),
         (
             "What is reconstruction",

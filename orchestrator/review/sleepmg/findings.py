@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.review.parameters import Sensitivity
+from orchestrator.review.parameters import Contrast, Sensitivity
 from orchestrator.review.sleepmg.balance import (
     ModalitySummary,
     TracePoint,
@@ -40,7 +40,8 @@ class Findings:
     """In an ablation the first row of the file that has a finished run: what the others are compared with."""
     comparisons: tuple[Comparison, ...]
     """In a search the chosen trial against each row, else each other row against the reference; in the file's order."""
-    sensitivities: tuple[Sensitivity, ...]
+    sensitivities: tuple[Sensitivity | Contrast, ...]
+    """One for each searched parameter."""
     shown: tuple[Entry, ...]
     """Entries with matrices, modalities and recordings: the chosen trial, and the rows with a finished run."""
     matrices: tuple[Matrix, ...]

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
-from orchestrator.review.parameters import Range
+from orchestrator.review.parameters import Options, Range
 from orchestrator.review.stored import column_of, read_json, read_rows
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -24,6 +25,8 @@ class Trial:
     """``complete`` or ``failed``."""
     enqueued: bool
     """Fixed before the search began; the others were sampled."""
+    reused_from: str | None
+    """The trial whose training this one shares; None if it was trained itself."""
     alpha_f: float
     alpha_y: float
     alpha_d: float
@@ -31,6 +34,9 @@ class Trial:
     """Lambda."""
     learning_rate: float
     dropout: float
+    ratio: str
+    schedule: str
+    apply_to: str
     multimodal: bool
     adversary: bool
     """Whether there is a discriminator."""
@@ -191,7 +197,7 @@ class Manifest:
     folds: FoldPlan
     searched: tuple[str, ...]
     """Parameters that the search varied; none in an ablation."""
-    space: Mapping[str, Range]
+    space: Mapping[str, Range | Options]
     rows: tuple[PlannedRow, ...]
     seeds: tuple[int, ...]
     """Of the rows."""
@@ -265,18 +271,21 @@ def read_manifest(data: bytes) -> Manifest:
     values = read_json(Manifest, data, "manifest.json")
     (folds,) = read_rows(FoldPlan, [values["folds"]], "manifest.json")
     (majority,) = read_rows(Majority, [values["majority"]], "manifest.json")
-    names, ranges = list(values["space"]), list(values["space"].values())
     return Manifest(
         **values
         | {
             "folds": folds,
             "majority": majority,
             "rows": read_rows(PlannedRow, values["rows"], "manifest.json"),
-            "space": dict(
-                zip(names, read_rows(Range, ranges, "manifest.json"), strict=True),
-            ),
+            "space": {name: _searched(stored) for name, stored in values["space"].items()},
         }
     )
+
+
+def _searched(stored: Mapping[str, Any]) -> Range | Options:
+    record_type: type[Range | Options] = Options if "options" in stored else Range
+    (found,) = read_rows(record_type, [stored], "manifest.json")
+    return found
 
 
 def columns(record_type: type[Trial | Fold | Recording]) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from itertools import groupby
 
+from orchestrator.review.formats import range_text
 from orchestrator.review.page import template
-from orchestrator.review.parameters import sensitivity_note
+from orchestrator.review.parameters import Contrast, Sensitivity, sensitivity_note
 from orchestrator.review.sleepmg import wording
 from orchestrator.review.sleepmg.balance_plot import balance_png
 from orchestrator.review.sleepmg.cautions import cautions
@@ -55,6 +56,8 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         folds_text=folds_text(sweep.manifest),
         comparison_note=wording.comparison_note(found),
         cautions=cautions(found),
+        ranges=[s for s in found.sensitivities if isinstance(s, Sensitivity)],
+        contrasts=[s for s in found.sensitivities if isinstance(s, Contrast)],
         sensitivity_note=sensitivity_note(found.sensitivities),
         balance_caption=wording.balance_caption(found),
         confusion_title=wording.confusion_title(sweep.manifest),
@@ -62,8 +65,7 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         ours_lead=wording.ours_lead(found),
         ours_notes=wording.ours_notes(found),
         steps={
-            entry.name: wording.range_text(steps_per_fold([entry], sweep.folds))
-            for entry in found.shown
+            entry.name: range_text(steps_per_fold([entry], sweep.folds)) for entry in found.shown
         },
         modalities=list(dict.fromkeys(summary.modality for summary in found.modalities)),
         modality_table=[

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.review.formats import DASH, counted, listed, number, signed, spread
+from orchestrator.review.formats import counted, listed, number, range_text, signed, spread
 from orchestrator.review.sleepmg.comparisons import Comparison
 from orchestrator.review.sleepmg.entries import Entry
 from orchestrator.review.sleepmg.findings import Findings, steps_per_fold
@@ -129,17 +129,6 @@ def confusion_caption(found: Findings) -> str:
         f"Accuracy, macro-F1 and kappa are those of the pooled epochs{', mean ± SD over seeds' if several else ''}. "
     )
     return f"{said}Steps per fold: {range_text(steps)}."
-
-
-def range_text(ends: tuple[int, int] | None) -> str:
-    """One number, or lowest and highest.
-
-    >>> range_text((3, 3)), range_text(None)
-    ('3', '\u2013')
-    """
-    if ends is None:
-        return DASH
-    return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def ours_notes(found: Findings) -> tuple[tuple[str, str], ...]:

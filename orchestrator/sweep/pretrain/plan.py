@@ -1,6 +1,5 @@
 """From a sweep file and the store's manifest to who is trained on, stopped on and judged on. There is no target."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.config.pretrain import PretrainSweep
@@ -9,6 +8,7 @@ from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective.encoder import EncoderRequest
 from orchestrator.sweep.selective.plan import SourcePlan, check_scored, plan_source
+from search_spaces.space import Params
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class PretrainPlan:
             }
         )
 
-    def encoder_request(self, params: Mapping[str, float]) -> EncoderRequest:
+    def encoder_request(self, params: Params) -> EncoderRequest:
         """Return what the encoder of a trial with these sampled parameters depends on."""
         encoder, pretrain = self.sweep.settings_for(params)
         return EncoderRequest(

@@ -38,11 +38,12 @@ TRIALS_SCHEMA = pa.schema(
         ("lowest_subject_macro_f1", pa.float64()),
         ("mean_subject_macro_f1", pa.float64()),
         ("encoder_id", pa.string()),
+        ("signature", pa.string()),
         ("error", pa.string()),
     ]
 )
-"""``kind`` is ``trial``, ``state`` is ``complete`` or ``failed``. The objective is the macro-F1 of all held-out epochs
-pooled; the last metrics are those of each held-out subject by itself."""
+"""``kind`` is ``trial``, ``state`` is ``complete`` or ``failed``; the signature is the id of the encoder. The objective
+is the macro-F1 of all held-out epochs pooled; the last metrics are those of each held-out subject by itself."""
 
 SUBJECTS_SCHEMA = pa.schema(
     [
@@ -96,6 +97,7 @@ class Tables:
             **parameters(entry.encoder, entry.pretrain),
             "objective": entry.objective,
             "encoder_id": entry.signature,
+            "signature": entry.signature,
             "error": entry.error,
         }
         if entry.signature is not None and judged is not None:

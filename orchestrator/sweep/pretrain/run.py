@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 
@@ -19,13 +18,16 @@ from orchestrator.sweep import study
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.pretrain import trial
-from orchestrator.sweep.pretrain.plan import plan_pretraining
+from orchestrator.sweep.pretrain.plan import PretrainPlan, plan_pretraining
 from orchestrator.sweep.pretrain.results import Entry, Tables
+from orchestrator.sweep.search import Scores
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.sweep.tuning import run_search
+from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
-from search_spaces.space import LogUniform
+from search_spaces.space import LogUniform, Params
 from trainables.stages import Stage
+from trainables.training import Seconds
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
@@ -37,6 +39,7 @@ class PretrainRun:
         self._store = store
         self._sweep = sweep
         self._plan = plan_pretraining(sweep, store)
+        check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -56,16 +59,14 @@ class PretrainRun:
         store, sweep, plan = self._store, self._sweep, self._plan
         inputs = trial.trial_inputs(store, plan, gate)
         inputs.check()
-        judge = Judge(
-            gate,
-            plan.source.validation,
-            "objective",
-            sweep.stages,
-            Split.SOURCE_VALIDATION,
-            "objective",
-        )
+        judge = objective_judge(gate, plan)
         self._write_manifest(inputs, judge)
-        trials = run_search(
+
+        def evaluate(params: Params) -> Scores:
+            predictions = self._predictions(trial.signature(plan, params))
+            return Scores(values=(judge.evaluate(predictions).macro_f1,))
+
+        found = run_search(
             run,
             sweep.search,
             space=sweep.search.space.declared(),
@@ -73,11 +74,12 @@ class PretrainRun:
             trial=_run_trial,
             inputs_ref=[ray.put(inputs)],
             identify=lambda params: trial.signature(plan, params),
-            objective=lambda signature: judge.evaluate(self._predictions(signature)).macro_f1,
+            evaluate=evaluate,
+            objective_name=sweep.search.objective,
         )
         gate.end_search()
         tables = Tables(store, plan.source.validation, sweep.stages)
-        for frozen in trials:
+        for frozen in found.trials:
             encoder, pretrain = sweep.settings_for(frozen.params)
             signature = study.signature_of(frozen)
             tables.add(
@@ -87,7 +89,7 @@ class PretrainRun:
                     encoder=encoder,
                     pretrain=pretrain,
                     signature=signature,
-                    objective=frozen.value,
+                    objective=study.objective_of(frozen),
                     error=study.error_of(frozen),
                     reused_from=study.reused_from(frozen),
                 ),
@@ -154,13 +156,24 @@ class PretrainRun:
         return self._store.read_table(paths.predictions(self._sweep.name, signature))
 
 
+def objective_judge(gate: LabelGate, plan: PretrainPlan) -> Judge:
+    """Return the judge of the held-out subjects that do not stop pretraining."""
+    return Judge(
+        gate,
+        plan.source.validation,
+        "objective",
+        plan.sweep.stages,
+        Split.SOURCE_VALIDATION,
+        "objective",
+    )
+
+
 def _subjects(recordings: tuple[StoredRecording, ...]) -> list[str]:
     return sorted({recording.subject for recording in recordings})
 
 
-def _run_trial(
-    inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
-) -> Outcome:
+def _run_trial(inputs_ref: InputsRef, params: Params, after_part: AfterPart) -> Outcome:
     """Run a trial; it has one part."""
     inputs: trial.TrialInputs = ray.get(inputs_ref[0])
-    return outcome_of(lambda: trial.run(inputs, params))
+    seconds: list[Seconds] = []
+    return outcome_of(lambda: trial.run(inputs, params, seconds.append), seconds)

@@ -4,7 +4,7 @@ Encoders are stored under what they depend on, where a selective sweep looks for
 not made again by anyone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,10 @@ from orchestrator.sweep.selective.encoder import (
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs, unlabelled_epochs
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.telemetry.events import EventLog
+from search_spaces.space import Params
 from trainables import selective
 from trainables.stages import Stage
+from trainables.training import Seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,15 +73,20 @@ def trial_inputs(store: Store, plan: PretrainPlan, gate: LabelGate) -> TrialInpu
     )
 
 
-def signature(plan: PretrainPlan, params: Mapping[str, float]) -> str:
+def signature(plan: PretrainPlan, params: Params) -> str:
     """Return the id of the encoder of a trial, which its predictions are stored under, too."""
     return plan.encoder_request(params).encoder_id
 
 
-def run(inputs: TrialInputs, params: Mapping[str, float]) -> str:
+def run(
+    inputs: TrialInputs,
+    params: Params,
+    trained: Callable[[Seconds], None] | None = None,
+) -> str:
     """Have the encoder in the store, write its predictions, and return their signature.
 
-    A pretraining that was killed goes on from its last checkpoint to the same weights.
+    A pretraining that was killed goes on from its last checkpoint to the same weights. `trained` is called with what it
+    took, unless none was needed.
     """
     request = inputs.plan.encoder_request(params)
     name = request.encoder_id
@@ -89,7 +96,9 @@ def run(inputs: TrialInputs, params: Mapping[str, float]) -> str:
         return name
     if not store.exists(paths.encoder_json(name)):
         with EventLog(store, paths.encoder_events(name)) as log:
-            pretrain_encoder(store, request, inputs.epochs, log)
+            seconds = pretrain_encoder(store, request, inputs.epochs, log)
+        if trained is not None:
+            trained(seconds)
     encoder = stored_encoder(store, name)
     torch.set_num_threads(1)  # as where a selective sweep judges its encoder, to the last digit
     learned = [Stage[stage] for stage in encoder.metadata["learned_stages"]]

@@ -24,7 +24,7 @@ from trainables.errors import CheckpointError, TrainableError
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import EncoderSettings, PretrainSettings
 from trainables.stages import Stage
-from trainables.training import Checkpoints
+from trainables.training import Checkpoints, Seconds
 
 PRETRAIN_THREADS = 2
 """Torch threads of pretraining. Fixed, because the sums inside a convolution depend on it in the last digits."""
@@ -165,8 +165,13 @@ def encoder_function(encoder: Encoder, layer: str) -> "partial[NDArray[np.float3
 
 def pretrain_encoder(
     store: Store, request: EncoderRequest, epochs: PretrainEpochs, log: EventLog
-) -> None:
+) -> Seconds:
     """Pretrain an encoder and write it to the store, going on from the last checkpoint where there is one.
+
+    Returns
+    -------
+    Seconds
+        What training took, in this process.
 
     Raises
     ------
@@ -232,3 +237,4 @@ def pretrain_encoder(
     text = json.dumps(metadata, indent=1, sort_keys=True)
     store.write_bytes(paths.encoder_json(wanted), text.encode())
     store.delete_if_there(checkpoint_path)
+    return outcome.seconds

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
+from orchestrator.sweep.replicates import REPLICATE_FIELDS, replicate_columns, state_of
 from orchestrator.sweep.selective.trial import Configuration
 from orchestrator.sweep.study import in_order
 from trainables.stages import Stage
@@ -30,6 +31,11 @@ TRIALS_SCHEMA = pa.schema(
         ("n_subjects_kept", pa.int32()),
         ("n_steps", pa.int32()),
         ("objective", pa.float64()),
+        *REPLICATE_FIELDS,
+        ("cost", pa.float64()),
+        ("transfer_margin", pa.float64()),
+        ("on_front", pa.bool_()),
+        ("stopped_after", pa.int32()),
         ("target_macro_f1", pa.float64()),
         ("target_accuracy", pa.float64()),
         ("target_kappa", pa.float64()),
@@ -38,7 +44,9 @@ TRIALS_SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""``kind`` is ``trial`` or ``arm``, ``state`` is ``complete`` or ``failed``; see :func:`trial_row`."""
+"""``kind`` is ``trial`` or ``arm``, ``state`` is ``complete``, ``failed`` or ``stopped`` by the scheduler; metrics are
+means over the seeds of a trial. ``cost`` are the epochs that went through the network in training; the transfer margin
+is the gain over no adaptation of the objective's subject who gains least. See :func:`trial_row`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +57,20 @@ class Entry:
     """``t000``, ``t001`` ... in the order of proposal, or ``arm-`` and the name."""
     arm: str | None
     enqueued: bool
-    configuration: Configuration
+    seeds: tuple[Configuration, ...]
+    """What is trained, once for each seed."""
     signature: str | None
     objective: float | None
     error: str | None
     reused_from: str | None = None
     """The trial that trained what this one would have trained again."""
+    replicates: tuple[float, ...] = ()
+    """Objective with each seed, where there are several."""
+    transfer_margin: float | None = None
+    on_front: bool | None = None
+    """Whether no other trial is better in every objective; None where there is one."""
+    stopped_after: int | None = None
+    """Reports after which the scheduler ended it."""
 
 
 def trial_row(
@@ -62,6 +78,7 @@ def trial_row(
     selectable: Sequence[Batch],
     stages: NDArray[np.int64],
     evaluation: Evaluation | None,
+    batch_size: int,
 ) -> dict[str, Any]:
     """Return the row of one trial or arm.
 
@@ -73,24 +90,32 @@ def trial_row(
     stages : (n_selectable, batch_size)
         Their stages.
     evaluation : Evaluation or None
-        On the target's test subjects; None for a failed trial.
+        On the target's test subjects, mean over the seeds; None for a trial without predictions.
+    batch_size : int
+        Epochs of a step.
     """
-    kept = entry.configuration.kept
+    configuration = entry.seeds[0]
+    kept = configuration.kept
     return {
         "trial": entry.trial,
         "kind": "arm" if entry.arm else "trial",
         "arm": entry.arm,
-        "state": "complete" if entry.error is None else "failed",
+        "state": state_of(entry.error, entry.stopped_after),
         "enqueued": entry.enqueued,
         "reused_from": entry.reused_from,
-        "tau_quantile": entry.configuration.tau_quantile,
-        "tau_absolute": entry.configuration.tau_absolute,
-        "learning_rate": entry.configuration.learning_rate,
+        "tau_quantile": configuration.tau_quantile,
+        "tau_absolute": configuration.tau_absolute,
+        "learning_rate": configuration.learning_rate,
         "n_kept": len(kept),
         "n_selectable": len(selectable),
         "n_subjects_kept": len({selectable[i].subject for i in kept}),
-        "n_steps": entry.configuration.n_steps,
+        "n_steps": configuration.n_steps,
         "objective": entry.objective,
+        **replicate_columns(entry.replicates),
+        "cost": cost(configuration, batch_size),
+        "transfer_margin": entry.transfer_margin,
+        "on_front": entry.on_front,
+        "stopped_after": entry.stopped_after,
         "target_macro_f1": evaluation.macro_f1 if evaluation else None,
         "target_accuracy": evaluation.accuracy if evaluation else None,
         "target_kappa": evaluation.kappa if evaluation else None,
@@ -98,6 +123,11 @@ def trial_row(
         "signature": entry.signature,
         "error": entry.error,
     }
+
+
+def cost(configuration: Configuration, batch_size: int) -> float:
+    """Return how many epochs go through the network in one training."""
+    return float(configuration.n_steps * batch_size if len(configuration.kept) else 0)
 
 
 def trials_table(rows: Sequence[dict[str, Any]]) -> pa.Table:

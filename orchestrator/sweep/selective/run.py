@@ -1,11 +1,12 @@
 """A sweep of SelectiveFinetuning: score, arms, trials, and the target's test labels at the end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 import ray
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import SweepFailedError
@@ -14,16 +15,20 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import search, study
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
-from orchestrator.sweep.objective import Judge, information
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.replicates import mean_evaluation
 from orchestrator.sweep.selective import record, trial
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
-from orchestrator.sweep.selective.plan import plan_sweep
+from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
 from orchestrator.sweep.selective.scoring import Scored, run_scoring
-from orchestrator.sweep.tuning import run_search
+from orchestrator.sweep.selective.worth import Worth
+from orchestrator.sweep.tuning import Found, run_search
+from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
+from trainables.training import Seconds
 
 
 class SelectiveRun:
@@ -33,6 +38,7 @@ class SelectiveRun:
         self._store = store
         self._sweep = sweep
         self._plan = plan_sweep(sweep, store)
+        check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
         self._scored: Scored | None = None
 
     @property
@@ -55,69 +61,54 @@ class SelectiveRun:
         assert self._scored is not None
         store, sweep, plan, scored = self._store, self._sweep, self._plan, self._scored
         selectable = [plan.source_batches[i] for i in plan.selectable]
-        stages = batch_stages(
-            gate, plan.train, selectable, Split.SOURCE_TRAIN, "finetuning on source batches"
-        )
+        stages = finetuning_stages(gate, plan)
         held_out = [b for b in plan.source_batches if b.batch_id not in set(plan.selectable)]
         held_out_stages = batch_stages(
             gate, plan.source, held_out, Split.SOURCE_VALIDATION, "stage mix of held-out batches"
         )
-        objective_split = (
-            Split.TARGET_VALIDATION if plan.target_validation else Split.SOURCE_VALIDATION
-        )
-        judge = Judge(
-            gate, plan.objective_recordings, "objective", sweep.stages, objective_split, "objective"
-        )
-
-        def objective(signature: str) -> float:
-            predictions = self._predictions(signature)
-            if sweep.search.objective == "target_information":
-                return information(predictions, "test", sweep.stages)
-            return judge.evaluate(predictions).macro_f1
+        judge = objective_judge(gate, plan)
 
         record.write_batches(store, scored, stages, held_out_stages)
         inputs = trial_inputs(store, scored, stages)
+        emd_S = scored.emd_S[list(plan.selectable)]
         inputs_ref = [ray.put(inputs)]
         arms = self._run_arms(inputs_ref, run)
         no_adapt = self._predictions(arms["no_adapt"][search.SIGNATURE])
         record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
-        trials = run_search(
+        worth = Worth(store, inputs, judge, no_adapt)
+        found = run_search(
             run,
             sweep.search,
             space=sweep.search.space.declared(),
             first=sweep.search.first_trials(),
             trial=_run_trial,
             inputs_ref=inputs_ref,
-            identify=lambda params: trial.signature(
-                inputs, trial.trial_configuration(inputs, params)
+            identify=lambda params: trial.signature_of_all(
+                inputs, trial.trial_configurations(inputs, params)
             ),
-            objective=objective,
+            evaluate=lambda params: worth.scores(trial.trial_configurations(inputs, params)),
+            evaluate_part=worth.of_part,
+            objective_name=sweep.search.objective,
+            describe=lambda params: {
+                **trial.parts(inputs),
+                **trial.kept_fields(trial.trial_configuration(inputs, params), emd_S),
+            },
         )
         entries = [
-            *self._arm_entries(inputs, arms, objective),
-            *(
-                Entry(
-                    trial=study.name_of(frozen),
-                    arm=None,
-                    enqueued=study.was_enqueued(frozen),
-                    configuration=trial.trial_configuration(inputs, frozen.params),
-                    signature=study.signature_of(frozen),
-                    objective=frozen.value,
-                    error=study.error_of(frozen),
-                    reused_from=study.reused_from(frozen),
-                )
-                for frozen in trials
-            ),
+            *self._arm_entries(inputs, arms, worth),
+            *(self._trial_entry(inputs, frozen, found, worth) for frozen in found.trials),
         ]
         gate.end_search()
         test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
         rows = []
         for entry in entries:
-            found = None
+            tested = None
             if entry.signature:
-                found = test.evaluate(self._predictions(entry.signature))
+                tested = mean_evaluation(
+                    [test.evaluate(predictions) for predictions in worth.predictions(entry.seeds)]
+                )
                 run.log.emit("trial_tested", trial=entry.trial, split=Split.TARGET_TEST.value)
-            rows.append(trial_row(entry, selectable, stages, found))
+            rows.append(trial_row(entry, selectable, stages, tested, sweep.batch_size))
         record.add_target_counts(store, sweep.name, test, no_adapt)
         return trials_table(rows)
 
@@ -132,29 +123,66 @@ class SelectiveRun:
         return arms
 
     def _arm_entries(
-        self,
-        inputs: trial.TrialInputs,
-        arms: Mapping[str, Outcome],
-        objective: Callable[[str], float],
+        self, inputs: trial.TrialInputs, arms: Mapping[str, Outcome], worth: Worth
     ) -> list[Entry]:
         entries = []
         for arm in self._sweep.arms:
+            seeds = trial.arm_configurations(inputs, arm)
             signature = arms[arm].get(search.SIGNATURE)
+            scores = worth.scores(seeds) if signature else None
             entries.append(
                 Entry(
                     trial=f"arm-{arm}",
                     arm=arm,
                     enqueued=True,
-                    configuration=trial.arm_configuration(inputs, arm),
+                    seeds=seeds,
                     signature=signature,
-                    objective=objective(signature) if signature else None,
+                    objective=scores.values[0] if scores else None,
+                    replicates=scores.replicates if scores else (),
+                    transfer_margin=worth.transfer_margin(seeds) if scores else None,
                     error=arms[arm].get(search.ERROR),
                 )
             )
         return entries
 
+    def _trial_entry(
+        self, inputs: trial.TrialInputs, frozen: FrozenTrial, found: Found, worth: Worth
+    ) -> Entry:
+        seeds = trial.trial_configurations(inputs, frozen.params)
+        signature = study.signature_of(frozen)
+        return Entry(
+            trial=study.name_of(frozen),
+            arm=None,
+            enqueued=study.was_enqueued(frozen),
+            seeds=seeds,
+            signature=signature,
+            objective=study.objective_of(frozen),
+            replicates=study.replicates_of(frozen),
+            transfer_margin=worth.transfer_margin(seeds) if signature else None,
+            on_front=study.name_of(frozen) in found.front if self._sweep.search.also else None,
+            stopped_after=study.stopped_after(frozen),
+            error=study.error_of(frozen),
+            reused_from=study.reused_from(frozen),
+        )
+
     def _predictions(self, signature: str) -> pa.Table:
         return self._store.read_table(paths.predictions(self._sweep.name, signature))
+
+
+def finetuning_stages(gate: LabelGate, plan: SweepPlan) -> NDArray[np.int64]:
+    """Return the stages of the source batches that trials learn from, (n_selectable, batch_size)."""
+    selectable = [plan.source_batches[i] for i in plan.selectable]
+    return batch_stages(
+        gate, plan.train, selectable, Split.SOURCE_TRAIN, "finetuning on source batches"
+    )
+
+
+def objective_judge(gate: LabelGate, plan: SweepPlan) -> Judge:
+    """Return the judge of the subjects that the objective is about."""
+    split = Split.TARGET_VALIDATION if plan.target_validation else Split.SOURCE_VALIDATION
+    return Judge(
+        gate, plan.objective_recordings, "objective", plan.sweep.stages, split, "objective"
+    )
 
 
 def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> trial.TrialInputs:
@@ -183,14 +211,19 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> tri
 
 def _run_arm(inputs_ref: InputsRef, arm: str) -> Outcome:
     inputs: trial.TrialInputs = ray.get(inputs_ref[0])
-    return outcome_of(lambda: trial.run(inputs, trial.arm_configuration(inputs, arm), inputs_ref))
+    seeds = trial.arm_configurations(inputs, arm)
+    seconds: list[Seconds] = []
+    return outcome_of(
+        lambda: trial.run_all(inputs, seeds, inputs_ref, trained=seconds.append), seconds
+    )
 
 
 def _run_trial(
     inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
 ) -> Outcome:
-    """Run a trial; it has one part."""
     inputs: trial.TrialInputs = ray.get(inputs_ref[0])
+    seeds = trial.trial_configurations(inputs, params)
+    seconds: list[Seconds] = []
     return outcome_of(
-        lambda: trial.run(inputs, trial.trial_configuration(inputs, params), inputs_ref)
+        lambda: trial.run_all(inputs, seeds, inputs_ref, after_part, seconds.append), seconds
     )

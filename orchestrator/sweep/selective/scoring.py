@@ -7,12 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.alignment.encode import encode_recordings
-from orchestrator.alignment.scores import is_complete, score
+from orchestrator.alignment.scores import ScoreRequest, is_complete, read_scores, score
 from orchestrator.alignment.selection import rewards
 from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.errors import DataError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.encoder import Encoder, encoder_function, ensure_encoder
+from orchestrator.sweep.selective.encoder import (
+    Encoder,
+    encoder_function,
+    ensure_encoder,
+    stored_encoder,
+)
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.session import ray_session
@@ -52,7 +58,34 @@ def run_scoring(
             log=log,
         )
         emd_ST = score(store, request, log)
-    emd_S, reward_S = rewards(emd_ST, sweep.score.aggregate)
+    return _scored(plan, encoder, request, emd_ST)
+
+
+def stored_scoring(store: Store, plan: SweepPlan) -> Scored:
+    """Return encoder and score table of a sweep as the store has them; nothing is made or written.
+
+    Raises
+    ------
+    DataError
+        The store lacks one of them.
+    """
+    wanted = plan.encoder_request().encoder_id
+    request = plan.score_request(wanted)
+    if not (store.exists(paths.encoder_json(wanted)) and is_complete(store, request)):
+        raise DataError(
+            f"{store.uri} lacks encoder {wanted} or the score table {request.score_id}, which sweep "
+            f"{plan.sweep.name!r} rests on. `orchestrator score` with its sweep file makes them again."
+        )
+    emd_ST = read_scores(
+        store, request.score_id, len(plan.source_batches), len(plan.target_batches)
+    )
+    return _scored(plan, stored_encoder(store, wanted), request, emd_ST)
+
+
+def _scored(
+    plan: SweepPlan, encoder: Encoder, request: ScoreRequest, emd_ST: NDArray[np.float64]
+) -> Scored:
+    emd_S, reward_S = rewards(emd_ST, plan.sweep.score.aggregate)
     return Scored(
         plan=plan, encoder=encoder, score_id=request.score_id, emd_S=emd_S, reward_S=reward_S
     )

@@ -4,8 +4,9 @@ A trial gets arrays without any stage of the target, and gives predictions; what
 elsewhere, by code that may read labels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,23 +24,34 @@ from orchestrator.alignment.selection import (
     select_quantile,
     select_random,
 )
+from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
+from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
 from trainables import selective
+from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
 from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES, Stage
-from trainables.training import Batch, Checkpoints
+from trainables.training import Batch, Checkpoints, Seconds
 from trainables.workers import Workers
 
 RANDOM_ARM_QUANTILE = 0.5
 """The random arm keeps as many batches as this tau quantile does."""
+
+N_PARTS = 10
+"""A finetuning that a scheduler may end reports after each tenth of its steps."""
+
+TARGET_EMD = b"target_emd"
+"""Key of the predictions' metadata: how far the target is after finetuning, where that is the objective. Predictions
+lie in the sweep's own folder and a sweep keeps its objective, so it is there wherever it is asked for."""
 
 CHECKPOINT_INTERVAL_S = 10.0
 """A finetuning under way is saved that often, after a step."""
@@ -69,6 +81,7 @@ class TrialInputs:
     test_epochs: UnlabelledEpochs
     default_learning_rate: float
     n_steps: int
+    """Of the arms, and of a trial without steps of its own."""
     seed: int
     sweep: SelectiveSweep
     """Says how many workers finetune together, and on what."""
@@ -84,17 +97,37 @@ class Configuration:
     tau_absolute: float | None
     learning_rate: float | None
     n_steps: int
+    seed: int
+
+
+def trial_configurations(
+    inputs: TrialInputs, params: Mapping[str, float]
+) -> tuple[Configuration, ...]:
+    """Return what a trial with these sampled parameters trains on, once for each seed."""
+    first = trial_configuration(inputs, params)
+    return tuple(replace(first, seed=seed) for seed in _seeds(inputs))
+
+
+def arm_configurations(inputs: TrialInputs, arm: str) -> tuple[Configuration, ...]:
+    """Return what a control arm trains on, once for each seed; without training, seeds do not matter."""
+    seeds = _seeds(inputs)[:1] if arm == "no_adapt" else _seeds(inputs)
+    return tuple(arm_configuration(inputs, arm, seed) for seed in seeds)
+
+
+def _seeds(inputs: TrialInputs) -> range:
+    return range(inputs.seed, inputs.seed + inputs.sweep.search.replicates)
 
 
 def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
-    """Return what a trial with these sampled parameters trains on."""
+    """Return what a trial with these sampled parameters trains on with the first seed."""
     selection = _selection(inputs.reward_S, params)
     return Configuration(
         kept=selection.kept,
         tau_quantile=selection.tau_quantile,
         tau_absolute=selection.tau_absolute,
         learning_rate=params["learning_rate"],
-        n_steps=inputs.n_steps,
+        n_steps=int(params.get("n_steps", inputs.n_steps)),
+        seed=inputs.seed,
     )
 
 
@@ -107,12 +140,16 @@ def _selection(reward_S: NDArray[np.float64], params: Mapping[str, float]) -> Se
     return select_quantile(reward_S, params["tau_quantile"])
 
 
-def arm_configuration(inputs: TrialInputs, arm: str) -> Configuration:
-    """Return what a control arm trains on, at the default learning rate and with as many steps as a trial."""
+def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
+    """Return what a control arm trains on, at the default learning rate and with the steps of the sweep file.
+
+    The seed, by default the sweep's, also chooses the batches of the random arm.
+    """
     n = len(inputs.reward_S)
+    seed = inputs.seed if seed is None else seed
     if arm == "random":
         like = select_quantile(inputs.reward_S, RANDOM_ARM_QUANTILE)
-        kept = select_random(n, like.n_kept, inputs.seed)
+        kept = select_random(n, like.n_kept, seed)
     else:
         kept = np.arange(n if arm == "all_source" else 0)
     trained = arm != "no_adapt"
@@ -122,7 +159,32 @@ def arm_configuration(inputs: TrialInputs, arm: str) -> Configuration:
         tau_absolute=None,
         learning_rate=inputs.default_learning_rate if trained else None,
         n_steps=inputs.n_steps if trained else 0,
+        seed=seed,
     )
+
+
+def kept_fields(configuration: Configuration, emd_S: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what the event log is to say of a selection: its size, and the mean EMD of what it keeps.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    emd_S : (n_selectable,)
+        To the target, in feature units.
+    """
+    kept = configuration.kept
+    return {
+        "n_kept": len(kept),
+        "n_batches": len(emd_S),
+        "mean_emd": float(emd_S[kept].mean()) if len(kept) else None,
+    }
+
+
+def parts(inputs: TrialInputs) -> dict[str, Any]:
+    """Return what the event log is to say of a trial: how many reports there are, if there are any, and after what."""
+    if inputs.sweep.search.scheduler.name == NONE:
+        return {}
+    return {"n_parts": N_PARTS * inputs.sweep.search.replicates, "unit": "tenth"}
 
 
 def signature(inputs: TrialInputs, configuration: Configuration) -> str:
@@ -136,28 +198,66 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
             "kept": configuration.kept.tolist(),
             "learning_rate": configuration.learning_rate,
             "n_steps": configuration.n_steps,
-            "seed": inputs.seed,
+            "seed": configuration.seed,
             "workers": inputs.sweep.workers,
             "device": inputs.sweep.device,
         }
     )
 
 
+def signature_of_all(inputs: TrialInputs, configurations: Sequence[Configuration]) -> str:
+    """Return the id of a trial: of its one training, or of those with all seeds."""
+    signatures = [signature(inputs, configuration) for configuration in configurations]
+    return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
+
+
+def run_all(
+    inputs: TrialInputs,
+    configurations: Sequence[Configuration],
+    inputs_ref: InputsRef | None = None,
+    after_part: AfterPart | None = None,
+    trained: Callable[[Seconds], None] | None = None,
+) -> str:
+    """Train with one seed after the other, as :func:`run` does, and return the trial's signature.
+
+    A scheduler may end the trial after each tenth of each training.
+    """
+    prunes = inputs.sweep.search.scheduler.name != NONE
+    for i, configuration in enumerate(configurations):
+        after_tenth = None
+        if after_part is not None and prunes:
+            after_tenth = partial(_after_tenth, after_part, N_PARTS * i)
+        run(inputs, configuration, inputs_ref, after_tenth, trained)
+        if after_tenth is not None and i + 1 < len(configurations):
+            after_tenth(N_PARTS)
+    return signature_of_all(inputs, configurations)
+
+
+def _after_tenth(after_part: AfterPart, n_before: int, tenth: int) -> None:
+    after_part(n_before + tenth)
+
+
 def run(
-    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef | None = None
+    inputs: TrialInputs,
+    configuration: Configuration,
+    inputs_ref: InputsRef | None = None,
+    after_tenth: Callable[[int], None] | None = None,
+    trained: Callable[[Seconds], None] | None = None,
 ) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
     Predictions that are in the store already are not made again, and a training that was killed goes on from its
     last checkpoint to the same weights. With several workers, `inputs_ref` is what they read
-    the inputs from.
+    the inputs from, and nothing is told on the way; else `after_tenth` is called when predictions for the
+    objective's epochs are stored. `trained` is called with what a training took, the first worker's, unless none was
+    needed.
     """
     name = signature(inputs, configuration)
     store = Store.open(inputs.store_uri)
     if store.exists(paths.predictions(inputs.sweep_name, name)):
         return name
 
-    def attempt() -> None:
+    def attempt() -> Seconds | None:
         path = paths.trial_checkpoint(inputs.sweep_name, name)
         saved = store.read_if_there(path)
         with naming_checkpoint(store.uri_of(path)):
@@ -165,12 +265,13 @@ def run(
                 torch.set_num_threads(
                     1
                 )  # trials share the machine; and the last digits depend on it
-                _finetune_and_predict(inputs, configuration, saved)
-            else:
-                assert inputs_ref is not None
-                _on_workers(inputs, configuration, inputs_ref, saved)
+                return _finetune_and_predict(inputs, configuration, saved, after_tenth=after_tenth)
+            assert inputs_ref is not None
+            return _on_workers(inputs, configuration, inputs_ref, saved)
 
-    persistently(attempt)
+    seconds = persistently(attempt)
+    if trained is not None and seconds is not None:
+        trained(seconds)
     return name
 
 
@@ -180,7 +281,9 @@ def _finetune_and_predict(
     resume_from: bytes | None,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
-) -> None:
+    after_tenth: Callable[[int], None] | None = None,
+) -> Seconds | None:
+    """Return what finetuning took; None without any."""
     model = build(inputs.weights).to(inputs.sweep.device)
     store, name = Store.open(inputs.store_uri), signature(inputs, configuration)
     checkpoint_path = paths.trial_checkpoint(inputs.sweep_name, name)
@@ -190,8 +293,30 @@ def _finetune_and_predict(
         if workers.rank == 0:
             store.write_bytes(checkpoint_path, blob)
 
+    def predictions(*roles: str) -> pa.Table:
+        of_role = {"objective": inputs.objective_epochs, "test": inputs.test_epochs}
+        parts = []
+        for role in roles:
+            epochs = of_role[role]
+            probability = selective.predict(model, epochs.x, declared=inputs.learned_stages)
+            parts.append(predictions_table(role, epochs, probability))
+        table = pa.concat_tables(parts)
+        if inputs.sweep.search.objective == "target_emd":
+            table = table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model))})
+        return table
+
+    tenths = _tenths(configuration.n_steps)
+
+    def after_step(n_steps: int) -> None:
+        if after_tenth is not None and n_steps in tenths:
+            part = paths.part_predictions(inputs.sweep_name, name, tenths[n_steps])
+            without_labels = inputs.sweep.search.objective.startswith("target_")
+            store.write_table(part, predictions("test" if without_labels else "objective"))
+            after_tenth(tenths[n_steps])
+
+    seconds = None
     if len(configuration.kept):
-        selective.finetune(
+        outcome = selective.finetune(
             model,
             inputs.batches_x[configuration.kept],
             inputs.batches_stages[configuration.kept],
@@ -201,7 +326,8 @@ def _finetune_and_predict(
                 n_steps=configuration.n_steps,
                 learning_rate=configuration.learning_rate or inputs.default_learning_rate,
             ),
-            seed=inputs.seed,
+            seed=configuration.seed,
+            after_step=after_step,
             own_batches=own_batches,
             wrap=wrap,
             checkpoints=Checkpoints(
@@ -212,31 +338,37 @@ def _finetune_and_predict(
                 resume_from=resume_from,
             ),
         )
+        seconds = outcome.seconds
     if workers.rank > 0:
-        return
-    parts = [
-        predictions_table(
-            role, epochs, selective.predict(model, epochs.x, declared=inputs.learned_stages)
-        )
-        for role, epochs in (
-            ("objective", inputs.objective_epochs),
-            ("test", inputs.test_epochs),
-        )
-    ]
-    store.write_table(paths.predictions(inputs.sweep_name, name), pa.concat_tables(parts))
+        return seconds
+    table = predictions("objective", "test")
+    store.write_table(paths.predictions(inputs.sweep_name, name), table)
     store.delete_if_there(checkpoint_path)
+    return seconds
+
+
+def _tenths(n_steps: int) -> dict[int, int]:
+    """Return which part of a training ends with a step, for all parts but the last."""
+    ends = ((-(-n_steps * part // N_PARTS), part) for part in range(1, N_PARTS))
+    return {step: part for step, part in ends if step < n_steps}
+
+
+def _target_emd(inputs: TrialInputs, model: StageClassifier) -> float:
+    source_x = inputs.batches_x.reshape(-1, *inputs.batches_x.shape[2:])
+    score = inputs.sweep.score
+    return target_emd(model, source_x, inputs.test_epochs.x, score.layer, score.metric)
 
 
 def _on_workers(
     inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef, saved: bytes | None
-) -> None:
+) -> Seconds | None:
     """Finetune under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     order = selective.finetuning_order(
         inputs.batches_stages[configuration.kept],
         declared=inputs.learned_stages,
         class_weights=inputs.class_weights,
         n_steps=configuration.n_steps,
-        seed=inputs.seed,
+        seed=configuration.seed,
         first_pass=1 if saved is None else Snapshot.from_bytes(saved).progress.pass_number,
     )
     batch_of_step = configuration.kept[order]
@@ -252,7 +384,7 @@ def _on_workers(
             "stages": shared.batches_stages[batch[:, None], epochs],
         }
 
-    run_on_workers(
+    seconds: Seconds | None = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
         (inputs_ref, configuration, saved),
@@ -261,11 +393,12 @@ def _on_workers(
         sweep=inputs.sweep,
         share=1,
     )
+    return seconds
 
 
 def _on_worker(
     arguments: tuple[InputsRef, Configuration, bytes | None], shares: Iterator[Rows]
-) -> None:
+) -> Seconds | None:
     inputs_ref, configuration, saved = arguments
     inputs: TrialInputs = ray.get(inputs_ref[0])
     device = inputs.sweep.device
@@ -276,7 +409,7 @@ def _on_worker(
         )
         for share in shares
     )
-    _finetune_and_predict(
+    return _finetune_and_predict(
         inputs, configuration, saved, own_batches=batches, wrap=DistributedDataParallel
     )
 

@@ -13,10 +13,17 @@ from orchestrator.config.sleepmg import parameters
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
+from orchestrator.sweep.replicates import (
+    REPLICATE_FIELDS,
+    mean_evaluation,
+    replicate_columns,
+    state_of,
+)
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.trial import fold_record
 from orchestrator.sweep.study import in_order
 from search_spaces.sleepmg import SPACE
+from search_spaces.space import Choice
 from trainables.balanced_step import RECORD
 from trainables.metrics import confusion_matrix
 from trainables.settings import SleepMGSettings
@@ -31,7 +38,10 @@ TRIALS_SCHEMA = pa.schema(
         ("state", pa.string()),
         ("enqueued", pa.bool_()),
         ("reused_from", pa.string()),
-        *((name, pa.float64()) for name in SPACE),
+        *(
+            (name, pa.string() if isinstance(declared, Choice) else pa.float64())
+            for name, declared in SPACE.items()
+        ),
         ("multimodal", pa.bool_()),
         ("adversary", pa.bool_()),
         ("mod_f", pa.bool_()),
@@ -41,6 +51,11 @@ TRIALS_SCHEMA = pa.schema(
         ("n_folds", pa.int32()),
         ("n_steps", pa.int32()),
         ("objective", pa.float64()),
+        *REPLICATE_FIELDS,
+        ("cost", pa.float64()),
+        ("worst_subject", pa.float64()),
+        ("on_front", pa.bool_()),
+        ("stopped_after", pa.int32()),
         ("test_macro_f1", pa.float64()),
         ("test_accuracy", pa.float64()),
         ("test_kappa", pa.float64()),
@@ -51,13 +66,16 @@ TRIALS_SCHEMA = pa.schema(
         ("error", pa.string()),
     ]
 )
-"""``kind`` is ``trial`` or ``row``, ``state`` is ``complete`` or ``failed``. Test metrics are pooled over the folds;
-the discriminator's accuracy is the mean over folds of that on the training epochs of the last pass."""
+"""``kind`` is ``trial`` or ``row``, ``state`` is ``complete``, ``failed`` or ``stopped`` by the scheduler. Test metrics
+are pooled over the folds; the discriminator's accuracy is the mean over folds of that on the training epochs of the
+last pass. ``cost`` are the epochs that went through the network in training, in all folds; ``worst_subject`` is the
+macro-F1 of the validation subject who fares worst. All are means over the seeds of a trial; ``seed`` is the first."""
 
 _NAMES = pa.list_(pa.string())
 FOLDS_SCHEMA = pa.schema(
     [
         ("trial", pa.string()),
+        ("seed", pa.int64()),
         ("fold", pa.int32()),
         ("test_subjects", _NAMES),
         ("validation_subjects", _NAMES),
@@ -79,6 +97,7 @@ FOLDS_SCHEMA = pa.schema(
 RECORDINGS_SCHEMA = pa.schema(
     [
         ("trial", pa.string()),
+        ("seed", pa.int64()),
         ("fold", pa.int32()),
         ("subject", pa.string()),
         ("recording", pa.string()),
@@ -94,6 +113,7 @@ CONFUSION_SCHEMA = pa.schema(
 MODALITIES_SCHEMA = pa.schema(
     [
         ("trial", pa.string()),
+        ("seed", pa.int64()),
         ("fold", pa.int32()),
         ("pass", pa.int32()),
         ("modality", pa.string()),
@@ -113,7 +133,7 @@ class Entry:
     """``t000``, ``t001`` ... in the order of proposal, or ``row-``, the row's slug and its seed."""
     row: str | None
     """Name of the row; None for a trial of the search."""
-    seed: int
+    seeds: tuple[int, ...]
     enqueued: bool
     settings: SleepMGSettings
     signature: str | None
@@ -121,6 +141,13 @@ class Entry:
     error: str | None
     reused_from: str | None = None
     """The trial that trained what this one would have trained again."""
+    replicates: tuple[float, ...] = ()
+    """Objective with each seed, where there are several."""
+    worst_subject: float | None = None
+    on_front: bool | None = None
+    """Whether no other trial is better in every objective; None where there is one."""
+    stopped_after: int | None = None
+    """Reports after which the scheduler ended it."""
 
 
 class Tables:
@@ -143,14 +170,21 @@ class Tables:
         self._confusion: list[dict[str, Any]] = []
         self._modalities: list[dict[str, Any]] = []
 
-    def add(self, entry: Entry, test: Judged | None, validation: Judged | None) -> None:
-        """Add one trial or row, with its judged predictions unless it failed."""
+    def add(self, entry: Entry, judged: Sequence[tuple[Judged, Judged]]) -> None:
+        """Add one trial or row.
+
+        Parameters
+        ----------
+        entry : Entry
+        judged : sequence of (Judged, Judged)
+            Test and validation predictions with each seed; empty for a trial without predictions.
+        """
         row = {
             "trial": entry.trial,
             "kind": "row" if entry.row else "trial",
             "row": entry.row,
-            "seed": entry.seed,
-            "state": "complete" if entry.error is None else "failed",
+            "seed": entry.seeds[0],
+            "state": state_of(entry.error, entry.stopped_after),
             "enqueued": entry.enqueued,
             "reused_from": entry.reused_from,
             **parameters(entry.settings),
@@ -163,25 +197,44 @@ class Tables:
             "n_folds": 0,
             "n_steps": 0,
             "objective": entry.objective,
+            **replicate_columns(entry.replicates),
+            "worst_subject": entry.worst_subject,
+            "on_front": entry.on_front,
+            "stopped_after": entry.stopped_after,
             "signature": entry.signature,
             "error": entry.error,
         }
-        if test is not None and validation is not None:
-            folds = self._add_folds(entry, test, validation)
-            row |= _prefixed(evaluation(test.true, test.predicted, self._declared))
-            row["n_folds"] = len(folds)
-            row["n_steps"] = sum(fold["n_steps"] for fold in folds)
-            if entry.settings.adversary.enabled:
-                for name in ("domain_accuracy", "domain_accuracy_best", "domain_chance"):
-                    row[name] = float(np.mean([fold[name] for fold in folds]))
-            self._add_recordings(entry.trial, test)
-            counts = confusion_matrix(test.true, test.predicted)
-            self._confusion += [
-                {"trial": entry.trial, "true": t.name, "predicted": p.name, "n": int(counts[t, p])}
-                for t in self._declared
-                for p in self._declared
-            ]
+        if judged:
+            row |= self._add_seeds(entry, judged)
         self._trials.append(row)
+
+    def _add_seeds(self, entry: Entry, judged: Sequence[tuple[Judged, Judged]]) -> dict[str, Any]:
+        """Add what the trial did with each seed; return its means over them."""
+        tested = [evaluation(test.true, test.predicted, self._declared) for test, _ in judged]
+        folds = [
+            self._add_folds(entry, seed, *of_seed)
+            for seed, of_seed in zip(entry.seeds, judged, strict=True)
+        ]
+        n_steps = np.mean([sum(fold["n_steps"] for fold in of_seed) for of_seed in folds])
+        found: dict[str, Any] = {
+            **_prefixed(mean_evaluation(tested)),
+            "n_folds": len(folds[0]),
+            "n_steps": round(float(n_steps)),
+            "cost": float(n_steps) * entry.settings.training.batch_size,
+        }
+        if entry.settings.adversary.enabled:
+            for name in ("domain_accuracy", "domain_accuracy_best", "domain_chance"):
+                found[name] = float(np.mean([f[name] for of_seed in folds for f in of_seed]))
+        counts = np.zeros((len(Stage), len(Stage)), np.int64)
+        for seed, (test, _) in zip(entry.seeds, judged, strict=True):
+            self._add_recordings(entry.trial, seed, test)
+            counts += confusion_matrix(test.true, test.predicted)
+        self._confusion += [
+            {"trial": entry.trial, "true": t.name, "predicted": p.name, "n": int(counts[t, p])}
+            for t in self._declared
+            for p in self._declared
+        ]
+        return found
 
     def tables(self) -> dict[str, pa.Table]:
         """Return all tables by name: ``trials``, ``folds``, ``recordings``, ``confusion``, ``modalities``."""
@@ -199,10 +252,12 @@ class Tables:
             for name, (of, schema) in rows.items()
         }
 
-    def _add_folds(self, entry: Entry, test: Judged, validation: Judged) -> list[dict[str, Any]]:
+    def _add_folds(
+        self, entry: Entry, seed: int, test: Judged, validation: Judged
+    ) -> list[dict[str, Any]]:
         added = []
         for plan in self._inputs.folds:
-            fold_id = self._inputs.fold_id(plan, entry.settings, entry.seed)
+            fold_id = self._inputs.fold_id(plan, entry.settings, seed)
             record = fold_record(self._store, fold_id)
             details = [metrics.get("details", {}) for metrics in record["history"]]
             last = details[-1]
@@ -210,6 +265,7 @@ class Tables:
             mine, validated = (_of_fold(judged, plan.number) for judged in (test, validation))
             row = {
                 "trial": entry.trial,
+                "seed": seed,
                 "fold": plan.number,
                 "test_subjects": plan.test,
                 "validation_subjects": plan.validation,
@@ -225,11 +281,11 @@ class Tables:
             row |= _prefixed(evaluation(*mine, self._declared)) if len(mine[0]) else {}
             row["validation_macro_f1"] = evaluation(*validated, self._declared).macro_f1
             added.append(row)
-            self._add_modalities(entry, plan.number, record["history"])
+            self._add_modalities(entry, seed, plan.number, record["history"])
         self._folds += added
         return added
 
-    def _add_recordings(self, trial: str, test: Judged) -> None:
+    def _add_recordings(self, trial: str, seed: int, test: Judged) -> None:
         of_row = test.rows["recording"].to_numpy()
         fold_of = {s: fold.number for fold in self._inputs.folds for s in fold.test}
         for i, recording in enumerate(self._recordings):
@@ -239,6 +295,7 @@ class Tables:
                 self._by_recording.append(
                     {
                         "trial": trial,
+                        "seed": seed,
                         "fold": fold_of[recording.subject],
                         "subject": recording.subject,
                         "recording": recording.recording,
@@ -250,7 +307,7 @@ class Tables:
                 )
 
     def _add_modalities(
-        self, entry: Entry, fold: int, history: Sequence[Mapping[str, Any]]
+        self, entry: Entry, seed: int, fold: int, history: Sequence[Mapping[str, Any]]
     ) -> None:
         if not entry.settings.network.multimodal:
             return
@@ -264,6 +321,7 @@ class Tables:
                 self._modalities.append(
                     {
                         "trial": entry.trial,
+                        "seed": seed,
                         "fold": fold,
                         "pass": metrics["n_passes"],
                         "modality": modality,

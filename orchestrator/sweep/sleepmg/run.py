@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import version
 from platform import python_version
+from typing import Any
 
 import pyarrow as pa
 import ray
+from optuna.trial import FrozenTrial
 
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.sleepmg_rows import Row
+from orchestrator.config.sleepmg_search import Searched
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
@@ -22,12 +25,15 @@ from orchestrator.sweep.failures import digest, digest_text
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
-from orchestrator.sweep.sleepmg.plan import plan_cross_validation
+from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, plan_cross_validation
 from orchestrator.sweep.sleepmg.results import Entry, Tables
-from orchestrator.sweep.tuning import run_search
+from orchestrator.sweep.sleepmg.worth import Worth
+from orchestrator.sweep.tuning import Found, run_search
+from orchestrator.sweep.warm_start import check_warm_start
 from orchestrator.sweep.workers import InputsRef
-from search_spaces.space import LogUniform
+from search_spaces.space import Choice, LogUniform, Params
 from trainables.stages import Stage
+from trainables.training import Seconds
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
@@ -39,6 +45,8 @@ class SleepMGRun:
         self._store = store
         self._sweep = sweep
         self._plan = plan_cross_validation(sweep, store)
+        if sweep.search is not None:
+            check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -56,26 +64,14 @@ class SleepMGRun:
 
     @cached_property
     def _rows(self) -> dict[str, tuple[Row, int]]:
-        """Rows with their seeds, by name of the trial."""
-        return {
-            f"row-{row.slug}-seed{seed}": (row, seed)
-            for row in self._sweep.rows
-            for seed in self._sweep.seeds
-        }
+        return rows_by_trial(self._sweep)
 
     def run(self, gate: LabelGate, run: Run) -> pa.Table:
         """Run rows and trials, and return the final table."""
         store, sweep, plan = self._store, self._sweep, self._plan
         inputs = cross_validation_inputs(store, plan, gate)
         inputs.check()
-        judge = Judge(
-            gate,
-            list(plan.recordings),
-            "objective",
-            sweep.stages,
-            Split.FOLD_VALIDATION,
-            "objective",
-        )
+        judge = objective_judge(gate, plan)
         self._write_manifest(inputs, judge)
         inputs_ref = [ray.put(inputs)]
         outcomes = run_fixed(run, "row", list(self._rows), _run_row, inputs_ref)
@@ -85,63 +81,38 @@ class SleepMGRun:
                 f"all {len(outcomes)} rows of sweep {sweep.name!r} failed:\n{digest_text(digest(failed))}"
             )
 
-        def objective(signature: str) -> float:
-            return judge.evaluate(self._predictions(signature)).macro_f1
-
-        entries = [
-            Entry(
-                trial=name,
-                row=row.name,
-                seed=seed,
-                enqueued=True,
-                settings=sweep.row_settings(row),
-                signature=outcomes[name].get(search.SIGNATURE),
-                objective=objective(outcomes[name][search.SIGNATURE])
-                if search.SIGNATURE in outcomes[name]
-                else None,
-                error=outcomes[name].get(search.ERROR),
-            )
-            for name, (row, seed) in self._rows.items()
-        ]
+        worth = Worth(store, inputs, judge)
+        entries = [self._row_entry(name, outcome, worth) for name, outcome in outcomes.items()]
         if sweep.search is not None:
-            trials = run_search(
+            found = run_search(
                 run,
                 sweep.search,
                 space=sweep.search.space.declared(),
                 first=list(sweep.first_trials()),
                 trial=_run_trial,
                 inputs_ref=inputs_ref,
-                identify=lambda params: trial.signature(
-                    inputs, sweep.settings_for(params), sweep.seed
+                identify=lambda params: trial.signature_of_all(
+                    inputs, sweep.settings_for(params), sweep.trial_seeds
                 ),
-                objective=objective,
+                evaluate=lambda params: worth.scores(sweep.settings_for(params), sweep.trial_seeds),
+                objective_name=sweep.search.objective,
+                describe=lambda params: trial.parts(inputs, sweep.settings_for(params)),
             )
-            entries += [
-                Entry(
-                    trial=study.name_of(frozen),
-                    row=None,
-                    seed=sweep.seed,
-                    enqueued=study.was_enqueued(frozen),
-                    settings=sweep.settings_for(frozen.params),
-                    signature=study.signature_of(frozen),
-                    objective=frozen.value,
-                    error=study.error_of(frozen),
-                    reused_from=study.reused_from(frozen),
-                )
-                for frozen in trials
-            ]
+            entries += [self._trial_entry(frozen, found, worth) for frozen in found.trials]
         gate.end_search()
         test = Judge(
             gate, list(plan.recordings), "test", sweep.stages, Split.FOLD_TEST, "final table"
         )
         tables = Tables(store, inputs, plan.recordings, sweep.stages)
         for entry in entries:
-            if entry.signature is None:
-                tables.add(entry, None, None)
-            else:
-                predictions = self._predictions(entry.signature)
+            judged = []
+            if entry.signature is not None:
                 run.log.emit("trial_tested", trial=entry.trial, split=Split.FOLD_TEST.value)
-                tables.add(entry, test.judged(predictions), judge.judged(predictions))
+                judged = [
+                    (test.judged(predictions), judge.judged(predictions))
+                    for predictions in worth.predictions(entry.settings, entry.seeds)
+                ]
+            tables.add(entry, judged)
         written = tables.tables()
         for path, name in (
             (paths.sweep_folds, "folds"),
@@ -151,6 +122,44 @@ class SleepMGRun:
         ):
             store.write_table(path(sweep.name), written[name])
         return written["trials"]
+
+    def _row_entry(self, name: str, outcome: Outcome, worth: Worth) -> Entry:
+        row, seed = self._rows[name]
+        settings = self._sweep.row_settings(row)
+        signature = outcome.get(search.SIGNATURE)
+        scores = worth.scores(settings, [seed]) if signature else None
+        return Entry(
+            trial=name,
+            row=row.name,
+            seeds=(seed,),
+            enqueued=True,
+            settings=settings,
+            signature=signature,
+            objective=scores.values[0] if scores else None,
+            worst_subject=worth.worst_subject(settings, [seed]) if scores else None,
+            error=outcome.get(search.ERROR),
+        )
+
+    def _trial_entry(self, frozen: FrozenTrial, found: Found, worth: Worth) -> Entry:
+        sweep = self._sweep
+        assert sweep.search is not None
+        settings, seeds = sweep.settings_for(frozen.params), sweep.trial_seeds
+        signature = study.signature_of(frozen)
+        return Entry(
+            trial=study.name_of(frozen),
+            row=None,
+            seeds=seeds,
+            enqueued=study.was_enqueued(frozen),
+            settings=settings,
+            signature=signature,
+            objective=study.objective_of(frozen),
+            replicates=study.replicates_of(frozen),
+            worst_subject=worth.worst_subject(settings, seeds) if signature else None,
+            on_front=study.name_of(frozen) in found.front if sweep.search.also else None,
+            stopped_after=study.stopped_after(frozen),
+            error=study.error_of(frozen),
+            reused_from=study.reused_from(frozen),
+        )
 
     def _write_manifest(self, inputs: CrossValidationInputs, judge: Judge) -> None:
         sweep, plan = self._sweep, self._plan
@@ -173,10 +182,7 @@ class SleepMGRun:
                 "n_validation": sweep.folds.n_validation,
             },
             "searched": list(space),
-            "space": {
-                name: {"low": of.low, "high": of.high, "log": isinstance(of, LogUniform)}
-                for name, of in space.items()
-            },
+            "space": {name: _as_data(declared) for name, declared in space.items()},
             "rows": [{"name": row.name, "ours": row.ours} for row in sweep.rows],
             "seeds": list(sweep.seeds),
             "figure": sweep.figure,
@@ -211,8 +217,33 @@ class SleepMGRun:
                     found.setdefault(modality, list(labels[modality]))
         return found
 
-    def _predictions(self, signature: str) -> pa.Table:
-        return self._store.read_table(paths.predictions(self._sweep.name, signature))
+
+def rows_by_trial(sweep: SleepMGSweep) -> dict[str, tuple[Row, int]]:
+    """Return rows with their seeds, by name of the trial."""
+    return {f"row-{row.slug}-seed{seed}": (row, seed) for row in sweep.rows for seed in sweep.seeds}
+
+
+def objective_judge(gate: LabelGate, plan: CrossValidationPlan) -> Judge:
+    """Return the judge of the validation subjects of all folds."""
+    return Judge(
+        gate,
+        list(plan.recordings),
+        "objective",
+        plan.sweep.stages,
+        Split.FOLD_VALIDATION,
+        "objective",
+    )
+
+
+def _as_data(declared: Searched) -> dict[str, Any]:
+    """Return the options of a choice, or the limits and the scale of a range."""
+    if isinstance(declared, Choice):
+        return {"options": list(declared.options)}
+    return {
+        "low": declared.low,
+        "high": declared.high,
+        "log": isinstance(declared, LogUniform),
+    }
 
 
 def _majority_macro_f1(
@@ -228,14 +259,22 @@ def _run_row(inputs_ref: InputsRef, name: str) -> Outcome:
     slug, _, seed = name.removeprefix("row-").rpartition("-seed")
     (row,) = (row for row in inputs.sweep.rows if row.slug == slug)
     settings = inputs.sweep.row_settings(row)
-    return outcome_of(lambda: trial.run(inputs, settings, int(seed), inputs_ref=inputs_ref))
+    seconds: list[Seconds] = []
+    return outcome_of(
+        lambda: trial.run(
+            inputs, settings, int(seed), inputs_ref=inputs_ref, trained=seconds.append
+        ),
+        seconds,
+    )
 
 
-def _run_trial(
-    inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
-) -> Outcome:
+def _run_trial(inputs_ref: InputsRef, params: Params, after_part: AfterPart) -> Outcome:
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     settings = inputs.sweep.settings_for(params)
+    seconds: list[Seconds] = []
     return outcome_of(
-        lambda: trial.run(inputs, settings, inputs.sweep.seed, after_part, inputs_ref)
+        lambda: trial.run_all(
+            inputs, settings, inputs.sweep.trial_seeds, after_part, inputs_ref, seconds.append
+        ),
+        seconds,
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
+from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
@@ -35,7 +36,7 @@ from trainables.fold import (
 from trainables.settings import SleepMGSettings
 from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES
-from trainables.training import Checkpoints
+from trainables.training import Checkpoints, PassMetrics, Report, Seconds
 from trainables.workers import Workers
 
 CHECKPOINT_STEPS = 100
@@ -45,12 +46,77 @@ _POSITION = "position"
 """Column of the rows that workers get, next to one for each modality."""
 
 AfterFold = Callable[[int], None]
-"""Called after each fold but the last, with how many are done; may raise to end the trial."""
+"""Called after each fold, with how many are done; may raise to end the trial."""
+
+AfterPass = Callable[[int, PassMetrics], None]
+"""Called after each pass, with how many folds are done; may raise to end the trial."""
 
 
 def signature(inputs: CrossValidationInputs, settings: SleepMGSettings, seed: int) -> str:
     """Return the id of everything that the predictions of a trial depend on."""
     return content_id({"folds": [inputs.fold_id(fold, settings, seed) for fold in inputs.folds]})
+
+
+def signature_of_all(
+    inputs: CrossValidationInputs, settings: SleepMGSettings, seeds: Sequence[int]
+) -> str:
+    """Return the id of a trial: of its one cross-validation, or of those with all seeds."""
+    signatures = [signature(inputs, settings, seed) for seed in seeds]
+    return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
+
+
+def parts(inputs: CrossValidationInputs, settings: SleepMGSettings) -> dict[str, Any]:
+    """Return what the event log is to say of a trial: how many reports there are, and after what."""
+    assert inputs.sweep.search is not None
+    unit = inputs.sweep.search.scheduler.level
+    n_folds = len(inputs.folds) * len(inputs.sweep.trial_seeds)
+    n_units = settings.training.n_passes if unit == "pass" else 1
+    return {"n_parts": n_folds * n_units, "unit": unit}
+
+
+def run_all(
+    inputs: CrossValidationInputs,
+    settings: SleepMGSettings,
+    seeds: Sequence[int],
+    after_part: AfterPart,
+    inputs_ref: InputsRef | None = None,
+    trained: Callable[[Seconds], None] | None = None,
+) -> str:
+    """Cross-validate with one seed after the other, as :func:`run` does, and return the trial's signature.
+
+    Reports after each fold, or after each pass where the scheduler looks that often: how many folds (passes, counted
+    as if each fold took all) are done, and the mean over them of the validation macro-F1, of the fold under way as
+    after its last pass.
+    """
+    assert inputs.sweep.search is not None
+    by_pass = inputs.sweep.search.scheduler.level == "pass"
+    unit = settings.training.n_passes if by_pass else 1
+    store = Store.open(inputs.store_uri)
+    n_folds = len(inputs.folds)
+    reached: list[float] = []
+
+    def after_fold(n_before: int, seed: int, n_done: int) -> None:
+        fold_id = inputs.fold_id(inputs.folds[n_done - 1], settings, seed)
+        reached.append(best_validation(fold_record(store, fold_id)))
+        if n_before + n_done < n_folds * len(seeds):
+            after_part((n_before + n_done) * unit, float(np.mean(reached)))
+
+    def after_pass(n_before: int, n_done: int, metrics: PassMetrics) -> None:
+        if metrics["n_passes"] < unit:  # the last one ends the fold
+            n_passes = (n_before + n_done) * unit + metrics["n_passes"]
+            after_part(n_passes, float(np.mean([*reached, metrics["validation"]])))
+
+    for i, seed in enumerate(seeds):
+        run(
+            inputs,
+            settings,
+            seed,
+            partial(after_fold, n_folds * i, seed),
+            inputs_ref,
+            trained,
+            partial(after_pass, n_folds * i) if by_pass else None,
+        )
+    return signature_of_all(inputs, settings, seeds)
 
 
 def run(
@@ -59,18 +125,24 @@ def run(
     seed: int,
     after_fold: AfterFold | None = None,
     inputs_ref: InputsRef | None = None,
+    trained: Callable[[Seconds], None] | None = None,
+    after_pass: AfterPass | None = None,
 ) -> str:
     """Train what is missing of the folds, write the predictions of all of them, and return their signature.
 
     A fold is content-addressed: one that is in the store is not trained again, and one that was killed goes on from
     its last checkpoint to the same weights. With several workers, `inputs_ref` is what they read the inputs from.
+    `trained` is called with what each training took, the first worker's.
     """
     torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
     store = Store.open(inputs.store_uri)
     parts = []
     for n_done, fold in enumerate(inputs.folds, start=1):
-        parts.append(_fold_predictions(store, inputs, fold, settings, seed, inputs_ref))
-        if after_fold is not None and n_done < len(inputs.folds):
+        report = None if after_pass is None else partial(after_pass, n_done - 1)
+        parts.append(
+            _fold_predictions(store, inputs, fold, settings, seed, inputs_ref, trained, report)
+        )
+        if after_fold is not None:
             after_fold(n_done)
     name = signature(inputs, settings, seed)
     path = paths.predictions(inputs.sweep.name, name)
@@ -85,6 +157,11 @@ def fold_record(store: Store, fold_id: str) -> dict[str, Any]:
     return found
 
 
+def best_validation(record: Mapping[str, Any]) -> float:
+    """Return the validation macro-F1 of the pass whose weights a fold ends with."""
+    return float(record["history"][record["best_pass"] - 1]["validation"])
+
+
 def _fold_predictions(
     store: Store,
     inputs: CrossValidationInputs,
@@ -92,20 +169,23 @@ def _fold_predictions(
     settings: SleepMGSettings,
     seed: int,
     inputs_ref: InputsRef | None,
+    trained: Callable[[Seconds], None] | None,
+    report: Report | None,
 ) -> pa.Table:
     fold_id = inputs.fold_id(plan, settings, seed)
 
-    def attempt() -> None:
+    def attempt() -> Seconds:
         saved = store.read_if_there(paths.fold_checkpoint(fold_id))
         with naming_checkpoint(store.uri_of(paths.fold_checkpoint(fold_id))):
             if inputs.sweep.workers == 1:
-                _train(inputs, plan, settings, seed, saved)
-            else:
-                assert inputs_ref is not None
-                _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
+                return _train(inputs, plan, settings, seed, saved, report=report)
+            assert inputs_ref is not None
+            return _on_workers(inputs, plan, settings, seed, inputs_ref, saved)
 
     if not store.exists(paths.fold_json(fold_id)):
-        persistently(attempt)
+        seconds = persistently(attempt)
+        if trained is not None:
+            trained(seconds)
     table = store.read_table(paths.fold_predictions(fold_id))
     return table.append_column("fold", pa.array([plan.number] * len(table), pa.int32()))
 
@@ -116,9 +196,12 @@ def _train(
     settings: SleepMGSettings,
     seed: int,
     resume_from: bytes | None,
-    **own_part: Any,
-) -> None:
-    """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes."""
+    **options: Any,
+) -> Seconds:
+    """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes.
+
+    Returns what the training took.
+    """
     store = Store.open(inputs.store_uri)
     fold_id = inputs.fold_id(plan, settings, seed)
     epochs, fold = inputs.fold(plan, settings)
@@ -142,10 +225,11 @@ def _train(
             every_n_steps=CHECKPOINT_STEPS if workers.n == 1 else None,
             resume_from=resume_from,
         ),
-        **own_part,
+        **options,
     )
     if workers.rank == 0:
         _write(store, inputs, plan, settings, seed, (epochs, fold, outcome))
+    return outcome.training.seconds
 
 
 def _on_workers(
@@ -155,7 +239,7 @@ def _on_workers(
     seed: int,
     inputs_ref: InputsRef,
     saved: bytes | None,
-) -> None:
+) -> Seconds:
     """Train a fold under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     _, fold = inputs.fold(plan, settings)
     n_workers = inputs.sweep.workers
@@ -175,7 +259,7 @@ def _on_workers(
         x = {m: x[fold.train[position]] for m, x in shared.epochs.x.items()}
         return {_POSITION: position, **x}
 
-    run_on_workers(
+    seconds: Seconds = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
         (inputs_ref, plan, settings, seed, saved),
@@ -184,12 +268,13 @@ def _on_workers(
         sweep=inputs.sweep,
         share=settings.training.batch_size // n_workers,
     )
+    return seconds
 
 
 def _on_worker(
     arguments: tuple[InputsRef, FoldPlan, SleepMGSettings, int, bytes | None],
     shares: Iterator[Rows],
-) -> None:
+) -> Seconds:
     inputs_ref, plan, settings, seed, saved = arguments
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
     epochs, fold = inputs.fold(plan, settings)
@@ -208,7 +293,7 @@ def _on_worker(
 
     # A modality that a worker's part lacks leaves its extractor unused there, unless batch-norm is synced.
     unused = not epochs.is_complete and not settings.training.sync_batch_norm
-    _train(
+    return _train(
         inputs,
         plan,
         settings,

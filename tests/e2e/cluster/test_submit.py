@@ -101,7 +101,7 @@ def lab(tiny: "Tiny", tiny_done: "Done", tmp_path: Path) -> Lab:
 
 def commands_of_the_page(root: Path, cluster: "Cluster", lab: Lab) -> tuple[list[str], list[str]]:
     """Return the two commands of docs/sweeps.md, without the program, with this cluster, store and file."""
-    _, block = re.findall(
+    *_, block = re.findall(
         r"^```console\n(.*?)^```", (root / "docs" / "sweeps.md").read_text(), re.M | re.S
     )
     for written, here in (

@@ -74,6 +74,9 @@ def loaded(tmp_path: Path) -> Load:
         ("batch_size: 32", "batch_size: 8", "15:7: search.enqueue[0] is {\"dropout\": 0.2}: leaves batch_size out, and "
          "its own value 8 in pretrain lies outside space.batch_size [16, 64]; give one inside."),
         ("n_trials: 4", "n_trials: 1", "search.enqueue is [{\"dropout\": 0.2}"),
+        ("n_trials: 4", "n_trials: 4\n  replicates: 2", "11:15: search.replicates is 2: must be 1: a selective sweep"),
+        ("n_trials: 4", "n_trials: 4\n  also: [cost]", "11:9: search.also is [\"cost\"]: must be empty: trials are"),
+        ("n_trials: 4", "n_trials: 4\n  scheduler: {name: asha}", "11:21: search.scheduler.name is \"asha\": must be"),
         ("n_passes: 3", "n_passes: 0", "8:13: pretrain.n_passes is 0: allowed: an integer of at least 1."),
     ],
 )  # fmt: skip

@@ -40,6 +40,26 @@ def test_mistakes_do_not_fit_the_schema(
     assert list(validator.iter_errors(content))
 
 
+@pytest.mark.parametrize(
+    ("search", "fits"),
+    [
+        ({"space": {"ratio": {"choice": ["mean_pairwise", "mean_others"]}}}, True),
+        ({"space": {"ratio": {"choice": ["mean_pairwise", "mean"]}}}, False),
+        ({"space": {"ratio": {"choice": ["mean_others"]}}}, False),
+        ({"space": {"schedule": {"uniform": [0, 1]}}}, False),
+        ({"enqueue": [{"alpha_y": 0.2, "apply_to": "gradient"}]}, True),
+        ({"enqueue": [{"apply_to": "gradients"}]}, False),
+        ({"enqueue": [{"alpha_y": "gradient"}]}, False),
+    ],
+)
+def test_choices_are_told_by_the_schema(
+    search: dict[str, object], fits: bool, validator: Draft202012Validator, root: Path
+) -> None:
+    content = load(root / "sweeps" / "sleepmg.yaml").data
+    content["search"] |= search
+    assert validator.is_valid(content) == fits
+
+
 def test_the_command_prints_the_schema() -> None:
     result = CliRunner().invoke(commands, ["schema"])
     assert result.exit_code == 0

@@ -38,6 +38,8 @@ search:
 arms: [random, no_adapt]
 """
 
+MORE = "n_steps: 30\n  "
+STEPS = "    n_steps: {{integer: [{}]}}\n    tau_q"
 ENQUEUE = "n_steps: 30\n  enqueue_taus: "
 
 
@@ -112,6 +114,15 @@ def test_tau_in_another_reading(
     assert load_sweep(write(tmp_path, dump(sweep))) == sweep
 
 
+def test_steps_are_varied_only_by_a_file_that_says_so(tmp_path: Path) -> None:
+    assert "n_steps" not in loaded(tmp_path).search.space.declared()
+    steps = "n_steps: {integer: [20, 200]}\n    tau_quantile"
+    sweep = loaded(tmp_path, ("tau_quantile", steps))
+    assert sweep.search.space.declared()["n_steps"] == Integer(20, 200)
+    assert [trial["n_steps"] for trial in sweep.search.first_trials()] == [30] * 3
+    assert load_sweep(write(tmp_path, dump(sweep))) == sweep
+
+
 def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
     text = GOOD[: GOOD.index("encoder:")] + "search: {n_trials: 1, n_steps: 1}\n"
     sweep = load_sweep(write(tmp_path, text))
@@ -153,6 +164,12 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("    tau_q", "    tau_budget: {integer: [1, 9]}\n    tau_q", "{integer", "as tau_quantile does"),
         ("n_steps: 30", ENQUEUE + "[0.5, 0.9]", "0.9]", "outside space.tau_quantile [0.25, 0.75]"),
         ("n_steps: 30", ENQUEUE + "[0.5, 0.50]", "0.50]", "is given twice"),
+        ("    tau_q", STEPS.format("20, 200.5"), "200.5", "n_steps.integer[1] is 200.5: must be a whole"),
+        ("    tau_q", STEPS.format("0, 200"), "0, 200", "[0] is 0: must be greater than or equal to 1"),
+        ("    tau_q", STEPS.format("20, 100001"), "100001", "must be less than or equal to 100000"),
+        ("    tau_q", STEPS.format("200, 20"), "[200, 20]", "must be [low, high] with low < high"),
+        ("    tau_q", "    n_steps: null\n    tau_q", "null", "n_steps is empty: must have a value; give one, or rem"),
+        ("    tau_q", STEPS.format("40, 200"), "30\n", "n_steps is 30: lies outside space.n_steps [40, 200]"),
         ("n_trials: 12", "n_trials: 0", "0\n  n_steps", "search.n_trials is 0: must be greater than or equal to 1"),
         ("n_trials: 12", "n_trials: true", "true", "search.n_trials is true: must be a whole number"),
         ("n_trials: 12", 'n_trials: "12"', '"12"', "search.n_trials is \"12\": must be a whole number"),
@@ -172,6 +189,17 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("name: probe", "name: probe\nworkers: 0", "0\nmethod", "workers is 0: must be greater than or equal to 1"),
         ("name: probe", "name: probe\nworkers: 200", "200", "must divide the 128 epochs"),
         ("name: probe", "name: probe\ncpus_per_worker: 0", "0\nmethod", "cpus_per_worker is 0: must be greater than 0"),
+        ("n_steps: 30", MORE + "sampler: {name: tpee}", "tpee}", "name is \"tpee\": not allowed. Did you mean 'tpe'"),
+        ("n_steps: 30", MORE + "sampler: {name: tpe, options: {startup: 3}}", "3}", "mean 'n_startup_trials'?"),
+        ("n_steps: 30", MORE + "sampler: {name: tpe, options: {seed: 3}}", "3}", "options.seed is 3: not an option"),
+        ("n_steps: 30", MORE + "sampler: {name: nsgaii, options: {population_size: 1}}", "{popul", "by Optuna"),
+        ("n_steps: 30", MORE + "sampler: {options: {n_startup_trials: 3}}", "{n_start", "needs a name"),
+        ("n_steps: 30", MORE + "scheduler: {name: ahsa}", "ahsa}", "is \"ahsa\": not allowed. Did you mean 'asha'?"),
+        ("n_steps: 30", MORE + "scheduler: {name: asha, options: {reduction_factor: 1}}", "{reduction", "by Optuna"),
+        ("n_steps: 30", MORE + "scheduler: {name: asha}\n  also: [transfer_margin]", "asha}", "ends no trials"),
+        ("n_steps: 30", MORE + "also: [cots]", "cots", "also[0] is \"cots\": not allowed. Did you mean 'cost'?"),
+        ("n_steps: 30", MORE + "also: [cost, cost]", "[cost, cost]", "must name each objective once"),
+        ("n_steps: 30", MORE + "replicates: 0", "0\n  obj", "replicates is 0: must be greater than or equal to 1"),
         ("encoder:\n  dropout: 0.25", "encoder: mrcnn", "mrcnn", "encoder is \"mrcnn\": must be a mapping"),
         ("  dataset: clinic\n", "", "\nencoder", "target is empty: must be a mapping"),
     ],
@@ -189,6 +217,14 @@ def test_a_mistake_is_one_line_at_its_place(
     assert line.startswith(f"{path}:{place(text, at)}: ")
     # Next to a misspelt key the right one is missing; nothing else is wrong.
     assert all(": missing key " in other for other in lines if other != line)
+
+
+def test_a_scheduler_wants_reports_and_several_workers_give_none(tmp_path: Path) -> None:
+    text = GOOD.replace("n_steps: 30", MORE + "scheduler: {name: asha}")
+    assert load_sweep(write(tmp_path, text)).search is not None
+    path = write(tmp_path, text.replace("name: probe", "name: probe\nworkers: 2"))
+    with pytest.raises(ConfigError, match=r"scheduler.name is \"asha\": needs workers: 1"):
+        load_sweep(path)
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from orchestrator.config.sleepmg import SleepMGSweep, parameters
 from orchestrator.config.sleepmg_rows import SETTINGS_SECTIONS, Row
-from orchestrator.config.sleepmg_search import Parameter, Space
-from orchestrator.config.sweep import load_sweep
+from orchestrator.config.sleepmg_search import FirstTrial, Space
+from orchestrator.config.sweep import dump, load_sweep
 from orchestrator.errors import ConfigError
 from search_spaces.sleepmg import DEFAULTS, SPACE
-from search_spaces.space import LogUniform, Uniform
+from search_spaces.space import Choice, LogUniform, Uniform
 from trainables.errors import SettingsError
 from trainables.settings import (
     AdversarySettings,
@@ -63,8 +63,11 @@ seeds: [5, 3]
 figure: A title
 """
 
+RATIO = "ratio: {choice: [mean_others, mean_pairwise]}"
 PLAIN = "mod_f: false, mod_y: false, mod_d: false"
 FILM = "{name: FiLM, network: {fusion: film}, training: {n_passes: 30}}"
+UNBALANCED = "mod_f: false\n  mod_y: false\n  mod_d: false"
+ALPHA_Y = "alpha_y: {uniform: [0.2, 0.5]}"
 K_FOLD = "{kind: k_fold, n_folds: 3}"
 
 
@@ -143,6 +146,9 @@ def test_sampled_parameters_go_to_their_sections(tmp_path: Path) -> None:
         "grl_weight": 0.4,
         "learning_rate": 5e-3,
         "dropout": 0.6,
+        "ratio": "mean_others",
+        "schedule": "dann",
+        "apply_to": "gradient",
     }
     settings = sweep.settings_for(chosen)
     modulation = settings.modulation
@@ -156,10 +162,14 @@ def test_sampled_parameters_go_to_their_sections(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [({"alpha": 0.1}, "parameter is 'alpha'; allowed: alpha_f"), ({"alpha_y": -1.0}, "alpha_y is")],
+    [
+        ({"alpha": 0.1}, "parameter is 'alpha'; allowed: alpha_f"),
+        ({"alpha_y": -1.0}, "alpha_y is"),
+        ({"ratio": "mean"}, "ratio is 'mean'; allowed: mean_pairwise, mean_others"),
+    ],
 )
 def test_impossible_parameters_are_refused(
-    tmp_path: Path, params: dict[str, float], message: str
+    tmp_path: Path, params: dict[str, float | str], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         loaded(tmp_path).settings_for(params)
@@ -201,11 +211,46 @@ def test_a_row_is_named_in_trials_by_its_slug() -> None:
 
 
 def test_the_names_of_parameters_are_those_of_the_space() -> None:
-    assert get_args(Parameter) == tuple(SPACE) == tuple(Space.model_fields)
+    assert tuple(FirstTrial.model_fields) == tuple(SPACE) == tuple(Space.model_fields)
+    kinds = {Uniform: "uniform", LogUniform: "log_uniform", Choice: "choice"}
     for name, declared in SPACE.items():
         range_class, _ = get_args(Space.model_fields[name].annotation)
-        is_uniform = isinstance(declared, Uniform)
-        assert list(range_class.model_fields) == ["uniform" if is_uniform else "log_uniform"]
+        assert list(range_class.model_fields) == [kinds[type(declared)]]
+
+
+def test_the_options_of_choices_are_those_of_the_space() -> None:
+    for name, declared in SPACE.items():
+        if isinstance(declared, Choice):
+            (range_class, _), (first, _) = (
+                get_args(model.model_fields[name].annotation) for model in (Space, FirstTrial)
+            )
+            option, _ = get_args(range_class.model_fields["choice"].annotation)
+            assert get_args(option) == get_args(first) == declared.options
+
+
+CHOICES = (
+    ("[emg, eeg]", "[emg, eeg, ecg]"),
+    ("alpha_y: {uniform", "ratio: {choice: [mean_others, mean_pairwise]}\n    alpha_y: {uniform"),
+    ("[2e-3, 0.1]}", "[2e-3, 0.1]}\n    schedule: {choice: [constant, dann]}"),
+    ("{alpha_y: 0.5}", "{alpha_y: 0.5}, {ratio: mean_others, alpha_y: 0.2}"),
+)
+
+
+def test_a_search_over_choices(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path, *CHOICES)
+    assert sweep.search is not None
+    space = sweep.search.space.declared()
+    assert list(space) == ["alpha_y", "grl_weight", "ratio", "schedule"]
+    assert space["ratio"] == Choice(("mean_others", "mean_pairwise"))
+    own = {"alpha_y": 0.5, "grl_weight": 0.05, "ratio": "mean_pairwise", "schedule": "constant"}
+    assert sweep.first_trials() == (own, {**own, "alpha_y": 0.2, "ratio": "mean_others"})
+    settings = sweep.settings_for(
+        {"ratio": "mean_others", "schedule": "dann", "apply_to": "gradient"}
+    )
+    assert (settings.modulation.ratio, settings.modulation.apply_to) == ("mean_others", "gradient")
+    assert settings.adversary.schedule == "dann"
+    again = load_sweep(write(tmp_path, dump(sweep)))
+    assert again == sweep
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -264,6 +309,17 @@ def test_the_names_of_parameters_are_those_of_the_space() -> None:
         ("{alpha_y: 0.5}", "{alpha_d: 0.5}", "0.5", "enqueue[0].alpha_d is 0.5: is not varied by this search; it va"),
         ("{alpha_y: 0.5}", "{alpha_x: 0.5}", "alpha_x", "unknown key 'alpha_x' in search.enqueue[0]. Did you mean 'a"),
         ("{alpha_y: 0.5}", "{alpha_y: high}", "high", 'search.enqueue[0].alpha_y is "high": must be a number'),
+        ("{alpha_y: 0.5}", "{ratio: mean_others}", "mean_others", "0].ratio is \"mean_others\": is not varied by"),
+        ("{alpha_y: 0.5}", "{ratio: 1}", "1", "enqueue[0].ratio is 1: not allowed. Allowed: mean_pairwise, mean_oth"),
+        (ALPHA_Y, RATIO.replace("rs,", "r,"), "mean_other,", 'ratio.choice[0] is "mean_other": not allowed. Did you'),
+        (ALPHA_Y, RATIO.replace("rs,", "r,"), "mean_other,", "mean 'mean_others'? Allowed: mean_pairwise, mean_o"),
+        (ALPHA_Y, "ratio: {choice: [mean_others]}", "[mean_others]", '["mean_others"]: must name at least two options'),
+        (ALPHA_Y, "ratio: {choice: [mean_others, mean_others]}", "[mean_others", "must name at least two options"),
+        (ALPHA_Y, "ratio: {choice: []}", "[]", "search.space.ratio.choice is []: must name at least two options"),
+        (ALPHA_Y, "ratio: {choice: mean_others}", "mean_others", "must be a list, as in [mean_others]"),
+        (ALPHA_Y, RATIO.replace("ce:", "ces:"), "choices", "key 'choices' in search.space.ratio. Did you mean 'ch"),
+        (ALPHA_Y, "apply_to: {choice: [update, gradients]}", "gradients", "Did you mean 'gradient'? Allowed: gr"),
+        (ALPHA_Y, "schedule: {uniform: [0, 1]}", "uniform", "key 'uniform' in search.space.schedule. Allowed: choice"),
         ("{alpha_y: 0.5}", "{}, {alpha_y: 0.25}", "{alpha_y: 0.25}", "search.enqueue[1] is {\"alpha_y\": 0.25}: is gi"),
         # rows
         ("name: NaiveMG", "name: film", "FiLM", "rows[1].name is \"FiLM\": names its trials 'film', as 'film' does"),
@@ -349,6 +405,43 @@ def test_a_mistake_is_one_line_at_its_place(
             [("mod_f: true", "mod_d: false"), ("grl_weight: 0.05", "enabled: false")],
             "{log_uniform",
             "has no effect: adversary.enabled is off",
+        ),
+        (
+            [(ALPHA_Y, RATIO), ("{alpha_y: 0.5}", "{}")],
+            "{choice",
+            "has no effect: between two modalities all ratios are the same; do not vary it.",
+        ),
+        (
+            [("mod_f: true", UNBALANCED), (ALPHA_Y, RATIO), ("{alpha_y: 0.5}", "{}")],
+            "{choice",
+            "has no effect: each of modulation.mod_f, mod_y and mod_d is off; turn it on, or do not vary ratio.",
+        ),
+        (
+            [
+                ("mod_f: true", UNBALANCED),
+                (ALPHA_Y, "apply_to: {choice: [gradient, update]}"),
+                ("{alpha_y: 0.5}", "{}"),
+            ],
+            "{choice",
+            "or do not vary apply_to.",
+        ),
+        (
+            [
+                ("mod_f: true", "mod_d: false"),
+                ("grl_weight: 0.05", "enabled: false"),
+                ("grl_weight: {log_uniform: [2e-3, 0.1]}", "schedule: {choice: [constant, dann]}"),
+            ],
+            "{choice",
+            "has no effect: adversary.enabled is off",
+        ),
+        (
+            [
+                ("[emg, eeg]", "[emg, eeg, ecg]"),
+                (ALPHA_Y, RATIO),
+                ("{alpha_y: 0.5}", "{ratio: mean_pairwise}, {}"),
+            ],
+            "{}",
+            "search.enqueue[1] is {}: is given twice.",
         ),
         (
             [("clinic", "clinic\nworkers: 64"), ("n_passes: 30", "batch_size: 32")],

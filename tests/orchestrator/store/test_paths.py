@@ -20,6 +20,7 @@ def test_the_paths_of_the_data_contract() -> None:
     assert paths.sweep_confusion("mg") == "sweeps/mg/confusion.parquet"
     assert paths.sweep_modalities("mg") == "sweeps/mg/modalities.parquet"
     assert paths.sweep_events("tau") == "sweeps/tau/events.jsonl"
+    assert paths.replay_events("tau") == "replays/tau/events.jsonl"
     assert paths.review("tau", "review.html") == "reviews/tau/review.html"
 
 
@@ -34,7 +35,7 @@ def test_no_two_functions_give_the_same_path() -> None:
 
 def test_no_other_module_builds_a_path(root: Path) -> None:
     """A string that begins like a path of the store belongs here."""
-    tops = {"epochs/", "encoders/", "features/", "scores/", "sweeps/", "reviews/"}
+    tops = {"epochs/", "encoders/", "features/", "scores/", "sweeps/", "replays/", "reviews/"}
     found = []
     for file in sorted((root / "orchestrator").rglob("*.py")):
         if file == Path(paths.__file__):

@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,23 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
 from orchestrator.sweep.failures import as_data
 from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.samplers import distribution
 from orchestrator.sweep.search import (
     DIED,
     ENDS_SWEEP,
     ERROR,
+    N_PARTS,
     SIGNATURE,
+    SO_FAR,
     Hooks,
+    Scores,
     StudySearch,
     Told,
+    as_fields,
     begin_search,
 )
 from orchestrator.sweep.study import (
@@ -33,13 +39,17 @@ from orchestrator.sweep.study import (
     error_of,
     in_order,
     name_of,
+    objective_of,
+    replicates_of,
     reused_from,
     signature_of,
+    stopped_after,
     was_enqueued,
 )
 from search_spaces.selective import SPACE
 from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError
+from trainables.training import Seconds
 
 USED = {name: SPACE[name] for name in ("tau_quantile", "learning_rate")}
 FIRST = [{"tau_quantile": tau, "learning_rate": 1e-4} for tau in (0.0, 0.5, 0.9)]
@@ -56,6 +66,8 @@ class Driver:
     n_trials: int = 20
     identify: Callable[[Mapping[str, float]], str] = lambda params: json.dumps(dict(params))
     objective: Callable[[str], float] = lambda signature: 0.5
+    values: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
     held: bool = False
     budget: str | None = None
     halt: Halt = field(default_factory=Halt)
@@ -66,7 +78,12 @@ class Driver:
     def study(self) -> Study:
         """Open the study as a new process does."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        return Study("probe", self.journal)
+        search = SearchBase.model_validate({"n_trials": 1, **self.options}, strict=False)
+        return Study("probe", self.journal, search.directions)
+
+    def __post_init__(self) -> None:
+        if self.values is None:
+            self.values = lambda params: (self.objective(self.identify(params)),)
 
     def search(self, study: Study | None = None) -> StudySearch:
         def changed() -> None:
@@ -76,11 +93,12 @@ class Driver:
             study or self.study(),
             self.space,
             self.first,
+            SearchBase.model_validate({"n_trials": self.n_trials, **self.options}, strict=False),
             seed=self.seed,
-            n_trials=self.n_trials,
             hooks=Hooks(
                 identify=lambda params: self.identify(params),
-                objective=lambda signature: self.objective(signature),
+                evaluate=lambda params: Scores(values=self.values(params)),
+                evaluate_part=lambda params, report: float(report[SO_FAR]),
                 changed=changed,
                 told=self.told.append,
                 started=lambda name, params: self.started.append((name, dict(params))),
@@ -122,14 +140,15 @@ def test_enqueued_trials_come_first_and_in_order(driver: Driver) -> None:
     assert [name_of(trial) for trial in study.trials] == [f"t00{i}" for i in range(5)]
 
 
-def test_the_value_comes_from_the_signature(driver: Driver) -> None:
+def test_the_value_is_that_of_the_configuration(driver: Driver) -> None:
     study = driver.study()
-    driver.objective = {"good": 0.9}.__getitem__
+    driver.objective = {json.dumps(FIRST[0]): 0.9}.__getitem__
     searcher = driver.search(study)
     suggest(searcher, "tune0")
     complete(searcher, "tune0", "good")
     (trial,) = study.trials
     assert trial.value == 0.9
+    assert objective_of(trial) == 0.9
     assert trial.state is TrialState.COMPLETE
     assert signature_of(trial) == "good"
     assert error_of(trial) is None
@@ -251,6 +270,22 @@ def test_what_another_trial_trains_is_waited_for(driver: Driver) -> None:
     assert [t.trial for t in driver.told] == ["t000", "t001", "t002"]
     complete(searcher, "tune1")
     assert {trial.state for trial in driver.study().trials} == {TrialState.COMPLETE}
+
+
+def test_only_the_trial_that_trained_has_spent_time(driver: Driver) -> None:
+    driver.identify = same_rate
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    suggest(searcher, "tune1")
+    spent = Seconds(waited=0.5, total=2.0)
+    searcher.on_trial_complete("tune0", {SIGNATURE: "first", **as_fields(spent)})
+    complete(searcher, "tune1")  # found in the store
+    assert [(t.trial, t.seconds) for t in driver.told] == [
+        ("t000", spent),
+        ("t001", None),
+        ("t002", None),
+        ("t003", None),
+    ]
 
 
 def test_what_waits_fails_with_what_it_waits_for(driver: Driver) -> None:
@@ -471,6 +506,137 @@ def test_integers_choices_and_conditional_parameters_are_drawn(driver: Driver) -
         assert isinstance(params["n"], int)
     assert {params["n"] for params in drawn} == {2, 3, 4}
     assert {params["schedule"] for params in drawn} == {"constant", "capped"}
+
+
+def report(searcher: StudySearch, tune_id: str, n_parts: int, so_far: float) -> bool:
+    return searcher.is_hopeless(tune_id, {N_PARTS: n_parts, SO_FAR: so_far})
+
+
+def test_successive_halving_ends_what_is_behind(driver: Driver) -> None:
+    driver.options = {"scheduler": {"name": "asha", "options": {"reduction_factor": 2}}}
+    study = driver.study()
+    searcher = driver.search(study)
+    verdicts = []
+    for i, so_far in enumerate((0.5, 0.6, 0.4, 0.7)):
+        suggest(searcher, f"tune{i}")
+        hopeless = report(searcher, f"tune{i}", 1, so_far)
+        verdicts.append(hopeless)
+        searcher.on_trial_complete(f"tune{i}", {N_PARTS: 1} if hopeless else {SIGNATURE: "s"})
+    # The best half of those seen so far goes on: 0.5 of one, 0.6 of two, one of three, two of four.
+    assert verdicts == [False, False, True, False]
+    stopped = study.trials[2]
+    assert stopped.state is TrialState.PRUNED
+    assert (stopped_after(stopped), objective_of(stopped), error_of(stopped)) == (1, None, None)
+    assert [told.stopped_after for told in driver.told] == [None, None, 1, None]
+
+
+def test_what_the_scheduler_ended_is_not_trained_again(driver: Driver) -> None:
+    driver.options = {"scheduler": {"name": "threshold", "options": {"lower": 0.3}}}
+    driver.identify = lambda params: "one"
+    study = driver.study()
+    searcher = driver.search(study)
+    suggest(searcher, "tune0")
+    assert report(searcher, "tune0", 1, 0.2)
+    searcher.on_trial_complete("tune0", {N_PARTS: 1})
+    for attempt in (searcher, driver.search(driver.study())):
+        assert attempt.suggest("tune1") == Searcher.FINISHED
+    assert len(driver.study().trials) == 20
+    assert {reused_from(trial) for trial in driver.study().trials[1:]} == {"t000"}
+    assert {stopped_after(trial) for trial in driver.study().trials} == {1}
+
+
+def test_a_lost_process_reports_again_without_harm(driver: Driver) -> None:
+    driver.options = {"scheduler": {"name": "asha"}}
+    study = driver.study()
+    searcher = driver.search(study)
+    suggest(searcher, "tune0")
+    for n_parts, so_far in ((1, 0.5), (2, 0.6), (1, 0.5), (2, 0.6), (3, 0.7)):
+        assert not report(searcher, "tune0", n_parts, so_far)
+    complete(searcher, "tune0")
+    assert study.trials[0].intermediate_values == {1: 0.5, 2: 0.6, 3: 0.7}
+
+
+def test_a_trial_whose_objective_left_the_numbers_is_ended(driver: Driver) -> None:
+    driver.options = {"scheduler": {"name": "asha"}}
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    assert report(searcher, "tune0", 1, math.nan)
+
+
+def test_without_a_scheduler_nothing_is_judged_on_the_way(driver: Driver) -> None:
+    searcher = driver.search()
+    suggest(searcher, "tune0")
+    assert not report(searcher, "tune0", 1, math.nan)
+
+
+def test_of_several_objectives_the_front_is_kept(driver: Driver) -> None:
+    driver.options = {"also": ["cost"]}
+    driver.n_trials = 4
+    values = iter([(0.9, 10.0), (0.8, 5.0), (0.7, 7.0), (0.9, 20.0)])
+    driver.values = lambda params: next(values)
+    study = driver.study()
+    searcher = driver.search(study)
+    for i in range(4):
+        suggest(searcher, f"tune{i}")
+        complete(searcher, f"tune{i}", str(i))
+    assert study.front == {"t000", "t001"}  # t002 is worse than t001 in both, t003 costs more
+    assert [objective_of(trial) for trial in study.trials] == [0.9, 0.8, 0.7, 0.9]
+
+
+@pytest.mark.parametrize("name", ["random", "nsgaii", "qmc", "gp", "bruteforce"])
+def test_any_sampler_of_optuna_draws(driver: Driver, name: str) -> None:
+    driver.options = {"sampler": {"name": name}}
+    driver.n_trials, driver.first = 6, []
+    driver.space = {"n": Integer(1, 100), "way": Choice(("a", "b"))}
+    drawn = []
+    for tune_id in "abcdef":
+        searcher = driver.search(driver.study())
+        drawn.append(suggest(searcher, tune_id))
+        complete(searcher, tune_id)
+        assert 1 <= drawn[-1]["n"] <= 100
+    assert len({json.dumps(params) for params in drawn}) == 6
+
+
+def test_a_sampler_whose_package_is_missing_ends_the_sweep(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*args: Any, **options: Any) -> Any:
+        raise ImportError("Tried to import 'cmaes' but failed. Install it")
+
+    monkeypatch.setattr(optuna.samplers.RandomSampler, "sample_independent", missing)
+    driver.options, driver.first = {"sampler": {"name": "random"}}, []
+    assert driver.search().suggest("tune0") == Searcher.FINISHED
+    assert driver.halt.stopping
+    assert "search.sampler needs a package" in str(driver.halt.error)
+
+
+def test_several_seeds_are_remembered(driver: Driver) -> None:
+    study = driver.study()
+    searcher = driver.search(study)
+    searcher._hooks = replace(
+        searcher._hooks, evaluate=lambda params: Scores(values=(0.5,), replicates=(0.4, 0.6))
+    )
+    suggest(searcher, "tune0")
+    complete(searcher, "tune0")
+    assert replicates_of(driver.study().trials[0]) == (0.4, 0.6)
+
+
+def test_an_adopted_trial_teaches_and_does_not_count(driver: Driver) -> None:
+    driver.first, driver.n_trials = [], 12
+    ranges = {name: distribution(declared) for name, declared in driver.space.items()}
+    for attempt in range(2):
+        study = driver.study()
+        for i in range(20):
+            params = {"tau_quantile": 0.5 + i / 1000, "learning_rate": 1e-3}
+            study.adopt(f"old/t{i:03d}", params, ranges, 0.9 - i / 100)
+            study.adopt(f"older/t{i:03d}", {**params, "tau_quantile": i / 100}, ranges, 0.1)
+        assert len(study._study.get_trials()) == 40 + attempt
+        assert len(study.trials) == len(study.all_trials) == attempt
+        searcher = driver.search(study)
+        drawn = suggest(searcher, f"tune{attempt}")
+        # Not one of the ten random draws that TPE begins with: near the best of the old ones.
+        assert 0.4 < drawn["tau_quantile"] < 0.7
+        complete(searcher, f"tune{attempt}")
 
 
 def test_names_sort_by_their_numbers() -> None:

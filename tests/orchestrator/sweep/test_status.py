@@ -1,6 +1,7 @@
 """What is told of a sweep from its events: counted by hand, over several attempts."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.status import State, event_text, status_text, summary, sweep_status
+from orchestrator.sweep.status import (
+    Kept,
+    State,
+    duration_text,
+    event_text,
+    status_text,
+    summary,
+    sweep_status,
+)
 from orchestrator.telemetry.events import EventLog
 
 
@@ -27,6 +36,11 @@ def done(
     return at(minute, "trial_done", trial=trial, objective=objective, reused_from=reused_from)
 
 
+def started(minute: int, trial: str, **more: Any) -> dict[str, Any]:
+    params = {"tau_quantile": int(trial[1:]) / 10, "learning_rate": 1e-4}
+    return at(minute, "trial_started", trial=trial, params=params, **more)
+
+
 def failed(minute: int, trial: str) -> dict[str, Any]:
     return at(minute, "trial_failed", trial=trial, reused_from=None, error="ValueError: no")
 
@@ -36,33 +50,33 @@ FIRST_ATTEMPT = [
     at(1, "arm_done", arm="no_adapt"),
     at(1, "row_done", row="row-naivemg-seed1"),
     at(2, "search_started", n_trials=8, n_finished=0),
-    at(2, "trial_started", trial="t000"),
-    at(2, "trial_started", trial="t001"),
+    started(2, "t000"),
+    started(2, "t001"),
     at(3, "trial_lost", trial="t001"),
     done(4, "t000", 0.5),
     done(4, "t002", 0.5, "t000"),
-    at(4, "trial_started", trial="t003"),
+    started(4, "t003"),
     failed(5, "t003"),
-    at(5, "trial_started", trial="t004"),
+    started(5, "t004"),
 ]
 SECOND_ATTEMPT = [
     at(20, "sweep_started"),
     at(21, "search_started", n_trials=5, n_finished=3),
-    at(21, "trial_started", trial="t001"),
-    at(21, "trial_started", trial="t004"),
+    started(21, "t001"),
+    started(21, "t004"),
     done(25, "t001", 0.75),
 ]
 
 
 def status(events: list[dict[str, Any]], state: State = "running") -> Any:
-    return summary("probe", events, state, "process 7 on node")
+    return summary("probe", events, state, holder="process 7 on node")
 
 
 def test_counts_while_it_runs() -> None:
     found = status(FIRST_ATTEMPT)
     assert (found.n_trials, found.n_complete, found.n_reused, found.n_failed) == (8, 2, 1, 1)
     assert (found.n_lost, found.n_fixed) == (1, 2)
-    assert found.running == ("t001", "t004")
+    assert [trial.trial for trial in found.running] == ["t001", "t004"]
     assert (found.best_trial, found.best_objective) == ("t000", 0.5)
     # Two were trained in three minutes; five are left.
     assert found.minutes_left == pytest.approx(3 / 2 * 5)
@@ -75,7 +89,7 @@ def test_counts_while_it_runs() -> None:
 def test_an_attempt_forgets_what_the_one_before_left_running() -> None:
     found = status([*FIRST_ATTEMPT, *SECOND_ATTEMPT])
     assert (found.n_trials, found.n_complete, found.n_failed) == (8, 3, 1)
-    assert found.running == ("t004",)
+    assert [trial.trial for trial in found.running] == ["t004"]
     assert found.best_trial == "t001"
     assert found.minutes_left == pytest.approx(4 / 1 * 4)
 
@@ -89,9 +103,71 @@ def test_what_has_ended_runs_nothing() -> None:
     why = at(26, "sweep_stopped", reason="SweepFailedError", message="4 trials failed")
     found = status([*FIRST_ATTEMPT, *SECOND_ATTEMPT, why], "stopped")
     assert found.running == ()
+    assert found.last_ended == "t001, objective 0.750"
     assert found.minutes_left is None
     assert found.stopped_because == "4 trials failed"
     assert "because: 4 trials failed" in status_text(found)
+
+
+def test_how_far_running_trials_are() -> None:
+    events = [
+        at(0, "sweep_started"),
+        at(2, "search_started", n_trials=4, n_finished=0, objective="validation"),
+        started(2, "t000", n_parts=3, unit="fold"),
+        started(3, "t001", n_kept=30, n_batches=40, mean_emd=2.5),
+        at(4, "trial_progress", trial="t000", n_parts=1),
+    ]
+    now = datetime.fromisoformat("2026-01-01T10:05:10+00:00")
+    found = summary("probe", events, "running", now=now)
+    first, second = found.running
+    assert (first.n_parts_done, first.n_parts, first.running_s) == (1, 3, 190)
+    assert (first.params, first.kept) == ({"tau_quantile": 0.0, "learning_rate": 1e-4}, None)
+    assert (second.n_parts, second.running_s) == (None, 130)
+    assert second.kept == Kept(n_kept=30, n_batches=40, mean_emd=2.5)
+    assert found.objective == "validation"
+    assert found.minutes_run == pytest.approx(5 + 1 / 6)
+    text = status_text(found)
+    assert "running: t000 fold 2 of 3, 3 min 10 s; t001, 2 min 10 s\n" in text
+    assert "elapsed: 5 min 10 s\n" in text
+    best = summary("probe", [*events, done(6, "t001", 0.5)], "running", now=now)
+    assert best.best_params == second.params
+    assert best.best_kept == second.kept
+    assert (
+        "best: t001, objective 0.500, learning_rate 0.0001, tau_quantile 0.1, 30 of 40 batches kept, mean EMD 2.5\n"
+    ) in status_text(best)
+
+
+def test_a_trial_that_begins_again_has_no_fold_done() -> None:
+    events = [
+        at(0, "search_started", n_trials=4, n_finished=0),
+        started(1, "t000", n_parts=3, unit="fold"),
+        at(2, "trial_progress", trial="t000", n_parts=2),
+        at(3, "sweep_started"),
+        at(4, "search_started", n_trials=4, n_finished=0),
+        started(5, "t000", n_parts=3, unit="fold"),
+    ]
+    (running,) = status(events).running
+    assert (running.n_parts_done, running.running_s) == (0, 0)
+
+
+def test_the_share_of_training_that_waits_is_that_of_all_trainings() -> None:
+    events = [
+        at(0, "sweep_started"),
+        at(1, "arm_done", arm="random", signature="a", waited_s=1.0, trained_s=10.0),
+        {**done(2, "t000", 0.5), "waited_s": 4.0, "trained_s": 10.0},
+        done(3, "t001", 0.5, "t000"),
+    ]
+    assert status(events[:1]).data_wait is None
+    assert status(events).data_wait == 0.25
+    assert "data wait: 25.0 % of training\n" in status_text(status(events))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.9, "0 s"), (61, "1 min 1 s"), (3599, "59 min 59 s"), (7261, "2 h 1 min")],
+)
+def test_times_are_told_in_units_that_say_something(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
 
 
 def test_an_event_is_a_line() -> None:
@@ -124,12 +200,23 @@ def test_the_state_is_that_of_the_lock_and_of_the_final_table(store: Store) -> N
     assert sweep_status(store, "probe").state == "finished"
     with pytest.raises(ConfigError, match=r"no sweep 'prob' .* Did you mean 'probe'"):
         sweep_status(store, "prob")
+    with (
+        sweep_lock(store, "other", Halt()),
+        pytest.raises(ConfigError, match=r"sweep 'other' .* about to begin"),
+    ):
+        sweep_status(store, "other")
 
 
 def test_the_commands(store: Store) -> None:
     assert "trials: 3 of 8 done" in run(store, "status", "probe").output
     found = json.loads(run(store, "status", "probe", "--json").output)
     assert (found["state"], found["n_complete"]) == ("stopped", 2)
+    assert found["best_params"] == {"tau_quantile": 0.0, "learning_rate": 1e-4}
+    assert (found["data_wait"], found["best_kept"]) == (None, None)
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        running = json.loads(run(store, "status", "probe", "--json").output)["running"]
+        assert [trial["trial"] for trial in running] == ["t001", "t004"]
+        assert running[0]["running_s"] > 0
     assert run(store, "status", "probe", "--watch").exit_code == 0  # it does not run
     lines = run(store, "logs", "probe", "--follow").output.splitlines()
     assert len(lines) == len(FIRST_ATTEMPT)

@@ -10,6 +10,9 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.event_schema import EVENTS, event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 
+KEPT = {"n_kept": 0, "n_batches": 40, "mean_emd": None}
+DONE = {"trial": "t003", "signature": "0a", "objective": 0.5, "reused_from": None}
+
 
 def test_it_is_a_schema() -> None:
     Draft202012Validator.check_schema(event_schema())
@@ -17,7 +20,8 @@ def test_it_is_a_schema() -> None:
 
 def test_it_names_what_the_code_writes(root: Path) -> None:
     sources = [*(root / "orchestrator" / "sweep").rglob("*.py"), root / "orchestrator/labels.py"]
-    text = "\n".join(p.read_text() for p in sources if p.name != "encoder.py")  # has its own log
+    own_log = {"encoder.py", "replay.py"}
+    text = "\n".join(p.read_text() for p in sources if p.name not in own_log)
     written = set(re.findall(r'emit\(\s*"(\w+)"', text)) | {
         "arm_done",
         "row_done",
@@ -35,6 +39,15 @@ def test_it_names_what_the_code_writes(root: Path) -> None:
         ("trial_lost", {"trial": "t003", "n_times": 1}, True),
         ("trial_lost", {"trial": "3", "n_times": 1}, False),
         ("arm_done", {"arm": "random", "error": "ValueError: no"}, True),
+        ("trial_progress", {"trial": "t003", "n_parts": 1}, True),
+        ("trial_progress", {"trial": "t003"}, False),
+        ("trial_started", {"trial": "t003", "params": {}}, True),
+        ("trial_started", {"trial": "t003", "params": {}, "n_parts": 3, "unit": "fold"}, True),
+        ("trial_started", {"trial": "t003", "params": {}, **KEPT}, True),
+        ("trial_started", {"trial": "t003", "params": {}, **KEPT, "n_kept": -1}, False),
+        ("trial_done", DONE, True),
+        ("trial_done", {**DONE, "waited_s": 0.5, "trained_s": 2.0}, True),
+        ("trial_done", {**DONE, "waited_s": -0.5, "trained_s": 2.0}, False),
         ("unheard_of", {}, False),
     ],
 )

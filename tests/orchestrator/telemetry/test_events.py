@@ -1,8 +1,10 @@
 """The event log: appended to, read back, and the only place for times and hosts."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +66,14 @@ def test_fields_may_say_that_it_happened_elsewhere(store: Store) -> None:
         log.emit("a", pid=1, host="node-7")
     (event,) = read_events(store, "e.jsonl")
     assert (event["pid"], event["host"]) == (1, "node-7")
+
+
+def test_a_listener_hears_each_event_inside_the_block(store: Store) -> None:
+    heard: list[Mapping[str, Any]] = []
+    with EventLog(store, "e.jsonl") as log:
+        log.emit("before")
+        with log.heard_by(heard.append):
+            log.emit("inside", n=1)
+        log.emit("after")
+        assert [e["event"] for e in log.events()] == ["before", "inside", "after"]
+    assert heard == [read_events(store, "e.jsonl")[1]]

@@ -24,7 +24,7 @@ def trial_row(trial: str = "t000", **changes: Any) -> Row:
         **{"batch_size": 64, "n_passes": 6, "best_pass": 4, "n_steps": 120},
         **{"early_stop_macro_f1": 0.6, "objective": 0.6, "accuracy": 0.7, "kappa": 0.5},
         **{"n_subjects": 3, "lowest_subject_macro_f1": 0.5, "mean_subject_macro_f1": 0.58},
-        **{"encoder_id": f"e-{trial}", "error": None},
+        **{"encoder_id": f"e-{trial}", "signature": f"e-{trial}", "error": None},
     }
     assert changes.keys() <= row.keys()
     return row | changes

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,31 @@ def test_curve_shows_line_objective_arms_and_kept_batches(made: Any) -> None:
     without_arms = [t for t in trials if not t.is_arm]
     png = tau_curve_png(curve_rows(without_arms), made.manifest(), None)
     assert not has_colour(png, drawing.GREEN)
+
+
+def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
+    rows, _ = made.sweep()
+    trials = read_trials([row | {"objective": row["objective"] - 40} for row in rows])
+    curve = [row for row in curve_rows(trials) if row.enqueued and row.kind != "arm"]
+    png = tau_curve_png(curve, made.manifest(objective="target_emd"), None)
+    assert not has_colour(png, drawing.VERMILLION)
+    assert has_colour(png, drawing.BLUE)
+    without = [replace(row, objective=None) for row in curve]
+    assert tau_curve_png(without, made.manifest(objective="target_emd"), None) == png
+
+
+def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
+    def curve(*n_steps: int) -> bytes:
+        trials = [
+            made.trial(f"t{i:03d}", enqueued=False, tau_quantile=0.2 + 0.3 * i, n_steps=n)
+            for i, n in enumerate(n_steps)
+        ]
+        return tau_curve_png(curve_rows(trials), made.manifest(), None)
+
+    usual = curve(30, 30)
+    drawn = [usual, curve(30, 60), curve(60, 60), curve(60, 90)]
+    assert len(set(drawn)) == 4
+    assert curve(30, 30) == usual
 
 
 def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:

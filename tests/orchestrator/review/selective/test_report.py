@@ -80,6 +80,40 @@ def test_trials_are_sorted_by_objective_and_arms_stand_apart(
     assert order == sorted(order)
 
 
+def test_other_steps_are_told_wherever_they_matter(save_sweep: SaveSweep, made: Any) -> None:
+    rows = [
+        made.trial_row("t000", objective=0.5),
+        made.trial_row("t001", objective=0.9, enqueued=False, n_steps=120),
+        *(made.arm_row(arm, target_macro_f1=0.5) for arm in ("no_adapt", "all_source", "random")),
+    ]
+    html = page(save_sweep(trials=rows))
+    assert "Line and arms are finetunings of 30 steps, diamonds of 120" in html
+    assert "<th>t001 (120 steps) against</th>" in html
+    assert html.count("none: other steps") == 2
+    assert html.count('<span class="helped">') == 1
+    assert "30 steps in trained arms and enqueued trials, 120 in sampled ones" in html
+    html = page(save_sweep(trials=[rows[0], *rows[2:]]))
+    assert "other steps</td>" not in html
+    assert "diamonds" not in html
+    assert "30 steps in every trial and trained arm" in html
+
+
+def test_what_was_not_trained_again_is_marked_and_counted(save_sweep: SaveSweep, made: Any) -> None:
+    rows = [
+        made.trial_row("t000"),
+        made.trial_row("t001", reused_from="t000"),
+        made.trial_row("t002", enqueued=False, reused_from="t000"),
+    ]
+    html = page(save_sweep(trials=rows))
+    assert "2 trainings were saved: the trial marked <q>as t000</q>" in html
+    assert html.count('<td class="text">enqueued, as t000</td>') == 1
+    assert html.count('<td class="text">sampled, as t000</td>') == 1
+    assert "saved" not in page(save_sweep(trials=rows[:1]))
+    store = save_sweep(trials=rows)
+    write_review(store, "tau-lab")
+    assert [t["reused_from"] for t in table(store, "trials.csv")] == ["", "t000", "t000"]
+
+
 def test_curve_table_keeps_every_digit(save_sweep: SaveSweep, made: Any) -> None:
     tau = math.nextafter(0.1, 0)
     rows = [
@@ -120,6 +154,16 @@ def test_oracle_objective_is_red(save_sweep: SaveSweep) -> None:
     assert '<code class="oracle">oracle_target_val</code>' in html
     assert re.search(r"\.hurt, \.oracle \{ color: var\(--red\)", html)
     assert "could not have been found without target labels" in html
+
+
+def test_an_objective_of_ours_is_explained(save_sweep: SaveSweep) -> None:
+    told = "under the finetuned encoder"
+    html = page(save_sweep(objective="target_emd"))
+    assert told in html
+    assert "How it is taken is a choice made here." in html
+    assert "on another scale" in html
+    assert "Both lines are macro-F1" not in html
+    assert told not in page(save_sweep(objective="source_val"))
 
 
 def test_harm_is_called_out(save_sweep: SaveSweep, made: Any) -> None:

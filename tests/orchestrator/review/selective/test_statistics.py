@@ -57,6 +57,39 @@ def test_no_chosen_trial_gives_no_verdict(made: Any) -> None:
     assert compared[0].verdict is None
 
 
+def test_other_steps_give_no_verdict(made: Any) -> None:
+    chosen = made.trial(n_steps=120, target_macro_f1=0.70)
+    arms = [made.arm(name, target_macro_f1=0.60) for name in statistics.ARMS]
+    no_adapt, all_source, random = statistics.compare_with_arms([chosen, *arms], chosen)
+    # Finetuning helped; whether selecting did cannot be told from training four times as long.
+    assert (no_adapt.equal_steps, no_adapt.verdict) == (True, Verdict.HELPED)
+    for compared in (all_source, random):
+        assert (compared.equal_steps, compared.verdict) == (False, None)
+        assert compared.difference == pytest.approx(0.10)
+    equal = made.trial(n_steps=30, target_macro_f1=0.70)
+    compared_all = statistics.compare_with_arms([equal, *arms], equal)
+    assert [c.verdict for c in compared_all] == [Verdict.HELPED] * 3
+
+
+def test_steps_other_than_those_of_the_arms(made: Any) -> None:
+    trials = [
+        made.trial("t000", n_steps=30),
+        made.trial("t001", n_steps=187),
+        made.trial("t002", n_steps=23),
+        made.trial("t003", n_steps=500, state="failed"),
+        made.arm("no_adapt"),
+    ]
+    assert statistics.other_steps(trials, 30) == (23, 187)
+    assert statistics.other_steps(trials[:1], 30) is None
+    assert statistics.other_steps(trials[3:], 30) is None
+
+
+def test_ranking_is_judged_at_equal_steps(made: Any) -> None:
+    arm = made.arm("random", target_macro_f1=0.5)
+    assert statistics.ranking_against_chance([made.trial(), arm]) is not None
+    assert statistics.ranking_against_chance([made.trial(n_steps=60), arm]) is None
+
+
 def test_ranking_is_judged_at_equal_batches_and_learning_rate(made: Any) -> None:
     trials = [
         made.trial("t000", n_kept=10, learning_rate=1e-3, target_macro_f1=0.9),

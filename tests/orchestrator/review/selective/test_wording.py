@@ -71,6 +71,39 @@ def test_quiet_sweep_gets_no_caution(made: Any) -> None:
     assert cautions_of(manifest, trials) == ()
 
 
+def test_steps_that_vary_are_a_caution(made: Any) -> None:
+    manifest = made.manifest(transductive=False)
+    longer = made.trial("t001", n_steps=187, objective=0.9, enqueued=False)
+    trials = [made.trial(), made.trial("t002", n_steps=23, enqueued=False), longer, *all_arms(made)]
+    found = [c for c in cautions_of(manifest, trials) if "equal length" in c.title]
+    (caution,) = found
+    assert caution.level is Level.WARNING
+    assert caution.title.endswith("arms took 30 steps, sampled trials 23 to 187.")
+    assert "mixes selection with length of training" in caution.text
+    assert "The chosen trial t001 took 187: there is no verdict" in caution.text
+    assert "search.n_steps: 187" in caution.text
+    (caution,) = [
+        c
+        for c in cautions_of(manifest, [made.trial(objective=0.95), *trials[1:]])
+        if "equal length" in c.title
+    ]
+    assert "no verdict" not in caution.text
+    # What has no verdict is not told as a judgement.
+    said = wording.answer(
+        longer, None, statistics.compare_with_arms([longer, *all_arms(made, 0.5)], longer)
+    )
+    assert "helped compared with no adaptation (+0.100)." in said
+    assert "all source batches" not in said
+
+
+def test_notes_say_how_long_arms_were_trained(made: Any) -> None:
+    def arms(other: tuple[int, int] | None) -> str:
+        return dict(wording.reading_notes(made.manifest(), other))["Arms"]
+
+    assert "for as many steps as every trial" in arms(None)
+    assert "for 30 steps, as the enqueued trials were" in arms((20, 200))
+
+
 def test_oracle_and_harm_are_alarms_and_come_first(made: Any) -> None:
     found = cautions_of(
         made.manifest(objective="oracle_target_val"), [made.trial(), *all_arms(made, 0.7)]

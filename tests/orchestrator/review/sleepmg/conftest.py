@@ -53,8 +53,9 @@ def trial_row(trial: str = "t000", **changes: Any) -> Row:
     """One row of trials.parquet."""
     row: Row = {
         **{"trial": trial, "kind": "trial", "row": None, "seed": 1, "state": "complete"},
-        **{"enqueued": False, "alpha_f": 0.2, "alpha_y": 0.2, "alpha_d": 0.2},
+        **{"enqueued": False, "reused_from": None, "alpha_f": 0.2, "alpha_y": 0.2, "alpha_d": 0.2},
         **{"grl_weight": 0.01, "learning_rate": 1e-3, "dropout": 0.5},
+        **{"ratio": "mean_pairwise", "schedule": "constant", "apply_to": "update"},
         **{"multimodal": True, "adversary": True, "mod_f": False, "mod_y": True, "mod_d": True},
         **{"fusion": "concat", "n_folds": 3, "n_steps": 300, "objective": 0.6},
         **{"test_macro_f1": 0.6, "test_accuracy": 0.7, "test_kappa": 0.5},

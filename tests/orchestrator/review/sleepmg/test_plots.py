@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from orchestrator.review import drawing
 from orchestrator.review.sleepmg.balance_plot import balance_png
@@ -51,13 +52,56 @@ def test_lambda_zero_has_a_place_on_a_logarithmic_axis(made: Any) -> None:
     assert with_zero != only
 
 
-@pytest.mark.parametrize("n", [1, 4, 6])
+@pytest.mark.parametrize("n", [1, 4, 6, 9])
 def test_any_number_of_parameters_fits(made: Any, n: int) -> None:
-    names = ["alpha_f", "alpha_y", "alpha_d", "dropout", "grl_weight", "learning_rate"][:n]
-    space = {name: {"low": 1e-3, "high": 1.0, "log": name.endswith("e")} for name in names}
+    names = ["alpha_f", "alpha_y", "alpha_d", "dropout", "grl_weight", "learning_rate"]
+    names = [*names, "ratio", "schedule", "apply_to"][:n]
+    space: dict[str, Any] = {
+        name: {"low": 1e-3, "high": 1.0, "log": name.endswith("e")} for name in names
+    }
+    space |= {name: {"options": [made.trial_row()[name], "other"]} for name in names[6:]}
     manifest = made.manifest_json(searched=names, space=space)
     png = parameters_png(find(made.sweep(manifest, {"trials": [made.trial_row()]})))
     assert pixels(png).shape[1] == pytest.approx(drawing.WIDTH * drawing.DPI)
+
+
+def choice(made: Any, trials: list[Any], options: list[str]) -> Findings:
+    manifest = made.manifest_json(
+        searched=["ratio"], space={"ratio": {"options": options}}, rows=[]
+    )
+    return find(made.sweep(manifest, {"trials": trials}))
+
+
+def points(png: bytes) -> list[tuple[int, int]]:
+    """Row and column of the middle of every blue point, from left to right."""
+    blue = (pixels(png) == (0, 0x72, 0xB2)).all(axis=2)
+    labels, n = ndimage.label(blue)
+    middles = ndimage.center_of_mass(blue, labels, range(1, n + 1))
+    return sorted(((round(y), round(x)) for y, x in middles), key=lambda at: at[1])
+
+
+def test_options_have_columns_and_equal_trials_stay_apart(made: Any) -> None:
+    options = ["mean_pairwise", "mean_others"]
+    trials = [
+        made.trial_row(f"t{i:03d}", ratio=options[i % 2], objective=(0.6, 0.5)[i % 2])
+        for i in range(7)
+    ]
+    png = parameters_png(choice(made, trials, options))
+    *drawn, _ = sorted(points(png))  # the lowest is in the legend
+    left, right = (sorted(x for y, x in drawn if y == height) for height in {y for y, _ in drawn})
+    assert (len(left), len(right)) == (4, 3)
+    assert max(left) < min(right)  # columns, in the order of the file
+    for column in (left, right):
+        assert min(np.diff(column)) > 10  # of a point that is about 14 wide
+    assert parameters_png(choice(made, trials, options)) == png
+    assert parameters_png(choice(made, trials, options[::-1])) != png
+
+
+def test_an_option_without_trials_can_be_drawn(made: Any) -> None:
+    options = ["a$b", "mean_pairwise", "c_{$"]
+    with_mean = parameters_png(choice(made, [made.trial_row()], options))
+    assert has_colour(with_mean, drawing.INK)
+    assert parameters_png(choice(made, [], options))
 
 
 def test_balance_has_a_colour_for_each_modality(search: Findings) -> None:

@@ -159,6 +159,58 @@ def test_numbers_of_a_search_by_hand(made: Any, save_sweep: SaveSweep) -> None:
     assert folds[0] == [*("0", "s1", "s2", "2 of 3", "145", "0.600", "50", "0.600", "0.500")]
 
 
+def test_a_choice_is_shown_by_its_options(made: Any, save_sweep: SaveSweep) -> None:
+    manifest = made.manifest_json(
+        searched=["alpha_y", "schedule"],
+        space={
+            "alpha_y": {"low": 0.0, "high": 1.0, "log": False},
+            "schedule": {"options": ["dann", "constant"]},
+        },
+    )
+    tables = {
+        "trials": [
+            made.trial_row("t000", schedule="constant", objective=0.5),
+            made.trial_row("t001", schedule="dann", objective=0.7),
+            made.trial_row("t002", schedule="dann", objective=0.6),
+        ]
+    }
+    store = save_sweep((manifest, tables))
+    html = page(store)
+    assert "<dt>schedule of lambda</dt><dd>dann</dd>" in html
+    alpha, *options = lines(section(html, "Parameters"))
+    assert alpha[:2] == ["alpha_y", "0.00"]
+    assert options == [
+        ["schedule of lambda", "dann", "0.650", "2", "chosen"],
+        ["", "constant", "0.500", "1", ""],
+    ]
+    assert [line[3] for line in lines(section(html, "Trials"))] == ["dann", "dann", "constant"]
+    assert [t["schedule"] for t in table(store, "parameters.csv")] == ["constant", "dann", "dann"]
+    assert "Mean objective: of the finished trials with that option." in html
+    assert "grows from 0 up to the lambda of the trial" in section(html, "How to read")
+    only = {"searched": ["schedule"], "space": {"schedule": {"options": ["dann", "constant"]}}}
+    html = page(save_sweep((manifest | only, tables)))
+    assert lines(section(html, "Parameters")) == options
+    assert "Spearman" not in section(html, "Parameters")
+
+
+def test_what_was_not_trained_again_is_marked_and_counted(made: Any, save_sweep: SaveSweep) -> None:
+    trials = [
+        made.trial_row("t000", objective=0.7),
+        made.trial_row("t001", objective=0.6, enqueued=True, reused_from="t000"),
+        made.trial_row("t002", objective=0.5, reused_from="t000"),
+    ]
+    html = page(save_sweep((made.manifest_json(rows=[]), {"trials": trials})))
+    shown = [line[1] for line in lines(section(html, "Trials"))]
+    assert shown == ["sampled", "enqueued, as t000", "sampled, as t000"]
+    assert (
+        "2 trainings were saved: the trial marked <q>as t000</q> would have repeated t000" in html
+    )
+    html = page(save_sweep((made.manifest_json(rows=[]), {"trials": trials[:2]})))
+    assert "1 training was saved" in html
+    html = page(save_sweep((made.manifest_json(rows=[]), {"trials": trials[:1]})))
+    assert "saved" not in html
+
+
 def test_numbers_of_an_ablation_by_hand(made: Any, save_sweep: SaveSweep) -> None:
     manifest = made.ablation_json(
         figure="Components", rows=[{"name": n, "ours": "Ours."} for n in "ABC"]

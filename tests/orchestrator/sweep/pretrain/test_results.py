@@ -79,6 +79,7 @@ def test_a_trial_has_its_settings_its_encoder_and_its_subjects(tables: Tables) -
         "lowest_subject_macro_f1": pytest.approx(of_v2),
         "mean_subject_macro_f1": pytest.approx((of_v2 + 1) / 2),
         "encoder_id": "abc",
+        "signature": "abc",
         "error": None,
     }
     subjects = found["subjects"].to_pylist()

@@ -1,6 +1,7 @@
 """The tables of a sweep, row by row by hand."""
 
 import numpy as np
+import pytest
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
@@ -30,18 +31,29 @@ TRIAL = Entry(
     trial="t001",
     arm=None,
     enqueued=True,
-    configuration=Configuration(
-        kept=np.array([1, 2]), tau_quantile=0.25, tau_absolute=0.1, learning_rate=1e-4, n_steps=30
+    seeds=tuple(
+        Configuration(
+            kept=np.array([1, 2]),
+            tau_quantile=0.25,
+            tau_absolute=0.1,
+            learning_rate=1e-4,
+            n_steps=30,
+            seed=seed,
+        )
+        for seed in (1, 2, 3)
     ),
     signature="abc",
     objective=0.75,
+    replicates=(0.73, 0.75, 0.77),
+    transfer_margin=-0.02,
+    on_front=True,
     error=None,
 )
 
 
 def test_a_complete_trial() -> None:
     evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
-    assert trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation) == {
+    assert trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2) == {
         "trial": "t001",
         "kind": "trial",
         "arm": None,
@@ -56,6 +68,14 @@ def test_a_complete_trial() -> None:
         "n_subjects_kept": 2,
         "n_steps": 30,
         "objective": 0.75,
+        "n_replicates": 3,
+        # 0.75 -+ t(0.975, 2) 0.02 / sqrt(3), from a table of Student's t.
+        "objective_low": pytest.approx(0.75 - 4.303 * 0.02 / 3**0.5, abs=1e-5),
+        "objective_high": pytest.approx(0.75 + 4.303 * 0.02 / 3**0.5, abs=1e-5),
+        "cost": 60.0,
+        "transfer_margin": -0.02,
+        "on_front": True,
+        "stopped_after": None,
         "target_macro_f1": 0.6,
         "target_accuracy": 0.7,
         "target_kappa": 0.4,
@@ -74,16 +94,25 @@ def test_an_arm_without_training() -> None:
         trial="arm-no_adapt",
         arm="no_adapt",
         enqueued=True,
-        configuration=Configuration(
-            kept=np.arange(0), tau_quantile=None, tau_absolute=None, learning_rate=None, n_steps=0
+        seeds=(
+            Configuration(
+                kept=np.arange(0),
+                tau_quantile=None,
+                tau_absolute=None,
+                learning_rate=None,
+                n_steps=0,
+                seed=1,
+            ),
         ),
         signature="def",
         objective=0.5,
         error=None,
     )
-    row = trial_row(entry, BATCHES[:3], STAGES[:3], None)
+    row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
     assert (row["kind"], row["arm"], row["n_kept"], row["n_steps"]) == ("arm", "no_adapt", 0, 0)
     assert row["n_subjects_kept"] == 0
+    assert row["cost"] == 0
+    assert (row["n_replicates"], row["objective_low"], row["objective_high"]) == (1, None, None)
     assert [row[f"kept_{name}"] for name in ("W", "N1", "N2", "N3", "REM")] == [0] * 5
 
 
@@ -92,20 +121,35 @@ def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
         trial="t002",
         arm=None,
         enqueued=False,
-        configuration=TRIAL.configuration,
+        seeds=TRIAL.seeds,
         signature=None,
         objective=None,
         error="DivergedError",
     )
-    row = trial_row(entry, BATCHES[:3], STAGES[:3], None)
+    row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
     assert (row["state"], row["error"], row["signature"]) == ("failed", "DivergedError", None)
     assert row["objective"] is None
     assert row["target_macro_f1"] is None
 
 
+def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
+    entry = Entry(
+        trial="t003",
+        arm=None,
+        enqueued=False,
+        seeds=TRIAL.seeds,
+        signature=None,
+        objective=None,
+        error=None,
+        stopped_after=3,
+    )
+    row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
+    assert (row["state"], row["stopped_after"], row["objective"]) == ("stopped", 3, None)
+
+
 def test_the_table_is_sorted_and_typed() -> None:
     evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
-    rows = [trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation)]
+    rows = [trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2)]
     rows += [{**rows[0], "trial": name, "objective": None} for name in ("t000", "arm-random")]
     table = trials_table(rows)
     assert table.schema == TRIALS_SCHEMA

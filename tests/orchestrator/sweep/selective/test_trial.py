@@ -14,19 +14,23 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.alignment.selection import select_quantile
+from orchestrator.config.proposals import Scheduler
+from orchestrator.config.selective import ARMS
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective import trial
+from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.selective.trial import Configuration, TrialInputs
+from orchestrator.sweep.selective.worth import objective_value
 from trainables import checkpoint, selective
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings
 from trainables.stage_loss import class_weights
 from trainables.stages import STAGE_NAMES, Stage
-from trainables.training import SupervisedStep
+from trainables.training import Seconds, SupervisedStep
 
 N_BATCHES, BATCH_SIZE = 6, 4
 LEARNED = (Stage.W, Stage.N2, Stage.N3)
@@ -174,6 +178,28 @@ def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
+def test_a_training_tells_what_it_took_and_a_look_up_nothing(inputs: TrialInputs) -> None:
+    told: list[Seconds] = []
+    trial.run(inputs, trial.arm_configuration(inputs, "no_adapt"), trained=told.append)
+    assert told == []
+    every = trial.arm_configuration(inputs, "all_source")
+    trial.run(inputs, every, trained=told.append)
+    (seconds,) = told
+    assert 0 < seconds.waited < seconds.total
+    trial.run(inputs, every, trained=told.append)
+    assert len(told) == 1
+
+
+def test_what_the_event_log_says_of_a_selection(inputs: TrialInputs) -> None:
+    emd_S = 1 / inputs.reward_S
+    half = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    fields = trial.kept_fields(half, emd_S)
+    assert (fields["n_kept"], fields["n_batches"]) == (3, 6)
+    assert fields["mean_emd"] == pytest.approx((1 / 0.6 + 1 / 0.5 + 1 / 0.4) / 3)
+    none = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    assert trial.kept_fields(none, emd_S) == {"n_kept": 0, "n_batches": 6, "mean_emd": None}
+
+
 class KilledError(Exception):
     """Stands for kill -9, which leaves a process no time for anything."""
 
@@ -215,6 +241,49 @@ def test_a_killed_trial_goes_on_from_its_last_step_to_the_same_bytes(
     assert len(n_taken) == 7, "a step was taken twice"
     assert file_of(inputs, name).read_bytes() == expected
     assert not checkpoint_path.exists()
+
+
+def asking_for_target_emd(inputs: TrialInputs) -> TrialInputs:
+    search = inputs.sweep.search.model_copy(update={"objective": "target_emd"})
+    return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
+
+
+def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective(
+    inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"tau_quantile": 0.5, "learning_rate": 2e-3}
+    plain = predictions(inputs, trial.run(inputs, trial.trial_configuration(inputs, params)))
+    assert not plain.schema.metadata
+    inputs = replace(asking_for_target_emd(inputs), store_uri=f"{inputs.store_uri}/emd")
+    finetuned = []
+    finetune = selective.finetune
+
+    def spy(model: Any, *arguments: Any, **options: Any) -> Any:
+        finetuned.append(model)
+        return finetune(model, *arguments, **options)
+
+    monkeypatch.setattr(selective, "finetune", spy)
+    values = {}
+    for configuration in (
+        trial.arm_configuration(inputs, "no_adapt"),
+        trial.trial_configuration(inputs, params),
+    ):
+        found = predictions(inputs, trial.run(inputs, configuration))
+        values[len(configuration.kept)] = float(found.schema.metadata[trial.TARGET_EMD])
+    assert found.equals(plain), "the probabilities are those of another objective"
+    source_x = inputs.batches_x.reshape(-1, 1, 3000)  # of all batches, not of the three kept ones
+    for model, value in ((build(inputs.weights), values[0]), (finetuned[0], values[3])):
+        expected = target_emd(model, source_x, inputs.test_epochs.x, "afr_gap", "euclidean")
+        assert value == expected > 0
+    assert values[0] != values[3]
+
+
+def test_the_objective_is_minus_that_distance(inputs: TrialInputs) -> None:
+    inputs = asking_for_target_emd(inputs)
+    table = predictions(inputs, trial.run(inputs, trial.arm_configuration(inputs, "no_adapt")))
+    no_judge: Any = None  # no label is read
+    value = objective_value(inputs.sweep, no_judge, table)
+    assert value == -float(table.schema.metadata[trial.TARGET_EMD]) < 0
 
 
 def test_a_short_trial_is_not_slowed_by_checkpoints(
@@ -261,6 +330,22 @@ def test_all_readings_of_tau_are_one_training(inputs: TrialInputs) -> None:
     assert len(names) == 1
 
 
+def test_a_trial_may_have_steps_of_its_own(inputs: TrialInputs) -> None:
+    params = {"tau_quantile": 0.0, "learning_rate": inputs.default_learning_rate}
+    own, longer = (
+        trial.trial_configuration(inputs, given) for given in (params, {**params, "n_steps": 3})
+    )
+    assert (own.n_steps, longer.n_steps) == (2, 3)
+    names = [trial.run(inputs, configuration) for configuration in (own, longer)]
+    first, second = (probabilities(predictions(inputs, name)) for name in names)
+    assert (first != second).any()
+    # The arms stay as they were, and a trial with their steps is still the same training.
+    every = trial.arm_configuration(inputs, "all_source")
+    assert every.n_steps == 2
+    assert trial.signature(inputs, every) == names[0]
+    assert names[0] != names[1]
+
+
 def test_a_tau_above_all_rewards_is_no_finetuning(inputs: TrialInputs) -> None:
     above = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
     assert above.kept.tolist() == []
@@ -299,3 +384,86 @@ def test_the_random_arm_is_as_large_as_tau_one_half(inputs: TrialInputs) -> None
 def test_the_random_arm_counts_ties_as_tau_does(inputs: TrialInputs) -> None:
     tied = replace(inputs, reward_S=np.array([1.0, 1.0, 1.0, 1.0, 1.0, 2.0]))
     assert len(trial.arm_configuration(tied, "random").kept) == 6
+
+
+def with_search(inputs: TrialInputs, **keys: Any) -> TrialInputs:
+    search = inputs.sweep.search.model_copy(update=keys)
+    return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
+
+
+ASHA = Scheduler(name="asha")
+
+
+def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> None:
+    thrice = with_search(inputs, replicates=3)
+    params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
+    seeds = trial.trial_configurations(thrice, params)
+    assert [configuration.seed for configuration in seeds] == [5, 6, 7]
+    name = trial.run_all(thrice, seeds)
+    own = [trial.signature(thrice, configuration) for configuration in seeds]
+    assert len({name, *own}) == 4
+    tables = [probabilities(predictions(thrice, each)) for each in own]
+    assert not np.array_equal(tables[0], tables[1])
+    # The first seed is that of a sweep without replicates.
+    (alone,) = trial.trial_configurations(inputs, params)
+    assert trial.signature_of_all(inputs, [alone]) == own[0]
+
+
+def test_arms_have_as_many_seeds_as_trials(inputs: TrialInputs) -> None:
+    thrice = with_search(inputs, replicates=3)
+    arms = {arm: trial.arm_configurations(thrice, arm) for arm in ARMS}
+    assert {arm: len(of) for arm, of in arms.items()} == {
+        "no_adapt": 1,
+        "all_source": 3,
+        "random": 3,
+    }
+    assert len({tuple(of.kept) for of in arms["random"]}) > 1, "each seed draws its own batches"
+
+
+def test_a_finetuning_tells_the_scheduler_after_each_tenth(
+    inputs: TrialInputs, tmp_path: Path
+) -> None:
+    parts: list[int] = []
+    store = Store.open(inputs.store_uri)
+
+    def after_part(n_done: int, objective: float | None = None) -> None:
+        assert objective is None, "a trial knows no stage of the objective's epochs"
+        parts.append(n_done)
+        if n_done % trial.N_PARTS:  # else the whole predictions are there
+            configuration = seeds[n_done // trial.N_PARTS]
+            name = trial.signature(watched, configuration)
+            path = paths.part_predictions("probe", name, n_done % trial.N_PARTS)
+            assert set(store.read_table(path)["role"].to_pylist()) == {"objective"}
+
+    watched = replace(with_search(inputs, scheduler=ASHA, replicates=2), n_steps=20)
+    params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
+    seeds = trial.trial_configurations(watched, params)
+    name = trial.run_all(watched, seeds, after_part=after_part)
+    assert parts == list(range(1, 20))
+    # Being watched changes nothing.
+    alone = replace(inputs, n_steps=20, store_uri=str(tmp_path / "alone"))
+    (configuration, _) = trial.trial_configurations(replace(alone, sweep=watched.sweep), params)
+    assert name != trial.run(alone, configuration)
+    unwatched, seen = (
+        probabilities(predictions(of, trial.signature(of, configuration)))
+        for of in (alone, watched)
+    )
+    np.testing.assert_array_equal(unwatched, seen)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "steps"),
+    [(20, [2, 4, 6, 8, 10, 12, 14, 16, 18]), (3, [1, 2]), (1, []), (25, None)],
+)
+def test_tenths_of_a_training(n_steps: int, steps: list[int] | None) -> None:
+    found = trial._tenths(n_steps)
+    assert steps is None or list(found) == steps
+    for step, part in found.items():
+        assert (step - 1) * 10 < n_steps * part <= step * 10 or n_steps < 10
+
+
+def test_without_a_scheduler_nothing_is_predicted_on_the_way(inputs: TrialInputs) -> None:
+    long = replace(inputs, n_steps=20)
+    seeds = trial.trial_configurations(long, {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    trial.run_all(long, seeds, after_part=lambda n_done, objective=None: pytest.fail("told"))
+    assert not (Path(inputs.store_uri) / "sweeps" / "probe" / "parts").exists()

@@ -1,6 +1,7 @@
 """A trial in this process: what it may see, that folds are trained once, and that a stopped one goes on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.config.sleepmg_search import Search
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
@@ -19,6 +21,7 @@ from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.telemetry.events import EventLog
 from trainables.errors import CheckpointError
 from trainables.stages import UNSCORED
+from trainables.training import Seconds
 
 MakeSweep = Callable[..., SleepMGSweep]
 AddSubject = Callable[..., None]
@@ -65,7 +68,7 @@ def test_predictions_cover_each_subject_once_as_test(
 ) -> None:
     parts: list[int] = []
     name = trial.run(inputs, inputs.sweep.settings(), 1, parts.append)
-    assert parts == [1, 2, 3]
+    assert parts == [1, 2, 3, 4]
     table = store.read_table(paths.predictions("probe", name)).to_pandas()
     test = table[table["role"] == "test"]
     assert sorted(zip(test["recording"], test["epoch_index"], strict=True)) == [
@@ -75,6 +78,44 @@ def test_predictions_cover_each_subject_once_as_test(
     validation = table[table["role"] == "objective"]
     assert validation.groupby("fold")["recording"].unique().tolist() == [[1], [2], [3], [0]]
     assert {"own_eeg", "own_eog"} <= set(table.columns)
+
+
+def searching(inputs: CrossValidationInputs, **keys: Any) -> CrossValidationInputs:
+    search = Search.model_validate(
+        {"n_trials": 1, "space": {"alpha_y": {"uniform": (0, 1)}}, **keys}, strict=False
+    )
+    return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
+
+
+def test_several_seeds_report_fold_by_fold(inputs: CrossValidationInputs, store: Store) -> None:
+    twice = searching(inputs, replicates=2)
+    settings, told = inputs.sweep.settings(), []
+    name = trial.run_all(twice, settings, (1, 2), lambda n, value=None: told.append((n, value)))
+    assert [n for n, _ in told] == [1, 2, 3, 4, 5, 6, 7]
+    reached = [
+        trial.best_validation(trial.fold_record(store, inputs.fold_id(fold, settings, seed)))
+        for seed in (1, 2)
+        for fold in inputs.folds
+    ]
+    assert [value for _, value in told] == [np.mean(reached[: n + 1]) for n in range(7)]
+    own = [trial.signature(inputs, settings, seed) for seed in (1, 2)]
+    assert all(store.exists(paths.predictions("probe", each)) for each in own)
+    assert name not in own
+    assert trial.signature_of_all(inputs, settings, [1]) == own[0]
+
+
+def test_a_scheduler_may_look_after_each_pass(inputs: CrossValidationInputs, store: Store) -> None:
+    level = {"name": "asha", "level": "pass"}
+    settings = replace(
+        inputs.sweep.settings(), training=replace(inputs.sweep.settings().training, n_passes=3)
+    )
+    told: list[tuple[int, float | None]] = []
+    of_passes = searching(inputs, scheduler=level)
+    trial.run_all(of_passes, settings, (1,), lambda n, value=None: told.append((n, value)))
+    assert [n for n, _ in told] == list(range(1, 12)), "three passes in each of four folds"
+    history = trial.fold_record(store, inputs.fold_id(inputs.folds[0], settings, 1))["history"]
+    validation = [metrics["validation"] for metrics in history]
+    assert [value for _, value in told[:3]] == [*validation[:2], max(validation)]
 
 
 def made_of(
@@ -147,11 +188,15 @@ def test_a_damaged_checkpoint_is_named(inputs: CrossValidationInputs, store: Sto
 
 def test_what_is_trained_is_not_trained_again(inputs: CrossValidationInputs, store: Store) -> None:
     settings = inputs.sweep.settings()
-    trial.run(inputs, settings, 1)
+    told: list[Seconds] = []
+    trial.run(inputs, settings, 1, trained=told.append)
+    assert len(told) == 4
+    assert all(0 < seconds.waited < seconds.total for seconds in told)
     before = files(store, "folds")
     assert len([path for path in before if path.endswith("fold.json")]) == 4
     assert not [path for path in before if "checkpoint" in path]
-    trial.run(inputs, settings, 1)
+    trial.run(inputs, settings, 1, trained=told.append)
+    assert len(told) == 4
     assert files(store, "folds") == before
     trial.run(inputs, settings, 2)
     assert len(files(store, "folds")) == 2 * len(before)

@@ -1,0 +1,93 @@
+"""From a sweep file to the parts of Optuna that propose trials and end them."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from orchestrator.config.proposals import ASHA, AUTO, NONE, built, takes
+from orchestrator.config.sweep_sections import SearchBase
+from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform
+
+Ranges = Mapping[str, Declared]
+"""What is searched, by name; a parameter after the one that its existence depends on."""
+
+
+def sampler_of(search: SearchBase, space: Ranges, seed: int) -> optuna.samplers.BaseSampler:
+    """Return the sampler of a search.
+
+    Parameters
+    ----------
+    search : SearchBase
+    space : Ranges
+        What it draws from.
+    seed : int
+        Of this attempt: a sampler that begins again with the same seed repeats its first draws.
+    """
+    name = search.sampler.name
+    if name == AUTO:
+        name = "tpe" if search.n_objectives == 1 else "nsgaii"
+    conditional = any(isinstance(declared, Conditional) for declared in space.values())
+    defaults: dict[str, dict[str, Any]] = {
+        "tpe": {"multivariate": True, "group": conditional},
+        "nsgaii": {"population_size": min(50, max(4, search.n_trials // 5))},
+    }
+    options = {**defaults.get(name, {}), **search.sampler.options}
+    if takes("Sampler", name, "seed"):
+        options["seed"] = seed
+    sampler: optuna.samplers.BaseSampler = built("Sampler", name, options)
+    return sampler
+
+
+def pruner_of(search: SearchBase) -> optuna.pruners.BasePruner | None:
+    """Return who ends trials without hope; None where nobody does.
+
+    Optuna's pruners know what earlier attempts reported, since that is in the journal; Ray Tune's schedulers begin
+    anew with each process.
+    """
+    scheduler = search.scheduler
+    if scheduler.name == NONE:
+        return None
+    if scheduler.name == ASHA:
+        options = {"min_resource": 1, "reduction_factor": 3, **scheduler.options}
+        pruner: optuna.pruners.BasePruner = built("Pruner", "successivehalving", options)
+    else:
+        pruner = built("Pruner", scheduler.name, scheduler.options)
+    return pruner
+
+
+def distribution(declared: Declared) -> BaseDistribution:
+    """Return a range in Optuna's terms."""
+    match declared:
+        case Conditional():
+            return distribution(declared.declared)
+        case Choice():
+            return CategoricalDistribution(declared.options)
+        case Integer():
+            return IntDistribution(declared.low, declared.high)
+        case _:
+            log = isinstance(declared, LogUniform)
+            return FloatDistribution(declared.low, declared.high, log=log)
+
+
+def draw(trial: optuna.Trial, space: Ranges) -> None:
+    """Have the sampler of a trial's study draw every parameter that exists."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for name, declared in space.items():
+            if isinstance(declared, Conditional) and not declared.exists(trial.params):
+                continue
+            match of := distribution(declared):
+                case FloatDistribution():
+                    trial.suggest_float(name, of.low, of.high, log=of.log)
+                case IntDistribution():
+                    trial.suggest_int(name, of.low, of.high)
+                case CategoricalDistribution():
+                    trial.suggest_categorical(name, of.choices)

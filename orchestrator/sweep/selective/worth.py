@@ -1,0 +1,87 @@
+"""What the predictions of a finetuned model are worth, by the stages that choose among trials."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.objective import Judge, information
+from orchestrator.sweep.search import N_PARTS, Scores
+from orchestrator.sweep.selective import trial
+from orchestrator.sweep.selective.results import cost
+from orchestrator.sweep.selective.trial import Configuration, TrialInputs
+
+
+def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
+    """Return what predictions are worth to the search: the value that it maximises."""
+    if sweep.search.objective == "target_information":
+        return information(predictions, "test", sweep.stages)
+    if sweep.search.objective == "target_emd":
+        return -float(predictions.schema.metadata[trial.TARGET_EMD])
+    return float(judge.evaluate(predictions).macro_f1)
+
+
+class Worth:
+    """Objectives of trained configurations.
+
+    Parameters
+    ----------
+    store : Store
+    inputs : TrialInputs
+    judge : Judge
+        Of the objective.
+    no_adapt : table
+        Predictions of the pretrained model.
+    """
+
+    def __init__(self, store: Store, inputs: TrialInputs, judge: Judge, no_adapt: pa.Table) -> None:
+        self._store = store
+        self._inputs = inputs
+        self._judge = judge
+        self._search = inputs.sweep.search
+        self._unadapted = judge.by_subject(no_adapt)
+
+    def scores(self, seeds: Sequence[Configuration]) -> Scores:
+        """Return objective and further objectives of a trained configuration."""
+        replicates = tuple(self._objective(table) for table in self.predictions(seeds))
+        further = {
+            "cost": lambda: cost(seeds[0], self._inputs.sweep.batch_size),
+            "transfer_margin": lambda: self.transfer_margin(seeds),
+        }
+        return Scores(
+            values=(float(np.mean(replicates)), *(further[name]() for name in self._search.also)),
+            replicates=replicates if len(replicates) > 1 else (),
+        )
+
+    def transfer_margin(self, seeds: Sequence[Configuration]) -> float:
+        """Return the gain of the subject who gains least over no adaptation, mean over the seeds."""
+        worst = []
+        for predictions in self.predictions(seeds):
+            adapted = self._judge.by_subject(predictions)
+            worst.append(min(adapted[name] - self._unadapted[name] for name in adapted))
+        return float(np.mean(worst))
+
+    def of_part(self, params: Mapping[str, Any], report: Mapping[str, Any]) -> float:
+        """Return the objective of a trial under way: of the seeds that are trained, and of the one that trains."""
+        seeds = trial.trial_configurations(self._inputs, params)
+        n_done, part = divmod(int(report[N_PARTS]), trial.N_PARTS)
+        tables = list(self.predictions(seeds[:n_done]))
+        if part:
+            signature = trial.signature(self._inputs, seeds[n_done])
+            where = self._inputs.sweep_name, signature, part
+            tables.append(self._store.read_table(paths.part_predictions(*where)))
+            self._store.delete_if_there(paths.part_predictions(*where))
+        return float(np.mean([self._objective(table) for table in tables]))
+
+    def predictions(self, seeds: Sequence[Configuration]) -> Iterator[pa.Table]:
+        """Return what a trained configuration predicts with each seed."""
+        for configuration in seeds:
+            signature = trial.signature(self._inputs, configuration)
+            yield self._store.read_table(paths.predictions(self._inputs.sweep_name, signature))
+
+    def _objective(self, predictions: pa.Table) -> float:
+        return objective_value(self._inputs.sweep, self._judge, predictions)

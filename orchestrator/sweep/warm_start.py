@@ -1,0 +1,125 @@
+"""Trials of finished sweeps, for the sampler of another one to learn from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.errors import ConfigError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.execution import Run
+from orchestrator.sweep.samplers import Ranges, distribution
+from orchestrator.sweep.study import Study
+from orchestrator.telemetry.progress import note
+from search_spaces.space import Conditional
+
+_COLUMNS = {"tau_budget": "n_kept"}
+"""Column of the final table that holds a parameter, where it has another name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EarlierTrials:
+    """What a finished sweep can teach a search."""
+
+    sweep: str
+    inside: dict[str, tuple[dict[str, Any], float]]
+    """Parameters and objective of each trial, by name."""
+    outside: dict[str, str]
+    """Why a trial cannot be used, by name."""
+
+
+def adopt_trials(run: Run, search: SearchBase, space: Ranges, study: Study) -> None:
+    """Add the trials of ``search.warm_start`` to a study; once, whatever the attempt.
+
+    They count neither as trials of this sweep nor for its budgets.
+    """
+    ranges = {name: distribution(declared) for name, declared in space.items()}
+    for name in search.warm_start:
+        earlier = earlier_trials(run.store, name, space)
+        for trial, (params, objective) in earlier.inside.items():
+            drawn = {key: ranges[key] for key in params}
+            study.adopt(f"{name}/{trial}", params, drawn, objective)
+        run.log.emit(
+            "warm_started", sweep=name, n_trials=len(earlier.inside), left_out=earlier.outside
+        )
+        note(
+            f"warm start: {len(earlier.inside)} trials of {name!r}, {len(earlier.outside)} left out"
+        )
+        for trial, why in earlier.outside.items():
+            note(f"  {name}/{trial}: {why}")
+
+
+def check_warm_start(store: Store, search: SearchBase, method: str, objective: str) -> None:
+    """Check that a search can learn from the sweeps that it names.
+
+    Parameters
+    ----------
+    method, objective : str
+        Of the search.
+
+    Raises
+    ------
+    ConfigError
+        A sweep that is not in the store, has not ended, or is of another method or objective.
+    """
+    for name in search.warm_start:
+        where = f"search.warm_start names {name!r}, which"
+        if not store.exists(paths.sweep_trials(name)):
+            raise ConfigError(
+                f"{where} has no final table in {store.uri}. Run it first, to its end, or remove the name."
+            )
+        manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
+        for key, mine in (("method", method), ("objective", objective)):
+            if manifest[key] != mine:
+                raise ConfigError(
+                    f"{where} has the {key} {manifest[key]}; this search has {mine}. Their values cannot be compared; "
+                    "remove the name."
+                )
+    if search.warm_start and search.also:
+        raise ConfigError(
+            "search.warm_start works with a single objective; remove it, or remove search.also."
+        )
+
+
+def earlier_trials(store: Store, name: str, space: Ranges) -> EarlierTrials:
+    """Read what a finished sweep can teach a search over a space.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Of the finished sweep.
+    space : Ranges
+    """
+    table = store.read_table(paths.sweep_trials(name))
+    is_trial = pc.and_(pc.equal(table["kind"], "trial"), pc.is_valid(table["objective"]))
+    inside: dict[str, tuple[dict[str, Any], float]] = {}
+    outside: dict[str, str] = {}
+    for row in table.filter(is_trial).to_pylist():
+        try:
+            inside[row["trial"]] = _params(row, space), row["objective"]
+        except ValueError as error:
+            outside[row["trial"]] = str(error)
+    return EarlierTrials(sweep=name, inside=inside, outside=outside)
+
+
+def _params(row: Mapping[str, Any], space: Ranges) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, declared in space.items():
+        if isinstance(declared, Conditional) and not declared.exists(found):
+            continue
+        value = row.get(_COLUMNS.get(name, name))
+        if value is None:
+            raise ValueError(f"has no {name}")
+        if not declared.contains(value):
+            raise ValueError(
+                f"{name} {value:g} lies outside"
+                if isinstance(value, float)
+                else f"{name} {value} lies outside"
+            )
+        found[name] = value
+    return found

@@ -1,0 +1,84 @@
+"""What a search writes of its parameters, as the review reads it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.labels import LabelGate, Split
+from orchestrator.review.parameters import Options, Range
+from orchestrator.review.sleepmg.records import Trial, read_manifest
+from orchestrator.review.stored import read_rows
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
+from orchestrator.sweep.sleepmg.plan import plan_cross_validation
+from orchestrator.sweep.sleepmg.results import Entry, Tables
+from orchestrator.sweep.sleepmg.run import SleepMGRun
+from orchestrator.telemetry.events import EventLog
+
+SEARCH = """\
+search:
+  n_trials: 2
+  space:
+    alpha_y: {uniform: [0.1, 0.5]}
+    grl_weight: {log_uniform: [0.001, 0.1]}
+    schedule: {choice: [dann, constant]}
+"""
+
+Begun = tuple[CrossValidationInputs, Judge]
+
+
+@pytest.fixture
+def begun(
+    store: Store, add_subject: Callable[..., None], make_sweep: Callable[..., SleepMGSweep]
+) -> Begun:
+    for subject in "abcd":
+        add_subject(subject)
+    plan = plan_cross_validation(make_sweep(more=SEARCH), store)
+    with EventLog(store, "events.jsonl") as log:
+        gate = LabelGate(store, log)
+        inputs = cross_validation_inputs(store, plan, gate)
+        stages, split = plan.sweep.stages, Split.FOLD_VALIDATION
+        judge = Judge(gate, list(plan.recordings), "objective", stages, split, "objective")
+        return inputs, judge
+
+
+def test_the_manifest_says_what_was_searched(store: Store, begun: Begun) -> None:
+    inputs, judge = begun
+    SleepMGRun(store, inputs.sweep)._write_manifest(inputs, judge)
+    manifest = read_manifest(store.read_bytes(paths.sweep_manifest("probe")))
+    assert manifest.searched == ("alpha_y", "grl_weight", "schedule")
+    assert manifest.space == {
+        "alpha_y": Range(low=0.1, high=0.5, log=False),
+        "grl_weight": Range(low=0.001, high=0.1, log=True),
+        "schedule": Options(options=("dann", "constant")),
+    }
+
+
+def test_choices_are_text_in_the_table(store: Store, begun: Begun) -> None:
+    inputs, _ = begun
+    tables = Tables(store, inputs, [], inputs.sweep.stages)
+    for name, params, original in (
+        ("t001", {"schedule": "dann", "alpha_y": 0.3}, "t000"),
+        ("t000", {"ratio": "mean_others", "apply_to": "gradient"}, None),
+    ):
+        entry = Entry(
+            trial=name,
+            row=None,
+            seed=1,
+            enqueued=False,
+            settings=inputs.sweep.settings_for(params),
+            signature=None,
+            objective=None,
+            error="out of memory",
+            reused_from=original,
+        )
+        tables.add(entry, None, None)
+    stored = tables.tables()["trials"].to_pylist()
+    first, second = read_rows(Trial, stored, "trials.parquet")
+    assert (first.ratio, first.schedule, first.apply_to) == ("mean_others", "constant", "gradient")
+    assert (second.ratio, second.schedule, second.apply_to) == ("mean_pairwise", "dann", "update")
+    assert (first.alpha_y, second.alpha_y) == (0.2, 0.3)
+    assert (first.reused_from, second.reused_from) == (None, "t000")

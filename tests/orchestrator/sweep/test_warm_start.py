@@ -1,0 +1,125 @@
+"""What a search learns from finished sweeps: which trials, which not and why, and that it is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from orchestrator.config.sweep_sections import SearchBase, SweepBase
+from orchestrator.errors import ConfigError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.execution import Run
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.study import Study
+from orchestrator.sweep.warm_start import adopt_trials, check_warm_start, earlier_trials
+from orchestrator.telemetry.events import EventLog, read_events
+from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform, Uniform
+
+SPACE: dict[str, Declared] = {
+    "tau_quantile": Uniform(0, 0.9),
+    "learning_rate": LogUniform(1e-4, 1e-2),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path))
+
+
+def finished(store: Store, name: str = "old", **manifest: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"trial": "arm-all_source", "kind": "arm", "learning_rate": 1e-3, "objective": 0.4},
+        {"trial": "t000", "tau_quantile": 0.5, "learning_rate": 1e-3, "objective": 0.6},
+        {"trial": "t001", "tau_quantile": 0.95, "learning_rate": 1e-3, "objective": 0.7},
+        {"trial": "t002", "tau_quantile": 0.1, "learning_rate": 1e-5, "objective": 0.5},
+        {"trial": "t003", "tau_quantile": 0.2, "learning_rate": 1e-3, "objective": None},
+        {"trial": "t004", "tau_quantile": 0.3, "learning_rate": 2e-3, "objective": 0.8},
+    ]
+    table = pa.Table.from_pylist([{"kind": "trial", "n_kept": 3, **row} for row in reversed(rows)])
+    store.write_table(paths.sweep_trials(name), table)
+    said = {"method": "selective", "objective": "source_val", **manifest}
+    store.write_bytes(paths.sweep_manifest(name), json.dumps(said).encode())
+
+
+def search(**keys: Any) -> SearchBase:
+    return SearchBase.model_validate({"n_trials": 4, "warm_start": ("old",), **keys})
+
+
+def test_trials_inside_the_ranges_are_taken_and_the_others_named(store: Store) -> None:
+    finished(store)
+    earlier = earlier_trials(store, "old", SPACE)
+    assert earlier.inside == {
+        "t000": ({"tau_quantile": 0.5, "learning_rate": 1e-3}, 0.6),
+        "t004": ({"tau_quantile": 0.3, "learning_rate": 2e-3}, 0.8),
+    }
+    assert earlier.outside == {
+        "t001": "tau_quantile 0.95 lies outside",
+        "t002": "learning_rate 1e-05 lies outside",
+    }
+
+
+def test_a_parameter_that_was_not_there_cannot_be_learned_from(store: Store) -> None:
+    finished(store)
+    earlier = earlier_trials(store, "old", {**SPACE, "dropout": Uniform(0, 1)})
+    assert not earlier.inside
+    assert earlier.outside["t000"] == "has no dropout"
+
+
+def test_a_budget_is_how_many_batches_were_kept(store: Store) -> None:
+    finished(store)
+    earlier = earlier_trials(store, "old", {"tau_budget": Integer(1, 5)})
+    assert earlier.inside["t000"] == ({"tau_budget": 3}, 0.6)
+
+
+def test_a_conditional_parameter_counts_where_it_exists(store: Store) -> None:
+    finished(store)
+    way = Choice(("a", "b"))
+    space: dict[str, Declared] = {
+        "way": way,
+        "dropout": Conditional(Uniform(0, 1), "way", ("a",)),
+    }
+    table = pa.table({"trial": ["t000"], "kind": ["trial"], "way": ["b"], "objective": [0.5]})
+    store.write_table(paths.sweep_trials("old"), table)
+    assert earlier_trials(store, "old", space).inside == {"t000": ({"way": "b"}, 0.5)}
+
+
+def test_they_are_adopted_once_and_it_is_told(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished(store)
+    sweep = SweepBase(name="new", method="selective")
+    journal = Path(store.uri) / "optuna.journal"
+    for _ in range(2):
+        study = Study("new", journal)
+        with EventLog(store, "events.jsonl") as log:
+            run = Run(store=store, sweep=sweep, log=log, halt=Halt())
+            adopt_trials(run, search(), SPACE, study)
+        known = study._study.get_trials()
+        assert [trial.user_attrs["adopted_from"] for trial in known] == [
+            "old/t000",
+            "old/t004",
+        ] or [trial.user_attrs["adopted_from"] for trial in known] == ["old/t004", "old/t000"]
+        assert study.trials == study.all_trials == []
+    events = [event for event in read_events(store, "events.jsonl")]
+    assert [(e["sweep"], e["n_trials"], sorted(e["left_out"])) for e in events] == [
+        ("old", 2, ["t001", "t002"])
+    ] * 2
+    said = capsys.readouterr().err
+    assert "warm start: 2 trials of 'old', 2 left out" in said
+    assert "old/t001: tau_quantile 0.95 lies outside" in said
+
+
+def test_only_what_can_be_compared(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"names 'old', which has no final table in .*Run it"):
+        check_warm_start(store, search(), "selective", "source_val")
+    finished(store)
+    check_warm_start(store, search(), "selective", "source_val")
+    with pytest.raises(ConfigError, match="has the objective source_val; this search has oracle"):
+        check_warm_start(store, search(), "selective", "oracle_target_val")
+    with pytest.raises(ConfigError, match="has the method selective; this search has sleepmg"):
+        check_warm_start(store, search(), "sleepmg", "source_val")
+    with pytest.raises(ConfigError, match="works with a single objective"):
+        check_warm_start(store, search(also=("cost",)), "selective", "source_val")
