@@ -100,12 +100,17 @@ def test_a_search_ends_in_a_page(
 ) -> None:
     cli = make_cli(ingested)
     search = yaml.safe_load((root / "sweeps" / "sleepmg.yaml").read_text())["search"]
-    write_sweep(root, ingested, "sleepmg", search={**search, "n_trials": 2})
+    space = {**search["space"], "schedule": {"choice": ["constant", "dann"]}}
+    enqueue = [*search["enqueue"], {"schedule": "dann"}]
+    write_sweep(
+        root, ingested, "sleepmg", search={"n_trials": 2, "space": space, "enqueue": enqueue}
+    )
     sweep, review = readme_commands(root, "sweep", "review")
     cli(*sweep).ok()
     trials = [row for row in table(ingested, "sleepmg") if row["kind"] == "trial"]
     assert [row["trial"] for row in trials] == ["t000", "t001"]
-    assert len({(row["alpha_y"], row["alpha_d"], row["grl_weight"]) for row in trials}) == 2
+    assert [row["schedule"] for row in trials] == ["constant", "dann"]
+    assert len({row["signature"] for row in trials}) == 2
     events = (ingested / "runs" / "sweeps" / "sleepmg" / "events.jsonl").read_text().splitlines()
     ledger = [e for e in map(json.loads, events) if e["event"] in {"labels_read", "trial_done"}]
     splits = [e.get("split", e["event"]) for e in ledger]
@@ -115,6 +120,7 @@ def test_a_search_ends_in_a_page(
     assert all(row["k_y"] is not None for row in modalities if row["trial"] == "t000")
     page = Path(cli(*review).ok().out.strip())
     assert "NaiveMG" in page.read_text()
+    assert "schedule of lambda" in page.read_text()
     trained = sorted((ingested / "runs" / "folds").rglob("*"))
     cli(*sweep).ok()  # looks everything up
     assert sorted((ingested / "runs" / "folds").rglob("*")) == trained

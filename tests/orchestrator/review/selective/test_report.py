@@ -89,6 +89,7 @@ def test_other_steps_are_told_wherever_they_matter(save_sweep: SaveSweep, made: 
     html = page(save_sweep(trials=rows))
     assert "Line and arms are finetunings of 30 steps, diamonds of 120" in html
     assert "<th>t001 (120 steps) against</th>" in html
+    assert "<dt>steps</dt><dd>120</dd>" in html
     assert html.count("none: other steps") == 2
     assert html.count('<span class="helped">') == 1
     assert "30 steps in trained arms and enqueued trials, 120 in sampled ones" in html

@@ -67,7 +67,7 @@ def test_choices_are_text_in_the_table(store: Store, begun: Begun) -> None:
         entry = Entry(
             trial=name,
             row=None,
-            seed=1,
+            seeds=(1,),
             enqueued=False,
             settings=inputs.sweep.settings_for(params),
             signature=None,
@@ -75,7 +75,7 @@ def test_choices_are_text_in_the_table(store: Store, begun: Begun) -> None:
             error="out of memory",
             reused_from=original,
         )
-        tables.add(entry, None, None)
+        tables.add(entry, [])
     stored = tables.tables()["trials"].to_pylist()
     first, second = read_rows(Trial, stored, "trials.parquet")
     assert (first.ratio, first.schedule, first.apply_to) == ("mean_others", "constant", "gradient")
