@@ -40,7 +40,6 @@ from orchestrator.psg.feed import StoredRecording  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
-from orchestrator.sweep.selective.encoder import encoder_id  # noqa: E402
 from orchestrator.sweep.selective.plan import plan_sweep  # noqa: E402
 from orchestrator.sweep.selective.scoring import run_scoring  # noqa: E402
 from orchestrator.telemetry.events import EventLog, read_events  # noqa: E402
@@ -132,7 +131,7 @@ def ucddb_sweep(store: Store) -> SelectiveSweep:
 
 def ucddb_request(store: Store) -> ScoreRequest:
     plan = plan_sweep(ucddb_sweep(store), store)
-    return plan.score_request(encoder_id(plan))
+    return plan.score_request(plan.encoder_request().encoder_id)
 
 
 def made_up_recording(role: str) -> StoredRecording:

@@ -14,7 +14,7 @@ def page() -> str:
     """Return the page with the tables of today's models."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    files = {"selective": "tau.yaml", "sleepmg": "sleepmg.yaml"}
+    files = {"selective": "tau.yaml", "sleepmg": "sleepmg.yaml", "pretrain": "pretrain.yaml"}
     examples = {method: load(ROOT / "sweeps" / name).data for method, name in files.items()}
     return f"{before}{BEGIN}\n{reference(examples)}\n{END}{after}"
 

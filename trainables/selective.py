@@ -41,6 +41,7 @@ from trainables.training import (
     Checkpoints,
     PassMetrics,
     Report,
+    Seconds,
     SupervisedStep,
     TrainingOutcome,
     train,
@@ -73,6 +74,9 @@ class PretrainOutcome:
     history: tuple[PassMetrics, ...]
     """One entry per pass; ``validation`` is the macro-F1 on the early-stop epochs."""
 
+    seconds: Seconds
+    """What it took, in this process."""
+
 
 def build_model(
     encoder: EncoderSettings, *, n_channels: int, n_times: int = 3000
@@ -92,6 +96,7 @@ def pretrain(
     encoder: EncoderSettings,
     seed: int,
     report: Report | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> PretrainOutcome:
     """Train a model on source epochs, with early stop on epochs of held-out source subjects.
 
@@ -113,6 +118,7 @@ def pretrain(
         `seed_everything`).
     report : callable, optional
         Called after each pass.
+    checkpoints : Checkpoints, optional
 
     Returns
     -------
@@ -127,6 +133,8 @@ def pretrain(
         ``declared`` is empty or names a stage twice, or the seed is out of range.
     DivergedError
         The loss left the finite numbers.
+    CheckpointError
+        The checkpoint belongs to another training.
 
     Notes
     -----
@@ -170,6 +178,7 @@ def pretrain(
         patience=settings.patience,
         min_passes=settings.min_passes,
         report=report,
+        checkpoints=checkpoints,
     )
     assert outcome.best_pass is not None  # there is a validation, and it is finite
     return PretrainOutcome(
@@ -179,6 +188,7 @@ def pretrain(
         n_passes=outcome.n_passes,
         best_pass=outcome.best_pass,
         history=outcome.history,
+        seconds=outcome.seconds,
     )
 
 

@@ -25,7 +25,7 @@ def pretrain(sweep_file: str, store_uri: str) -> None:
     from orchestrator.sweep.selective.encoder import ensure_encoder
     from orchestrator.sweep.selective.plan import plan_sweep
 
-    encoder = ensure_encoder(store, plan_sweep(sweep, store))
+    encoder = ensure_encoder(store, plan_sweep(sweep, store).encoder_request())
     about = encoder.metadata
     click.echo(
         f"encoder {encoder.encoder_id}: {about['n_steps']} steps in {about['n_passes']} passes over "
@@ -74,9 +74,10 @@ def sweep(
     """Run the search of sweep FILE, with its control arms or rows.
 
     Method selective: over tau and the finetuning learning rate; pretrains and scores first where that is missing.
-    Method sleepmg: over modulation, gradient reversal and training; each trial is a whole cross-validation. A sweep
-    that is complete is looked up; one that was killed goes on, also after Ctrl-C: the first lets the running trials
-    finish, the second ends them at their last checkpoints.
+    Method sleepmg: over modulation, gradient reversal and training; each trial is a whole cross-validation. Method
+    pretrain: over the training of the source encoder, without a target. A sweep that is complete is looked up; one
+    that was killed goes on, also after Ctrl-C: the first lets the running trials finish, the second ends them at
+    their last checkpoints.
     """
     from orchestrator.cli.trials import print_trials
     from orchestrator.config.sweep import load_sweep, renamed
@@ -115,8 +116,8 @@ def _load_selective(sweep_file: str, command: str) -> "SelectiveSweep":
     sweep = load_sweep(sweep_file)
     if not isinstance(sweep, SelectiveSweep):
         raise ConfigError(
-            f"{sweep_file}: method {sweep.method!r} has nothing to {command}; that is for method 'selective'. Run "
-            f"`orchestrator sweep {sweep_file}`."
+            f"{sweep_file}: `orchestrator {command}` is for sweeps of method 'selective', and this one has method "
+            f"{sweep.method!r}. Run `orchestrator sweep {sweep_file}`."
         )
     return sweep
 

@@ -35,6 +35,18 @@ _SLEEPMG_OUTCOMES = (
     ("test F1", "test_macro_f1", ".3f"),
     ("kappa", "test_kappa", ".3f"),
 )
+_PRETRAIN = (
+    ("learning rate", "learning_rate", ".2e"),
+    ("weight decay", "weight_decay", ".2e"),
+    ("dropout", "dropout", ".3f"),
+    ("batch size", "batch_size", "d"),
+    ("best pass", "best_pass", "d"),
+    ("passes", "n_passes", "d"),
+    ("steps", "n_steps", "d"),
+    ("objective", "objective", ".3f"),
+    ("lowest", "lowest_subject_macro_f1", ".3f"),
+    ("encoder", "encoder_id", "s"),
+)
 _FURTHER: dict[str, str] = {"cost": ".3g", "transfer_margin": "+.3f", "worst_subject": ".3f"}
 
 
@@ -66,7 +78,7 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
         notes = [
             "  failed" if row["state"] == "failed" else "",
             f"  ended after report {row['stopped_after']}" if row["state"] == "stopped" else "",
-            "  on the front" if row["on_front"] else "",
+            "  on the front" if row.get("on_front") else "",
             f"  as {row['reused_from']}" if row["reused_from"] else "",
         ]
         click.echo(f"{row['trial']:<{wide}}{line}{''.join(notes)}")
@@ -77,6 +89,8 @@ def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
     search = sweep.search
     if sweep.method == "selective":
         columns = list(_SELECTIVE)
+    elif sweep.method == "pretrain":
+        columns = list(_PRETRAIN)
     else:
         varied = search.space.declared() if search else {}
         choices = ((name, name, "") for name, of in varied.items() if isinstance(of, Choice))

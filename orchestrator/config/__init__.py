@@ -6,6 +6,7 @@ Ray, torch or MNE.
 
 from orchestrator.config.dataset import DatasetFile, load_dataset
 from orchestrator.config.sweep import (
+    PretrainSweep,
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
@@ -18,6 +19,7 @@ from orchestrator.config.sweep import (
 
 __all__ = [
     "DatasetFile",
+    "PretrainSweep",
     "SelectiveSweep",
     "SleepMGSweep",
     "SweepFile",

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.proposals import Scheduler
-from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
+from orchestrator.config.ranges import LogUniformRange, UniformRange
+from orchestrator.config.sweep_sections import FilledSection, SearchBase
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SPACE
 from search_spaces.space import Choice, LogUniform, Uniform
@@ -30,22 +31,6 @@ def _several(value: tuple[OptionT, ...]) -> tuple[OptionT, ...]:
     if len(set(value)) < max(2, len(value)):
         raise PydanticCustomError("options", "must name at least two options, each once")
     return value
-
-
-class UniformRange(Section):
-    """Range of a parameter, drawn uniformly."""
-
-    uniform: Annotated[tuple[float, float], AfterValidator(rising), Field(examples=[[0, 0.5]])]
-    """``[low, high]`` inside the declared range."""
-
-
-class LogUniformRange(Section):
-    """Range of a parameter, drawn uniformly on a log scale."""
-
-    log_uniform: Annotated[
-        tuple[float, float], AfterValidator(rising), Field(examples=[[1e-3, 1e-2]])
-    ]
-    """``[low, high]`` inside the declared range."""
 
 
 class ChoiceRange(Section, Generic[OptionT]):

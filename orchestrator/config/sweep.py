@@ -1,7 +1,7 @@
 """A sweep file, of whichever method: read it, write it as resolved, and say what differs between two.
 
-``sweeps/`` holds examples. ``orchestrator.config.selective`` and ``orchestrator.config.sleepmg`` say
-what a file of each method may contain.
+``sweeps/`` holds examples. The module of ``orchestrator.config`` that is named like a method says what a
+file of it may contain.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, RootModel, ValidationError
 
+from orchestrator.config.pretrain import PretrainSweep
 from orchestrator.config.selective import SelectiveSweep, check_objective
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.subjects import resolve_subjects
@@ -18,6 +19,7 @@ from orchestrator.config.yaml_source import dump_yaml
 from orchestrator.errors import ConfigError
 
 __all__ = [
+    "PretrainSweep",
     "SelectiveSweep",
     "SleepMGSweep",
     "SweepFile",
@@ -29,13 +31,14 @@ __all__ = [
     "resolve_subjects",
 ]
 
-SweepFile = SelectiveSweep | SleepMGSweep
+SweepFile = SelectiveSweep | SleepMGSweep | PretrainSweep
 """A sweep file of any method; ``method`` says which."""
 
 
-SWEEP_CLASSES: Mapping[str, type[SelectiveSweep] | type[SleepMGSweep]] = {
+SWEEP_CLASSES: Mapping[str, type[SelectiveSweep | SleepMGSweep | PretrainSweep]] = {
     "selective": SelectiveSweep,
     "sleepmg": SleepMGSweep,
+    "pretrain": PretrainSweep,
 }
 """By method."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError, DataError
-from orchestrator.review import selective, sleepmg
+from orchestrator.review import pretrain, selective, sleepmg
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 
@@ -19,6 +19,7 @@ PAGE = "review.html"
 METHODS: Mapping[str, Callable[[Store, str], dict[str, bytes]]] = {
     "selective": selective.review_files,
     "sleepmg": sleepmg.review_files,
+    "pretrain": pretrain.review_files,
 }
 """Method -> file name and content of everything in the review of a sweep of that name."""
 

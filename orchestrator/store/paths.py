@@ -39,6 +39,11 @@ def encoder_events(encoder_id: str) -> str:
     return f"encoders/{encoder_id}/events.jsonl"
 
 
+def encoder_checkpoint(encoder_id: str) -> str:
+    """Where a pretraining under way goes on; removed when it has ended."""
+    return f"encoders/{encoder_id}/checkpoint.safetensors"
+
+
 def features(encoder_id: str, layer: str, dataset: str, subject: str, recording: str) -> str:
     """Features of one recording."""
     return f"features/{encoder_id}/{layer}/{dataset}/{subject}/{recording}.parquet"
@@ -97,6 +102,11 @@ def sweep_batches(name: str) -> str:
 def sweep_folds(name: str) -> str:
     """Folds of every trial of a cross-validation: who was tested with whom, and when training stopped."""
     return f"{SWEEPS}/{name}/folds.parquet"
+
+
+def sweep_subjects(name: str) -> str:
+    """Metrics of every subject that the objective is measured on, by trial."""
+    return f"{SWEEPS}/{name}/subjects.parquet"
 
 
 def sweep_recordings(name: str) -> str:

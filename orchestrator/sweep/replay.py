@@ -16,13 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.suggest import did_you_mean
-from orchestrator.config.sweep import SelectiveSweep, SweepFile, load_sweep
+from orchestrator.config.sweep import (
+    PretrainSweep,
+    SelectiveSweep,
+    SleepMGSweep,
+    SweepFile,
+    load_sweep,
+)
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import study as record
 from orchestrator.sweep.comparison import Comparison, MethodReplay, Recorded, Replayed
+from orchestrator.sweep.pretrain.replay import PretrainReplay
 from orchestrator.sweep.proposals import first_other, why_not_comparable
 from orchestrator.sweep.selective.replay import SelectiveReplay
 from orchestrator.sweep.sleepmg.replay import SleepMGReplay
@@ -105,11 +112,7 @@ def replay(
         Ctrl-C: a replay keeps nothing, and begins again.
     """
     sweep = _finished_sweep(store, name)
-    method: MethodReplay = (
-        SelectiveReplay(store, sweep)
-        if isinstance(sweep, SelectiveSweep)
-        else SleepMGReplay(store, sweep)
-    )
+    method = _method_replay(store, sweep)
     manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
     _check_same_data(name, manifest, *method.data_id)
     with tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
@@ -182,6 +185,16 @@ def replay_text(report: Replay) -> str:
 def replay_data(report: Replay) -> dict[str, Any]:
     """Return a replay for programs."""
     return {**asdict(report), "same": report.same}
+
+
+def _method_replay(store: Store, sweep: SweepFile) -> MethodReplay:
+    match sweep:
+        case SelectiveSweep():
+            return SelectiveReplay(store, sweep)
+        case SleepMGSweep():
+            return SleepMGReplay(store, sweep)
+        case PretrainSweep():
+            return PretrainReplay(store, sweep)
 
 
 def _finished_sweep(store: Store, name: str) -> SweepFile:

@@ -9,7 +9,15 @@ from typing import Protocol
 import pyarrow as pa
 import ray
 
-from orchestrator.config.sweep import SelectiveSweep, SweepFile, diff, dump, load_sweep
+from orchestrator.config.sweep import (
+    PretrainSweep,
+    SelectiveSweep,
+    SleepMGSweep,
+    SweepFile,
+    diff,
+    dump,
+    load_sweep,
+)
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
@@ -17,6 +25,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
 from orchestrator.sweep.workers import Room, check_fits
@@ -71,11 +80,7 @@ def run_sweep(
         Ctrl-C during the trials; the same call goes on.
     """
     _check_same_file(store, sweep)
-    method: MethodRun = (
-        SelectiveRun(store, sweep)
-        if isinstance(sweep, SelectiveSweep)
-        else SleepMGRun(store, sweep)
-    )
+    method = _method_run(store, sweep)
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
@@ -108,6 +113,16 @@ def run_sweep(
             store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
         return table
+
+
+def _method_run(store: Store, sweep: SweepFile) -> MethodRun:
+    match sweep:
+        case SelectiveSweep():
+            return SelectiveRun(store, sweep)
+        case SleepMGSweep():
+            return SleepMGRun(store, sweep)
+        case PretrainSweep():
+            return PretrainRun(store, sweep)
 
 
 def _tell_other_version(store: Store, name: str, log: EventLog) -> None:

@@ -27,7 +27,7 @@ def test_wheel_ships_three_packages_their_template_and_the_examples(wheel: Path)
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"orchestrator", "search_spaces", "trainables"}
-    for template in ("review", "macros", "selective/page", "sleepmg/page"):
+    for template in ("review", "macros", "selective/page", "sleepmg/page", "pretrain/page"):
         assert f"orchestrator/review/{template}.html.j2" in names
     assert "orchestrator/config/montages/basic.yaml" in names
     assert "orchestrator/examples/sweeps/tau.yaml" in names

@@ -20,7 +20,6 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective import encoder as encoder_module
 from orchestrator.sweep.selective import run
 from orchestrator.sweep.selective.encoder import build, ensure_encoder
 from orchestrator.sweep.selective.epochs import batch_stages
@@ -62,11 +61,11 @@ def seen_in_pretraining(sweep: SelectiveSweep, ucddb_store: Store) -> dict[str, 
         seen.update(x=x, stages=stages, x_stop=x_stop, stages_stop=stages_stop, **options)
         return pretrain(x, stages, x_stop, stages_stop, **options)
 
-    for path in ucddb_store.files(f"encoders/{encoder_module.encoder_id(plan)}"):
+    for path in ucddb_store.files(f"encoders/{plan.encoder_request().encoder_id}"):
         ucddb_store.delete(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selective, "pretrain", spy)
-        ensure_encoder(ucddb_store, plan)
+        ensure_encoder(ucddb_store, plan.encoder_request())
     return seen
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.review.parameters import Contrast, Sensitivity
 from orchestrator.review.sleepmg.balance import (
     ModalitySummary,
     TracePoint,
@@ -19,7 +20,7 @@ from orchestrator.review.sleepmg.entries import (
     trial_entries,
     trial_entry,
 )
-from orchestrator.review.sleepmg.parameters import Contrast, Sensitivity, sensitivities
+from orchestrator.review.sleepmg.parameters import sensitivities
 from orchestrator.review.sleepmg.recordings import ByRecording, by_recording
 from orchestrator.review.sleepmg.records import Fold, Sweep
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from orchestrator.review.parameters import Options, Range
 from orchestrator.review.stored import column_of, read_json, read_rows
 from orchestrator.review.trials import Outcome
 from orchestrator.store import paths
@@ -165,23 +166,6 @@ class PlannedRow:
     name: str
     ours: str | None
     """What about it is a reconstruction."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
-    """Where a parameter was searched."""
-
-    low: float
-    high: float
-    log: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """Among which values a choice was searched."""
-
-    options: tuple[str, ...]
-    """In the order of the sweep file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

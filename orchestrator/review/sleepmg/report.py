@@ -5,6 +5,7 @@ from itertools import groupby
 
 from orchestrator.review.formats import range_text
 from orchestrator.review.page import template
+from orchestrator.review.parameters import Contrast, Sensitivity, sensitivity_note
 from orchestrator.review.sleepmg import wording
 from orchestrator.review.sleepmg.balance_plot import balance_png
 from orchestrator.review.sleepmg.cautions import cautions
@@ -12,13 +13,7 @@ from orchestrator.review.sleepmg.confusion_plot import confusion_png
 from orchestrator.review.sleepmg.domains_plot import domains_png
 from orchestrator.review.sleepmg.findings import Findings, find, folds_of, steps_per_fold
 from orchestrator.review.sleepmg.notes import folds_text, provenance, reading_notes
-from orchestrator.review.sleepmg.parameters import (
-    TITLES,
-    Contrast,
-    Sensitivity,
-    value_of,
-    value_text,
-)
+from orchestrator.review.sleepmg.parameters import TITLES, value_of, value_text
 from orchestrator.review.sleepmg.parameters_plot import parameters_png
 from orchestrator.review.sleepmg.records import Trial, read_sweep
 from orchestrator.review.sleepmg.tables import tables
@@ -64,7 +59,7 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         cautions=cautions(found),
         ranges=[s for s in found.sensitivities if isinstance(s, Sensitivity)],
         contrasts=[s for s in found.sensitivities if isinstance(s, Contrast)],
-        sensitivity_note=wording.sensitivity_note(found),
+        sensitivity_note=sensitivity_note(found.sensitivities),
         balance_caption=wording.balance_caption(found),
         confusion_title=wording.confusion_title(sweep.manifest),
         confusion_caption=wording.confusion_caption(found),

@@ -6,12 +6,7 @@ from orchestrator.review.formats import counted, listed, number, range_text, sig
 from orchestrator.review.sleepmg.comparisons import Comparison
 from orchestrator.review.sleepmg.entries import Entry
 from orchestrator.review.sleepmg.findings import Findings, steps_per_fold
-from orchestrator.review.sleepmg.parameters import (
-    FEW_TRIALS,
-    Contrast,
-    Sensitivity,
-    settings_text,
-)
+from orchestrator.review.sleepmg.parameters import settings_text
 from orchestrator.review.sleepmg.records import Manifest
 from orchestrator.review.verdicts import Verdict
 
@@ -104,26 +99,6 @@ def comparison_note(found: Findings) -> str:
         "two-sided Wilcoxon signed-rank test, not corrected for the number of rows. Subjects of one cross-validation "
         "share training data, so interval and p look surer than they are."
     )
-
-
-def sensitivity_note(found: Findings) -> str:
-    """Say what rank correlations and means of options can bear."""
-    n = found.sensitivities[0].n_trials if found.sensitivities else 0
-    kinds = {type(s) for s in found.sensitivities}
-    said = []
-    if Sensitivity in kinds:
-        said.append(
-            "Spearman: rank correlation of the parameter with the objective over the finished trials."
-        )
-    if Contrast in kinds:
-        said.append("Mean objective: of the finished trials with that option.")
-    said.append("The parameters vary together, and the search visits good regions more often.")
-    if n < FEW_TRIALS:
-        said.append(
-            f"With {counted(n, 'trial')}, fewer than {FEW_TRIALS}, the importance of a parameter cannot be told: "
-            "correlations and differences of this size may come about by chance."
-        )
-    return " ".join(said)
 
 
 def balance_caption(found: Findings) -> str:

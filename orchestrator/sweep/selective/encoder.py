@@ -11,22 +11,67 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.psg.feed import CLIP_SPREADS
+from orchestrator.psg.feed import CLIP_SPREADS, StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.selective.epochs import labelled_epochs
-from orchestrator.sweep.selective.plan import SweepPlan
+from orchestrator.sweep.failures import naming_checkpoint
+from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import checkpoint, selective
-from trainables.errors import TrainableError
+from trainables.errors import CheckpointError, TrainableError
 from trainables.models.mrcnn import StageClassifier
-from trainables.settings import EncoderSettings
+from trainables.settings import EncoderSettings, PretrainSettings
 from trainables.stages import Stage
+from trainables.training import Checkpoints, Seconds
 
 PRETRAIN_THREADS = 2
 """Torch threads of pretraining. Fixed, because the sums inside a convolution depend on it in the last digits."""
+
+
+CHECKPOINT_INTERVAL_S = 10.0
+"""A pretraining under way is saved that often, after a step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderRequest:
+    """Everything that the weights of an encoder depend on: source subjects and settings, and nothing of a target."""
+
+    encoder: EncoderSettings
+    pretrain: PretrainSettings
+    stages: tuple[Stage, ...]
+    modality: str
+    seed: int
+    train: tuple[StoredRecording, ...]
+    early_stop: tuple[StoredRecording, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The same as plain data, recordings by their content."""
+        return {
+            "encoder": asdict(self.encoder),
+            "pretrain": asdict(self.pretrain),
+            "stages": [stage.name for stage in self.stages],
+            "modality": self.modality,
+            "clip_spreads": CLIP_SPREADS,
+            "seed": self.seed,
+            "train": [r.epochs_sha256 for r in self.train],
+            "early_stop": [r.epochs_sha256 for r in self.early_stop],
+        }
+
+    @property
+    def encoder_id(self) -> str:
+        """Content id: the same inputs give the same encoder, so it can be looked up before it exists."""
+        return content_id(self.identity)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainEpochs:
+    """What an encoder is pretrained on."""
+
+    train: LabelledEpochs
+    early_stop: LabelledEpochs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,42 +85,61 @@ class Encoder:
     """Content of ``encoder.json``."""
 
 
-def encoder_id(plan: SweepPlan) -> str:
-    """Return the content id of the encoder that a sweep needs, before it exists."""
-    return content_id(_identity(plan))
-
-
-def ensure_encoder(store: Store, plan: SweepPlan) -> Encoder:
-    """Return the encoder of a sweep, pretraining it where the store has none.
+def ensure_encoder(store: Store, request: EncoderRequest) -> Encoder:
+    """Return an encoder, pretraining it where the store has none.
 
     Raises
     ------
+    DataError
+        It cannot be pretrained on these epochs.
     IntegrityError
         The stored weights are not those that were written.
     """
-    wanted = encoder_id(plan)
+    wanted = request.encoder_id
     if not store.exists(paths.encoder_json(wanted)):
         with EventLog(store, paths.encoder_events(wanted)) as log:
-            _pretrain(store, plan, wanted, log)
+            epochs = read_epochs(store, LabelGate(store, log), request)
+            try:
+                pretrain_encoder(store, request, epochs, log)
+            except CheckpointError as error:
+                raise DataError(str(error)) from error
+            except TrainableError as error:
+                raise DataError(
+                    f"pretraining failed: {error} It learns from {', '.join(r.recording for r in request.train)} and "
+                    f"stops early on {', '.join(r.recording for r in request.early_stop)}; choose other subjects, "
+                    "stages or settings."
+                ) from error
     return stored_encoder(store, wanted)
 
 
-def stored_encoder(store: Store, wanted: str) -> Encoder:
-    """Return an encoder that the store has.
+def stored_encoder(store: Store, encoder_id: str) -> Encoder:
+    """Return an encoder that is in the store.
 
     Raises
     ------
     IntegrityError
         The stored weights are not those that were written.
     """
-    metadata = json.loads(store.read_bytes(paths.encoder_json(wanted)))
-    weights = store.read_bytes(paths.encoder_weights(wanted))
+    metadata = json.loads(store.read_bytes(paths.encoder_json(encoder_id)))
+    weights = store.read_bytes(paths.encoder_weights(encoder_id))
     if sha256(weights) != metadata["weights_sha256"]:
         raise IntegrityError(
-            f"{store.uri_of(paths.encoder_weights(wanted))} does not have the SHA-256 that encoder.json records. "
+            f"{store.uri_of(paths.encoder_weights(encoder_id))} does not have the SHA-256 that encoder.json records. "
             "Remove the folder and pretrain again."
         )
-    return Encoder(encoder_id=wanted, weights=weights, metadata=metadata)
+    return Encoder(encoder_id=encoder_id, weights=weights, metadata=metadata)
+
+
+def read_epochs(store: Store, gate: LabelGate, request: EncoderRequest) -> PretrainEpochs:
+    """Read what an encoder is pretrained on."""
+    return PretrainEpochs(
+        train=labelled_epochs(
+            store, gate, request.train, request.modality, Split.SOURCE_TRAIN, "pretraining"
+        ),
+        early_stop=labelled_epochs(
+            store, gate, request.early_stop, request.modality, Split.SOURCE_EARLY_STOP, "early stop"
+        ),
+    )
 
 
 def build(weights: bytes) -> StageClassifier:
@@ -99,33 +163,30 @@ def encoder_function(encoder: Encoder, layer: str) -> "partial[NDArray[np.float3
     return partial(encode_with, encoder.weights, layer)
 
 
-def _identity(plan: SweepPlan) -> dict[str, Any]:
-    sweep = plan.sweep
-    return {
-        "encoder": asdict(sweep.encoder),
-        "pretrain": asdict(sweep.pretrain),
-        "stages": [stage.name for stage in sweep.stages],
-        "modality": sweep.modality,
-        "clip_spreads": CLIP_SPREADS,
-        "seed": sweep.seed,
-        "train": [r.epochs_sha256 for r in plan.train],
-        "early_stop": [r.epochs_sha256 for r in plan.early_stop],
-    }
+def pretrain_encoder(
+    store: Store, request: EncoderRequest, epochs: PretrainEpochs, log: EventLog
+) -> Seconds:
+    """Pretrain an encoder and write it to the store, going on from the last checkpoint where there is one.
 
+    Returns
+    -------
+    Seconds
+        What training took, in this process.
 
-def _pretrain(store: Store, plan: SweepPlan, wanted: str, log: EventLog) -> None:
-    sweep = plan.sweep
-    gate = LabelGate(store, log)
-    train = labelled_epochs(
-        store, gate, plan.train, sweep.modality, Split.SOURCE_TRAIN, "pretraining"
-    )
-    held_out = labelled_epochs(
-        store, gate, plan.early_stop, sweep.modality, Split.SOURCE_EARLY_STOP, "early stop"
-    )
+    Raises
+    ------
+    TrainableError
+        It cannot be pretrained on these epochs, or not with these settings.
+    """
+    wanted, train, held_out = request.encoder_id, epochs.train, epochs.early_stop
+    checkpoint_path = paths.encoder_checkpoint(wanted)
     threads = torch.get_num_threads()
     torch.set_num_threads(PRETRAIN_THREADS)
     try:
-        with progress("pretrain", sweep.pretrain.n_passes) as advance:
+        with (
+            naming_checkpoint(store.uri_of(checkpoint_path)),
+            progress("pretrain", request.pretrain.n_passes) as advance,
+        ):
 
             def report(metrics: Any) -> None:
                 log.emit("pass_done", **metrics)
@@ -136,31 +197,32 @@ def _pretrain(store: Store, plan: SweepPlan, wanted: str, log: EventLog) -> None
                 train.stages,
                 held_out.x,
                 held_out.stages,
-                declared=sweep.stages,
-                settings=sweep.pretrain,
-                encoder=sweep.encoder,
-                seed=sweep.seed,
+                declared=request.stages,
+                settings=request.pretrain,
+                encoder=request.encoder,
+                seed=request.seed,
                 report=report,
+                checkpoints=Checkpoints(
+                    save=lambda blob: store.write_bytes(checkpoint_path, blob),
+                    every_n_steps=1,
+                    min_interval_s=CHECKPOINT_INTERVAL_S,
+                    resume_from=store.read_if_there(checkpoint_path),
+                ),
             )
-    except TrainableError as error:
-        raise DataError(
-            f"pretraining failed: {error} It learns from {', '.join(r.recording for r in plan.train)} and stops early "
-            f"on {', '.join(r.recording for r in plan.early_stop)}; choose other subjects, stages or settings."
-        ) from error
     finally:
         torch.set_num_threads(threads)
     n_channels = train.x.shape[1]
     weights = checkpoint.to_bytes(
         outcome.model.state_dict(),
-        {"encoder": json.dumps(asdict(sweep.encoder)), "n_channels": str(n_channels)},
+        {"encoder": json.dumps(asdict(request.encoder)), "n_channels": str(n_channels)},
     )
     metadata = {
         "encoder_id": wanted,
         "weights_sha256": sha256(weights),
-        **_identity(plan),
-        "train_recordings": [f"{r.dataset}/{r.subject}/{r.recording}" for r in plan.train],
+        **request.identity,
+        "train_recordings": [f"{r.dataset}/{r.subject}/{r.recording}" for r in request.train],
         "early_stop_recordings": [
-            f"{r.dataset}/{r.subject}/{r.recording}" for r in plan.early_stop
+            f"{r.dataset}/{r.subject}/{r.recording}" for r in request.early_stop
         ],
         "n_train_epochs": len(train.x),
         "train_stage_counts": {s.name: int((train.stages == s).sum()) for s in Stage},
@@ -174,3 +236,5 @@ def _pretrain(store: Store, plan: SweepPlan, wanted: str, log: EventLog) -> None
     store.write_bytes(paths.encoder_weights(wanted), weights)
     text = json.dumps(metadata, indent=1, sort_keys=True)
     store.write_bytes(paths.encoder_json(wanted), text.encode())
+    store.delete_if_there(checkpoint_path)
+    return outcome.seconds

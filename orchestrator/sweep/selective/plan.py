@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.alignment.batches import Batch, check_source_batches, cut_batches
 from orchestrator.alignment.scores import ScoreRequest
+from orchestrator.config.selective import Source
 from orchestrator.config.sweep import SelectiveSweep, check_objective, resolve_subjects
 from orchestrator.errors import ConfigError
 from orchestrator.psg.feed import (
@@ -15,6 +16,7 @@ from orchestrator.psg.feed import (
     usable_epochs,
 )
 from orchestrator.store.store import Store
+from orchestrator.sweep.selective.encoder import EncoderRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,19 @@ class SweepPlan:
         """One target subject: it is adapted to and judged on, and there is no interval over subjects."""
         return len({r.subject for r in self.target}) == 1
 
+    def encoder_request(self) -> EncoderRequest:
+        """Return what the encoder of this sweep depends on."""
+        sweep = self.sweep
+        return EncoderRequest(
+            encoder=sweep.encoder,
+            pretrain=sweep.pretrain,
+            stages=sweep.stages,
+            modality=sweep.modality,
+            seed=sweep.seed,
+            train=self.train,
+            early_stop=self.early_stop,
+        )
+
     def score_request(self, encoder_id: str) -> ScoreRequest:
         """Return what the score table of this sweep depends on."""
         score = self.sweep.score
@@ -79,6 +94,43 @@ class SweepPlan:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourcePlan:
+    """The recordings of the labelled side by role. No two roles share a subject."""
+
+    train: tuple[StoredRecording, ...]
+    early_stop: tuple[StoredRecording, ...]
+    """Of the first held-out subject."""
+    validation: tuple[StoredRecording, ...]
+    """Of the other held-out subjects."""
+
+
+def plan_source(source: Source, modality: str, store: Store) -> SourcePlan:
+    """Resolve the subjects of a source, with one who stops pretraining and at least one to judge by.
+
+    Raises
+    ------
+    ConfigError
+        An unknown data set, subject or modality, or too few validation subjects.
+    """
+    recordings = stored_recordings(store, source.dataset)
+    subjects = _subjects(recordings)
+    validation = resolve_subjects(source.validation, (), subjects)
+    learned = resolve_subjects(source.subjects, (*source.exclude, *validation), subjects)
+    if len(validation) < 2:
+        raise ConfigError(
+            f"source.validation gives {len(validation)} subject ({', '.join(validation)}); at least 2 are needed: the "
+            "first stops pretraining, the others give the objective."
+        )
+    plan = SourcePlan(
+        train=_of(recordings, learned),
+        early_stop=_of(recordings, validation[:1]),
+        validation=_of(recordings, validation[1:]),
+    )
+    check_modality(store, plan.train[0], modality)  # all of a data set have the same
+    return plan
+
+
 def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     """Resolve the subjects of a sweep and cut its batches.
 
@@ -87,30 +139,25 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     ConfigError
         An unknown data set, subject or modality, a subject in two roles, or too few batches or validation subjects.
     """
-    source, target = sweep.source, sweep.target
-    source_recordings = stored_recordings(store, source.dataset)
+    target = sweep.target
+    source = plan_source(sweep.source, sweep.modality, store)
     target_recordings = stored_recordings(store, target.dataset)
-    source_subjects = _subjects(source_recordings)
-    target_subjects = _subjects(target_recordings)
-    validation = resolve_subjects(source.validation, (), source_subjects)
-    learned = resolve_subjects(source.subjects, (*source.exclude, *validation), source_subjects)
-    adapted_to = resolve_subjects(target.subjects, target.exclude, target_subjects)
+    adapted_to = resolve_subjects(target.subjects, target.exclude, _subjects(target_recordings))
     check_objective(sweep, adapted_to)
     judged_on = resolve_subjects(target.validation, (), adapted_to) if target.validation else []
     tested = [subject for subject in adapted_to if subject not in judged_on]
-    _check_roles(sweep, learned, validation, adapted_to)
+    _check_roles(sweep, source, adapted_to)
     plan = SweepPlan(
         sweep=sweep,
-        train=_of(source_recordings, learned),
-        early_stop=_of(source_recordings, validation[:1]),
-        source_validation=_of(source_recordings, validation[1:]),
+        train=source.train,
+        early_stop=source.early_stop,
+        source_validation=source.validation,
         target_validation=_of(target_recordings, judged_on),
         target_test=_of(target_recordings, tested),
         source_batches=(),
         target_batches=(),
     )
-    for recording in (plan.train[0], plan.target[0]):  # all of a data set have the same
-        check_modality(store, recording, sweep.modality)
+    check_modality(store, plan.target[0], sweep.modality)
     source_batches = cut_batches(
         [(r.subject, r.recording, usable_epochs(store, r)) for r in plan.source], sweep.batch_size
     )
@@ -126,13 +173,21 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
             f"the target gives no batch of {sweep.batch_size} epochs that are not flat. Lower batch_size or add "
             "recordings."
         )
-    _check_judged(store, "target", plan.target_test)
-    _check_judged(store, "objective", plan.objective_recordings)
+    check_scored(store, "target", plan.target_test)
+    check_scored(store, "objective", plan.objective_recordings)
     return replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
 
 
-def _check_judged(store: Store, role: str, recordings: Sequence[StoredRecording]) -> None:
-    """Look at flags, not at stages: without a scored epoch all training would be in vain."""
+def check_scored(store: Store, role: str, recordings: Sequence[StoredRecording]) -> None:
+    """Refuse recordings without a scored epoch, with which all training would be in vain.
+
+    Looks at flags, not at stages.
+
+    Raises
+    ------
+    ConfigError
+        No epoch of any of them is scored and not flat.
+    """
     if not any(len(usable_epochs(store, recording)) for recording in recordings):
         names = ", ".join(recording.recording for recording in recordings)
         raise ConfigError(
@@ -141,17 +196,11 @@ def _check_judged(store: Store, role: str, recordings: Sequence[StoredRecording]
         )
 
 
-def _check_roles(
-    sweep: SelectiveSweep, learned: Sequence[str], validation: Sequence[str], target: Sequence[str]
-) -> None:
-    if len(validation) < 2:
-        raise ConfigError(
-            f"source.validation gives {len(validation)} subject ({', '.join(validation)}); at least 2 are needed: the "
-            "first stops pretraining, the others give the objective."
-        )
+def _check_roles(sweep: SelectiveSweep, source: SourcePlan, target: Sequence[str]) -> None:
     if sweep.source.dataset != sweep.target.dataset:
         return
-    both = sorted({*learned, *validation} & set(target))
+    of_source = _subjects((*source.train, *source.early_stop, *source.validation))
+    both = sorted(set(of_source) & set(target))
     if both:
         raise ConfigError(
             f"{', '.join(both)} of data set {sweep.source.dataset!r} would be source and target. Add them to "

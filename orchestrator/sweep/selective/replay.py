@@ -13,7 +13,6 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.selective import trial
-from orchestrator.sweep.selective.encoder import encoder_id
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.selective.run import (
     finetuning_stages,
@@ -39,7 +38,8 @@ class SelectiveReplay:
     @property
     def data_id(self) -> tuple[str, str]:
         """Id of the score table, which the epochs are a part of."""
-        return "score_id", self._plan.score_request(encoder_id(self._plan)).score_id
+        encoder_id = self._plan.encoder_request().encoder_id
+        return "score_id", self._plan.score_request(encoder_id).score_id
 
     @property
     def space(self) -> Ranges:

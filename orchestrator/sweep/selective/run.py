@@ -18,7 +18,6 @@ from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, ru
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
 from orchestrator.sweep.selective import record, trial
-from orchestrator.sweep.selective.encoder import encoder_id
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
@@ -45,7 +44,8 @@ class SelectiveRun:
     @property
     def data_id(self) -> tuple[str, str]:
         """Id of the score table, which the epochs are a part of."""
-        return "score_id", self._plan.score_request(encoder_id(self._plan)).score_id
+        encoder_id = self._plan.encoder_request().encoder_id
+        return "score_id", self._plan.score_request(encoder_id).score_id
 
     @property
     def n_concurrent(self) -> int:

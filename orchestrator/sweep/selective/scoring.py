@@ -16,7 +16,6 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.selective.encoder import (
     Encoder,
     encoder_function,
-    encoder_id,
     ensure_encoder,
     stored_encoder,
 )
@@ -43,7 +42,7 @@ def run_scoring(
 ) -> Scored:
     """Have encoder, features and score table of a sweep in the store, making what is missing."""
     plan = plan or plan_sweep(sweep, store)
-    encoder = ensure_encoder(store, plan)
+    encoder = ensure_encoder(store, plan.encoder_request())
     request = plan.score_request(encoder.encoder_id)
     with (
         nullcontext() if is_complete(store, request) else ray_session(n_cpus, store),
@@ -70,7 +69,7 @@ def stored_scoring(store: Store, plan: SweepPlan) -> Scored:
     DataError
         The store lacks one of them.
     """
-    wanted = encoder_id(plan)
+    wanted = plan.encoder_request().encoder_id
     request = plan.score_request(wanted)
     if not (store.exists(paths.encoder_json(wanted)) and is_complete(store, request)):
         raise DataError(

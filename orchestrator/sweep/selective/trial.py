@@ -299,7 +299,7 @@ def _finetune_and_predict(
         for role in roles:
             epochs = of_role[role]
             probability = selective.predict(model, epochs.x, declared=inputs.learned_stages)
-            parts.append(_predictions(role, epochs, probability))
+            parts.append(predictions_table(role, epochs, probability))
         table = pa.concat_tables(parts)
         if inputs.sweep.search.objective == "target_emd":
             table = table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model))})
@@ -414,7 +414,10 @@ def _on_worker(
     )
 
 
-def _predictions(role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]) -> pa.Table:
+def predictions_table(
+    role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]
+) -> pa.Table:
+    """Return the probabilities of some epochs, (n, 5), as a trial writes them."""
     columns: dict[str, Any] = {
         "role": pa.array([role] * len(probability)).dictionary_encode(),
         "recording": pa.array(epochs.recording),

@@ -50,7 +50,9 @@ def test_import_and_help_load_nothing_heavy() -> None:
     )
 
 
-@pytest.mark.parametrize("file", ["sweeps/tau.yaml", "sweeps/tau-ucddb.yaml"])
+@pytest.mark.parametrize(
+    "file", ["sweeps/tau.yaml", "sweeps/tau-ucddb.yaml", "sweeps/pretrain.yaml"]
+)
 def test_validating_a_sweep_file_loads_nothing_heavy(root: Path, file: str) -> None:
     path = str(root / file)
     assert not loaded_after(
@@ -66,6 +68,19 @@ def test_a_wrong_sweep_file_is_refused_before_anything_heavy_is_loaded(tmp_path:
         "except SystemExit as end: assert end.code == 2, end.code\n"
         "else: raise AssertionError"
     )
+
+
+@pytest.mark.parametrize("name", ["pretrain", "score"])
+@pytest.mark.parametrize("file", ["pretrain", "sleepmg"])
+def test_what_is_for_one_method_says_so(
+    name: str, file: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, str(root / "sweeps" / f"{file}.yaml"), "--store", str(tmp_path)])
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"`orchestrator {name}` is for sweeps of method 'selective'" in said
+    assert f"this one has method '{file}'. Run `orchestrator sweep" in said
 
 
 def test_validating_a_dataset_file_loads_nothing_heavy(root: Path) -> None:

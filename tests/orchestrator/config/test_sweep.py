@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from orchestrator.config.sweep import (
+    PretrainSweep,
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
@@ -16,6 +17,7 @@ from orchestrator.config.sweep import (
     resolve_subjects,
 )
 from orchestrator.errors import ConfigError
+from search_spaces.pretrain import DEFAULTS
 from trainables.settings import FUSIONS, SleepMGSettings
 from trainables.stages import Stage
 
@@ -59,6 +61,18 @@ rows:
   - name: SleepMG
 """
 
+PRETRAIN = """\
+name: probe
+method: pretrain
+source:
+  dataset: home
+  validation: [v1, v2]
+encoder: {dropout: 0.25}
+search:
+  n_trials: 12
+  enqueue: [{batch_size: 64}]
+"""
+
 
 def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
     for old, new in changes:
@@ -72,13 +86,14 @@ def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
 def test_the_method_chooses_the_class(tmp_path: Path) -> None:
     assert isinstance(read(tmp_path, SELECTIVE), SelectiveSweep)
     assert isinstance(read(tmp_path, SLEEPMG), SleepMGSweep)
+    assert isinstance(read(tmp_path, PRETRAIN), PretrainSweep)
 
 
 @pytest.mark.parametrize(
     ("new", "message"),
     [
         ("method: sleepnp", "2:9: method is \"sleepnp\": not allowed. Did you mean 'sleepmg'? Allowed: selective, sl"),
-        ("method: 3", "2:9: method is 3: not allowed. Allowed: selective, sleepmg."),
+        ("method: 3", "2:9: method is 3: not allowed. Allowed: selective, sleepmg, pretrain."),
         ("seed: 2", "1:1: missing key 'method' in this file."),
         ("method: selective", "1:1: missing key 'source' in this file."),
     ],
@@ -89,7 +104,9 @@ def test_a_wrong_method_is_named_at_its_place(tmp_path: Path, new: str, message:
     assert f"{tmp_path / 'probe.yaml'}:{message}" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [SELECTIVE, SLEEPMG], ids=["selective", "sleepmg"])
+@pytest.mark.parametrize(
+    "text", [SELECTIVE, SLEEPMG, PRETRAIN], ids=["selective", "sleepmg", "pretrain"]
+)
 def test_what_is_dumped_loads_to_the_same_sweep(tmp_path: Path, text: str) -> None:
     sweep = read(tmp_path, text)
     written = dump(sweep)
@@ -326,3 +343,15 @@ def test_rows_of_one_name_are_one_configuration_in_all_shipped_ablations() -> No
             settings = sweep.row_settings(row)
             assert found.setdefault(row.name, settings) == settings
     assert len(found) == 10
+
+
+def test_the_shipped_pretraining_makes_encoders_that_the_tau_sweep_can_use() -> None:
+    sweep, tau = load_sweep(SWEEPS / "pretrain.yaml"), selective("tau")
+    assert isinstance(sweep, PretrainSweep)
+    assert (sweep.source, sweep.stages, sweep.modality, sweep.seed) == (
+        *(tau.source, tau.stages, tau.modality, tau.seed),
+    )
+    assert list(sweep.search.space.declared()) == list(DEFAULTS)
+    # The first trial is AttnSleep's recipe but for the size of a batch.
+    assert sweep.search.n_trials == 12
+    assert sweep.first_trials() == [{**DEFAULTS, "batch_size": tau.pretrain.batch_size}]

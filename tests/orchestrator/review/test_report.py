@@ -27,7 +27,7 @@ def test_the_method_of_the_manifest_decides_who_makes_the_files(
 ) -> None:
     made = {
         method: lambda _, name, method=method: {"review.html": f"{method} {name}".encode()}
-        for method in ("selective", "sleepmg")
+        for method in ("selective", "sleepmg", "pretrain")
     }
     monkeypatch.setattr(report, "METHODS", made)
     for method in made:
@@ -49,7 +49,9 @@ def test_the_page_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatch)
 
 def test_unknown_method_is_named(store: Store) -> None:
     finish(store, "tau", "guessing")
-    with pytest.raises(DataError, match=r"method 'guessing'; allowed: selective, sleepmg"):
+    with pytest.raises(
+        DataError, match=r"method 'guessing'; allowed: selective, sleepmg, pretrain"
+    ):
         write_review(store, "tau")
 
 

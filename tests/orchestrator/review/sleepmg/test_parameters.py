@@ -2,14 +2,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.review.sleepmg.parameters import (
-    Contrast,
-    OptionMean,
-    Sensitivity,
-    sensitivities,
-    settings_text,
-    value_of,
-)
+from orchestrator.review.parameters import Contrast, OptionMean, Sensitivity
+from orchestrator.review.sleepmg.parameters import sensitivities, settings_text, value_of
 from orchestrator.review.sleepmg.records import Trial
 
 

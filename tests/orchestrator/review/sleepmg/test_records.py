@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DataError
-from orchestrator.review.sleepmg.records import Range, read_manifest, read_sweep
+from orchestrator.review.parameters import Range
+from orchestrator.review.sleepmg.records import read_manifest, read_sweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 

@@ -77,13 +77,6 @@ def test_answers_without_anything_finished(made: Any) -> None:
     assert "says nothing about its parts" in wording.answer(ablation)
 
 
-def test_few_trials_cannot_tell_importance(made: Any) -> None:
-    for n, few in ((19, True), (20, False)):
-        trials = [made.trial_row(f"t{i:03d}", alpha_y=i / 40) for i in range(n)]
-        found = find(made.sweep(made.manifest_json(), {"trials": trials}))
-        assert (f"With {n} trials, fewer than 20" in wording.sensitivity_note(found)) is few
-
-
 def test_caption_states_steps_pooling_seeds_and_what_is_ours(made: Any) -> None:
     rows = [{"name": "NaiveMG", "ours": None}, {"name": "SleepMG", "ours": "Our reading."}]
     trials = [made.row_row(n, seed) for n in ("NaiveMG", "SleepMG") for seed in (1, 2)]

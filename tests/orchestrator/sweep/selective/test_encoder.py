@@ -1,16 +1,22 @@
-"""What keeps an encoder from being pretrained or used is a named error, not a traceback."""
+"""What an encoder depends on; that a pretraining goes on; and that what keeps it from that is a named error."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError
+from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.encoder import encoder_id, ensure_encoder
+from orchestrator.sweep.selective import encoder as encoder_module
+from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder
 from orchestrator.sweep.selective.plan import plan_sweep
+from orchestrator.telemetry.events import read_events
+from trainables.settings import EncoderSettings, PretrainSettings
+from trainables.stages import Stage
 
 MakeSweep = Callable[..., SelectiveSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
@@ -21,9 +27,9 @@ def test_early_stop_subject_without_a_declared_stage_is_named(
 ) -> None:
     plan = plan_sweep(make_sweep(more_search="stages: [W, N3]"), store)
     with pytest.raises(DataError, match=r"pretraining failed: .*stops early on v1-n1") as caught:
-        ensure_encoder(store, plan)
+        ensure_encoder(store, plan.encoder_request())
     assert caught.value.exit_code == 3
-    assert not store.exists(paths.encoder_json(encoder_id(plan)))
+    assert not store.exists(paths.encoder_json(plan.encoder_request().encoder_id))
 
 
 def test_id_depends_on_training_epochs_seed_and_settings(
@@ -36,6 +42,73 @@ def test_id_depends_on_training_epochs_seed_and_settings(
         plan_sweep(make_sweep(more_search="seed: 2"), store),
         plan_sweep(make_sweep(more_search="pretrain: {n_passes: 3}"), store),
     ]
-    ids = [encoder_id(p) for p in (plan, *others)]
+    ids = [p.encoder_request().encoder_id for p in (plan, *others)]
     assert len(set(ids)) == len(ids)
-    assert encoder_id(plan_sweep(make_sweep(), store)) == ids[0]
+    assert plan_sweep(make_sweep(), store).encoder_request().encoder_id == ids[0]
+
+
+def test_the_ids_of_stored_encoders_stay_what_they_are() -> None:
+    train, other, stop = (
+        StoredRecording(dataset="d", subject=c, recording=c, epochs_sha256=c * 64) for c in "abc"
+    )
+    request = EncoderRequest(
+        encoder=EncoderSettings(),
+        pretrain=PretrainSettings(),
+        stages=(Stage.W, Stage.N3),
+        modality="eeg",
+        seed=1,
+        train=(train, other),
+        early_stop=(stop,),
+    )
+    assert request.encoder_id == "4d2d50aad698040e"
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_pretraining_that_was_killed_goes_on_to_the_same_weights(
+    make_sweep: MakeSweep, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder_module, "CHECKPOINT_INTERVAL_S", 0.0)
+    request = plan_sweep(
+        make_sweep(more_search="pretrain: {n_passes: 3, batch_size: 16, patience: 3}"), store
+    ).encoder_request()
+    name, other = request.encoder_id, Store.open(str(tmp_path / "other"))
+    for path in store.files("epochs"):
+        other.write_bytes(path, store.read_bytes(path))
+    write, n_saved = Store.write_bytes, 0
+
+    def write_seven(self: Store, path: str, data: bytes) -> None:
+        nonlocal n_saved
+        if path == paths.encoder_checkpoint(name):
+            n_saved += 1
+            if n_saved == 8:  # in the second pass of five steps
+                raise Killed
+        write(self, path, data)
+
+    monkeypatch.setattr(Store, "write_bytes", write_seven)
+    with pytest.raises(Killed):
+        ensure_encoder(other, request)
+    monkeypatch.setattr(Store, "write_bytes", write)
+    assert other.exists(paths.encoder_checkpoint(name))
+    assert not other.exists(paths.encoder_json(name))
+    whole, resumed = ensure_encoder(store, request), ensure_encoder(other, request)
+    assert resumed.weights == whole.weights
+    assert resumed.metadata == whole.metadata
+    assert not other.exists(paths.encoder_checkpoint(name))
+    passes = [
+        event["n_passes"]
+        for event in read_events(other, paths.encoder_events(name))
+        if event["event"] == "pass_done"
+    ]
+    assert passes == [1, 2, 3]
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(make_sweep: MakeSweep, store: Store) -> None:
+    request = plan_sweep(make_sweep(), store).encoder_request()
+    path = paths.encoder_checkpoint(request.encoder_id)
+    store.write_bytes(path, b"damaged")
+    with pytest.raises(DataError, match="Remove it, and the training starts again") as caught:
+        ensure_encoder(store, request)
+    assert str(caught.value).startswith(store.uri_of(path))

@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.labels import LabelGate, Split
-from orchestrator.review.sleepmg.records import Options, Range, Trial, read_manifest
+from orchestrator.review.parameters import Options, Range
+from orchestrator.review.sleepmg.records import Trial, read_manifest
 from orchestrator.review.stored import read_rows
 from orchestrator.store import paths
 from orchestrator.store.store import Store

@@ -1,0 +1,231 @@
+"""Sweep files of the method pretrain: the source encoder of SelectiveFinetuning, trained in different ways.
+
+No target is named: what a trial is worth is measured on source subjects that are held out.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.config.fields import Modality
+from orchestrator.config.proposals import NONE, Scheduler
+from orchestrator.config.ranges import IntegerRange, LogUniformRange, UniformRange
+from orchestrator.config.selective import Source
+from orchestrator.config.sweep_sections import FilledSection, SearchBase, Seed, SweepBase
+from orchestrator.config.validation import wrong_key
+from search_spaces.pretrain import SECTIONS, SPACE
+from search_spaces.space import Integer, LogUniform, Uniform
+from trainables.errors import SettingsError
+from trainables.settings import EncoderSettings, PretrainSettings
+
+Parameter = Literal["learning_rate", "weight_decay", "dropout", "batch_size"]
+"""What a search may vary: the names in ``search_spaces.pretrain.SPACE``."""
+
+
+class Space(FilledSection):
+    """What the trials vary: exactly the parameters that are named here."""
+
+    learning_rate: LogUniformRange | None = None
+    """Step size of the first passes."""
+    weight_decay: LogUniformRange | None = None
+    """L2 penalty."""
+    dropout: UniformRange | None = None
+    """Probability of every dropout layer."""
+    batch_size: IntegerRange | None = None
+    """Epochs in one step."""
+
+    @model_validator(mode="after")
+    def _inside_the_declared_space(self) -> "Space":
+        if not self.model_fields_set:
+            raise PydanticCustomError("no_parameter", "must name at least one parameter to vary")
+        for name in [name for name in SPACE if name in self.model_fields_set]:
+            ((kind, limits),) = dict(getattr(self, name)).items()
+            for index, value in enumerate(limits):
+                if not SPACE[name].contains(value):
+                    low, high = SPACE[name].low, SPACE[name].high
+                    problem = (
+                        f"must lie in [{low:g}, {high:g}], the range of search_spaces/pretrain.py"
+                    )
+                    raise wrong_key(name, problem, kind, index)
+        return self
+
+    @classmethod
+    def published(cls) -> "Space":
+        """Return the space of a file that names none: all of the declared one."""
+        return cls.model_validate(
+            {name: {_KINDS[type(of)]: (of.low, of.high)} for name, of in SPACE.items()}
+        )
+
+    def declared(self) -> dict[str, Uniform | LogUniform | Integer]:
+        """Return the parameters that vary in the terms of ``search_spaces``, by name."""
+        found: dict[str, Uniform | LogUniform | Integer] = {}
+        for name in SPACE:
+            match getattr(self, name):
+                case UniformRange() as chosen:
+                    found[name] = Uniform(*chosen.uniform)
+                case LogUniformRange() as chosen:
+                    found[name] = LogUniform(*chosen.log_uniform)
+                case IntegerRange() as chosen:
+                    found[name] = Integer(*chosen.integer)
+        return found
+
+
+_KINDS: Mapping[type, str] = {Uniform: "uniform", LogUniform: "log_uniform", Integer: "integer"}
+"""Key of a range in a file."""
+
+
+class Search(SearchBase):
+    """What the search varies, how long it looks, and what it maximises; each trial pretrains one encoder."""
+
+    max_concurrent: Annotated[int, Field(ge=1)] = 1
+    """Trials that run at the same time; each takes two cores, because pretraining has two threads wherever it runs.
+    With more than one, a proposal may depend on which trial ended first."""
+    objective: Literal["source_val"] = "source_val"
+    """Macro-F1 on the held-out source subjects, without the one that stops pretraining early."""
+    also: tuple[str, ...] = ()
+    """Nothing but an empty list: trials are ranked by the objective alone."""
+    replicates: Annotated[int, Field(ge=1)] = 1
+    """Nothing but 1: each trial is one encoder, pretrained with the seed of the sweep."""
+    scheduler: Scheduler = Scheduler()
+    """Nothing but ``none``: a trial trains until its early stop."""
+    space: Space = Field(
+        default_factory=Space.published, examples=[{"dropout": {"uniform": [0.0, 0.8]}}]
+    )
+    """What the trials vary; without this key all four parameters, each over its whole declared range."""
+    enqueue: tuple[dict[Parameter, float], ...] = Field(
+        default=(), examples=[[{"learning_rate": 1e-3}]]
+    )
+    """Values to try first, by parameter; one that is left out takes the value of the file's own section."""
+
+    @model_validator(mode="after")
+    def _one_whole_pretraining_for_each_trial(self) -> "Search":
+        if self.also:
+            raise wrong_key("also", "must be empty: trials are ranked by the objective alone")
+        if self.replicates != 1:
+            raise wrong_key(
+                "replicates",
+                "must be 1: a selective sweep pretrains its encoder with one seed; to see what a seed changes, run the "
+                "sweep under another name with another 'seed'",
+            )
+        if self.scheduler.name != NONE:
+            raise wrong_key(
+                "scheduler", "must be none: a trial trains until its early stop", "name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _first_trials_inside_the_space(self) -> "Search":
+        space = self.space.declared()
+        for index, trial in enumerate(self.enqueue):
+            for name, value in trial.items():
+                if name not in space:
+                    problem = f"is not varied by this search; it varies {', '.join(space)}"
+                elif not space[name].contains(value):
+                    problem = f"lies outside space.{name} {_limits(space[name])}"
+                else:
+                    continue
+                raise wrong_key("enqueue", problem, index, name)
+        if len(self.enqueue) > self.n_trials:
+            raise wrong_key("enqueue", f"has more trials than n_trials, {self.n_trials}")
+        return self
+
+
+class PretrainSweep(SweepBase):
+    """One search over the ways to pretrain a source encoder."""
+
+    method: Literal["pretrain"]
+    """Pretrain the source encoder of SelectiveFinetuning in different ways."""
+    seed: Seed = 1
+    """Of every pretraining and of the search."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Nothing but 1: an encoder is pretrained in one process, as a selective sweep does it."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    """Nothing but 0: an encoder is pretrained on CPUs."""
+    modality: Modality = "eeg"
+    """The signal that the encoder sees."""
+    source: Source
+    """The labelled side; there is no other."""
+    encoder: EncoderSettings = EncoderSettings()
+    """The network, but for what the search varies in it."""
+    pretrain: PretrainSettings = PretrainSettings()
+    """How it is trained, but for what the search varies in it."""
+    search: Search
+    """What the search varies, how long it looks, and what it maximises."""
+
+    def settings_for(self, params: Mapping[str, float]) -> tuple[EncoderSettings, PretrainSettings]:
+        """Return the file's own settings with sampled parameters put in.
+
+        Parameters
+        ----------
+        params : mapping of str to float
+            Values by the names of ``search_spaces.pretrain.SPACE``; all others stay.
+
+        Raises
+        ------
+        SettingsError
+            No such parameter, or a value that is not allowed.
+        """
+        changes: dict[str, dict[str, Any]] = {"encoder": {}, "pretrain": {}}
+        for name, value in params.items():
+            if name not in SECTIONS:
+                raise SettingsError(f"parameter is {name!r}; allowed: {', '.join(SECTIONS)}.")
+            changes[SECTIONS[name]][name] = _as_declared(name, value)
+        return (
+            dataclasses.replace(self.encoder, **changes["encoder"]),
+            dataclasses.replace(self.pretrain, **changes["pretrain"]),
+        )
+
+    def first_trials(self) -> list[dict[str, float]]:
+        """Return the enqueued trials, each with a value for every parameter that the search varies."""
+        own = parameters(self.encoder, self.pretrain)
+        space = self.search.space.declared()
+        trials = [own | dict[str, float](trial.items()) for trial in self.search.enqueue]
+        return [{name: _as_declared(name, trial[name]) for name in space} for trial in trials]
+
+    @model_validator(mode="after")
+    def _trains_as_pretraining_does_elsewhere(self) -> "PretrainSweep":
+        if self.workers != 1:
+            raise wrong_key("workers", f"must be 1: {_ONE_PROCESS}")
+        if self.gpus_per_worker:
+            raise wrong_key("gpus_per_worker", f"must be 0: {_ONE_PROCESS}")
+        return self
+
+    @model_validator(mode="after")
+    def _first_trials_are_whole_and_differ(self) -> "PretrainSweep":
+        space = self.search.space.declared()
+        trials = self.first_trials()
+        for index, trial in enumerate(trials):
+            for name, value in trial.items():
+                if not space[name].contains(value):  # left out: what is given lies inside
+                    problem = (
+                        f"leaves {name} out, and its own value {value:g} in {SECTIONS[name]} lies outside "
+                        f"space.{name} {_limits(space[name])}; give one inside"
+                    )
+                    raise wrong_key("search", problem, "enqueue", index)
+            if trial in trials[:index]:
+                raise wrong_key("search", "is given twice", "enqueue", index)
+        return self
+
+
+_ONE_PROCESS = (
+    "a source encoder is pretrained in one process on CPUs, as a selective sweep does it, which then finds it in the "
+    "store; for more trials at a time raise search.max_concurrent"
+)
+
+
+def parameters(encoder: EncoderSettings, pretrain: PretrainSettings) -> dict[str, float]:
+    """Return the value that each parameter of ``search_spaces.pretrain.SPACE`` has in some settings."""
+    sections = {"encoder": encoder, "pretrain": pretrain}
+    return {name: getattr(sections[section], name) for name, section in SECTIONS.items()}
+
+
+def _as_declared(name: str, value: float) -> float:
+    """Return a count as a whole number, whether a file wrote 64 or 64.0: an encoder's id tells them apart."""
+    return int(value) if isinstance(SPACE[name], Integer) else float(value)
+
+
+def _limits(space: Uniform | LogUniform | Integer) -> str:
+    return f"[{space.low:g}, {space.high:g}]"

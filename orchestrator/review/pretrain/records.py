@@ -1,0 +1,142 @@
+"""The tables and the manifest of a finished sweep of pretrainings, typed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.review.parameters import Range
+from orchestrator.review.stored import read_json, read_rows
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One row of ``trials.parquet``: one pretraining."""
+
+    trial: str
+    """Id, such as ``t000``."""
+    state: str
+    """``complete`` or ``failed``."""
+    enqueued: bool
+    """Fixed before the search began; the others were sampled."""
+    reused_from: str | None
+    """The trial that had the same settings before."""
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    batch_size: int
+    n_passes: int | None
+    """Taken; None where the trial failed."""
+    best_pass: int | None
+    """Whose weights the encoder has."""
+    n_steps: int | None
+    early_stop_macro_f1: float | None
+    """Of the subject that stopped the training, at the best pass."""
+    objective: float | None
+    """Macro-F1 of all held-out epochs, pooled over subjects; so are the next two."""
+    accuracy: float | None
+    kappa: float | None
+    n_subjects: int | None
+    """Held-out subjects with an epoch of a declared stage."""
+    lowest_subject_macro_f1: float | None
+    mean_subject_macro_f1: float | None
+    encoder_id: str | None
+    error: str | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the trial ran to its end."""
+        return self.state == "complete"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """One row of ``subjects.parquet``: a held-out subject as one trial's encoder stages it."""
+
+    trial: str
+    subject: str
+    n_epochs: int
+    macro_f1: float
+    accuracy: float
+    kappa: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Majority:
+    """What always answering the stage reaches that is most frequent in training."""
+
+    stage: str
+    macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` says of the sweep, as far as the review uses it."""
+
+    name: str
+    method: str
+    objective: str
+    declared_stages: tuple[str, ...]
+    modality: str
+    dataset: str
+    train_subjects: tuple[str, ...]
+    early_stop_subjects: tuple[str, ...]
+    objective_subjects: tuple[str, ...]
+    searched: tuple[str, ...]
+    space: Mapping[str, Range]
+    encoder: Mapping[str, str | float]
+    """The file's own section, with every default."""
+    pretrain: Mapping[str, float]
+    """The same."""
+    seed: int
+    n_train_epochs: int
+    n_early_stop_epochs: int
+    n_objective_epochs: int
+    """With a declared stage."""
+    train_stage_counts: Mapping[str, int]
+    majority: Majority
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What a review is made from."""
+
+    manifest: Manifest
+    trials: tuple[Trial, ...]
+    subjects: tuple[Subject, ...]
+
+
+def read_sweep(store: Store, name: str) -> Sweep:
+    """Read the artefacts of a finished sweep; NaN becomes None.
+
+    Raises
+    ------
+    DataError
+        A column or key is missing, so another version wrote the sweep.
+    """
+    return Sweep(
+        manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
+        trials=read_rows(
+            Trial, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
+        ),
+        subjects=read_rows(
+            Subject, store.read_table(paths.sweep_subjects(name)).to_pylist(), "subjects.parquet"
+        ),
+    )
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """Manifest of a sweep from the bytes of ``manifest.json``; keys the review does not use are ignored.
+
+    Raises
+    ------
+    DataError
+        A key is missing.
+    """
+    values = read_json(Manifest, data, "manifest.json")
+    (majority,) = read_rows(Majority, [values["majority"]], "manifest.json")
+    ranges = read_rows(Range, values["space"].values(), "manifest.json")
+    return Manifest(
+        **values | {"majority": majority, "space": dict(zip(values["space"], ranges, strict=True))}
+    )

@@ -1,0 +1,1 @@
+"""Sweeps of the method pretrain: source encoders, trained in different ways."""

@@ -1,0 +1,108 @@
+"""One trial: pretrain an encoder unless the store has it, and predict the held-out subjects.
+
+Encoders are stored under what they depend on, where a selective sweep looks for its own: one that a trial has made is
+not made again by anyone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from orchestrator.errors import DataError
+from orchestrator.labels import LabelGate
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.pretrain.plan import PretrainPlan
+from orchestrator.sweep.selective.encoder import (
+    PretrainEpochs,
+    build,
+    pretrain_encoder,
+    read_epochs,
+    stored_encoder,
+)
+from orchestrator.sweep.selective.epochs import UnlabelledEpochs, unlabelled_epochs
+from orchestrator.sweep.selective.trial import predictions_table
+from orchestrator.telemetry.events import EventLog
+from search_spaces.space import Params
+from trainables import selective
+from trainables.stages import Stage
+from trainables.training import Seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialInputs:
+    """What all trials of a sweep share; put into the object store once, read there without a copy."""
+
+    store_uri: str
+    plan: PretrainPlan
+    epochs: PretrainEpochs
+    objective_epochs: UnlabelledEpochs
+    """Of the subjects that give the objective; without stages."""
+
+    def check(self) -> None:
+        """Refuse epochs that no trial could learn from, before the first of them is run.
+
+        Raises
+        ------
+        DataError
+            No training epoch, or no epoch of the early stop, has a declared stage.
+        """
+        declared = self.plan.sweep.stages
+        source = self.plan.source
+        for role, epochs, recordings in (
+            ("training", self.epochs.train, source.train),
+            ("early-stop", self.epochs.early_stop, source.early_stop),
+        ):
+            if not np.isin(epochs.stages, declared).any():
+                raise DataError(
+                    f"none of the {len(epochs.stages)} {role} epochs ({', '.join(r.recording for r in recordings)}) is "
+                    f"scored as {', '.join(stage.name for stage in declared)}. Choose other subjects or other `stages`."
+                )
+
+
+def trial_inputs(store: Store, plan: PretrainPlan, gate: LabelGate) -> TrialInputs:
+    """Read the signals of all roles, and the stages of those that are trained on and stopped on."""
+    return TrialInputs(
+        store_uri=store.uri,
+        plan=plan,
+        # What is read depends on subjects, stages and modality alone, so it is the same for every trial.
+        epochs=read_epochs(store, gate, plan.encoder_request({})),
+        objective_epochs=unlabelled_epochs(store, plan.source.validation, plan.sweep.modality),
+    )
+
+
+def signature(plan: PretrainPlan, params: Params) -> str:
+    """Return the id of the encoder of a trial, which its predictions are stored under, too."""
+    return plan.encoder_request(params).encoder_id
+
+
+def run(
+    inputs: TrialInputs,
+    params: Params,
+    trained: Callable[[Seconds], None] | None = None,
+) -> str:
+    """Have the encoder in the store, write its predictions, and return their signature.
+
+    A pretraining that was killed goes on from its last checkpoint to the same weights. `trained` is called with what it
+    took, unless none was needed.
+    """
+    request = inputs.plan.encoder_request(params)
+    name = request.encoder_id
+    store = Store.open(inputs.store_uri)
+    path = paths.predictions(inputs.plan.sweep.name, name)
+    if store.exists(path):
+        return name
+    if not store.exists(paths.encoder_json(name)):
+        with EventLog(store, paths.encoder_events(name)) as log:
+            seconds = pretrain_encoder(store, request, inputs.epochs, log)
+        if trained is not None:
+            trained(seconds)
+    encoder = stored_encoder(store, name)
+    torch.set_num_threads(1)  # as where a selective sweep judges its encoder, to the last digit
+    learned = [Stage[stage] for stage in encoder.metadata["learned_stages"]]
+    epochs = inputs.objective_epochs
+    probability = selective.predict(build(encoder.weights), epochs.x, declared=learned)
+    store.write_table(path, predictions_table("objective", epochs, probability))
+    return name

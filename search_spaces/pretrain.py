@@ -1,0 +1,42 @@
+"""The space of pretraining: how the source encoder of SelectiveFinetuning is trained.
+
+Reconstruction: the paper (arXiv 2501.03764) publishes none of these numbers; the ranges go around the values of
+AttnSleep, from which the encoder comes, and of other networks for one channel of EEG.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from search_spaces.space import Integer, LogUniform, Uniform
+from trainables.settings import EncoderSettings, PretrainSettings
+
+SPACE: Mapping[str, Uniform | LogUniform | Integer] = MappingProxyType(
+    {
+        # AttnSleep 1e-3, and a tenth of it after ten passes; TinySleepNet 1e-4.
+        "learning_rate": LogUniform(1e-5, 1e-2),
+        # AttnSleep and TinySleepNet 1e-3. For none at all, a file's own section says 0.
+        "weight_decay": LogUniform(1e-6, 1e-1),
+        # AttnSleep and DeepSleepNet 0.5.
+        "dropout": Uniform(0.0, 0.8),
+        # AttnSleep 128, DeepSleepNet 100. Any whole number, as the setting itself.
+        "batch_size": Integer(16, 512),
+    }
+)
+"""What a sweep may vary, by name; all of it unless the sweep file names some."""
+
+SECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "learning_rate": "pretrain",
+        "weight_decay": "pretrain",
+        "dropout": "encoder",
+        "batch_size": "pretrain",
+    }
+)
+"""Section of a sweep file, its own or one of method ``selective``, that holds each parameter under the same name."""
+
+_OWN = {"encoder": EncoderSettings(), "pretrain": PretrainSettings()}
+
+DEFAULTS: Mapping[str, float] = MappingProxyType(
+    {name: getattr(_OWN[section], name) for name, section in SECTIONS.items()}
+)
+"""Value of each parameter where neither a sweep nor its file's own sections say another."""

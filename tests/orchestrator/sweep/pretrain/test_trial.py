@@ -1,0 +1,134 @@
+"""A trial leaves an encoder where a selective sweep finds it, and predictions without having seen a stage of theirs."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.config.pretrain import PretrainSweep
+from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.errors import DataError
+from orchestrator.labels import LabelGate
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.pretrain import trial
+from orchestrator.sweep.pretrain.plan import plan_pretraining
+from orchestrator.sweep.selective.encoder import build, ensure_encoder, stored_encoder
+from orchestrator.sweep.selective.epochs import UnlabelledEpochs
+from orchestrator.sweep.selective.plan import plan_sweep
+from orchestrator.telemetry.events import EventLog, read_events
+from trainables import selective
+from trainables.stages import Stage
+
+MakePretrain = Callable[..., PretrainSweep]
+pytestmark = pytest.mark.usefixtures("two_sites")
+
+PARAMS = {"learning_rate": 2e-3, "batch_size": 16}
+
+
+def inputs_of(store: Store, sweep: PretrainSweep) -> trial.TrialInputs:
+    with EventLog(store, "events.jsonl") as log:
+        return trial.trial_inputs(store, plan_pretraining(sweep, store), LabelGate(store, log))
+
+
+@pytest.fixture
+def n_pretrained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each pretraining."""
+    done: list[int] = []
+    pretrain = selective.pretrain
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        done.append(1)
+        return pretrain(*arguments, **options)
+
+    monkeypatch.setattr(selective, "pretrain", spy)
+    return done
+
+
+def test_a_selective_sweep_finds_the_encoder_and_does_not_pretrain(
+    make_pretrain: MakePretrain,
+    make_sweep: Callable[..., SelectiveSweep],
+    store: Store,
+    tmp_path: Path,
+    n_pretrained: list[int],
+) -> None:
+    name = trial.run(inputs_of(store, make_pretrain()), PARAMS)
+    assert len(n_pretrained) == 1
+    assert not store.exists(paths.encoder_checkpoint(name))
+    pasted = "pretrain: {n_passes: 2, batch_size: 16, learning_rate: 0.002}"
+    sweep = make_sweep(more_search=pasted)
+    encoder = ensure_encoder(store, plan_sweep(sweep, store).encoder_request())
+    assert encoder.encoder_id == name
+    assert len(n_pretrained) == 1
+    # Pretrained by a selective sweep, it has the same bytes.
+    other = Store.open(str(tmp_path / "other"))
+    for path in store.files("epochs"):
+        other.write_bytes(path, store.read_bytes(path))
+    again = ensure_encoder(other, plan_sweep(sweep, other).encoder_request())
+    assert len(n_pretrained) == 2
+    assert again.weights == encoder.weights
+
+
+def test_nothing_is_trained_or_predicted_twice(
+    make_pretrain: MakePretrain, store: Store, n_pretrained: list[int]
+) -> None:
+    inputs = inputs_of(store, make_pretrain())
+    name = trial.run(inputs, PARAMS)
+    assert name == trial.signature(inputs.plan, {"learning_rate": 2e-3, "batch_size": 16.0})
+    path = paths.predictions("probe", name)
+    first = store.read_bytes(path)
+    store.delete(path)
+    assert trial.run(inputs, PARAMS) == name  # the encoder is there, the predictions are not
+    assert store.read_bytes(path) == first
+    store.delete(paths.encoder_json(name))
+    assert trial.run(inputs, PARAMS) == name  # the predictions are there
+    assert len(n_pretrained) == 1
+
+
+def test_predictions_are_of_the_held_out_subjects_that_do_not_stop_training(
+    make_pretrain: MakePretrain, store: Store
+) -> None:
+    inputs = inputs_of(store, make_pretrain())
+    name = trial.run(inputs, PARAMS)
+    table = store.read_table(paths.predictions("probe", name))
+    assert table["role"].to_pylist() == ["objective"] * 16
+    assert table["epoch_index"].to_pylist() == list(range(16))  # of v2; v1 has 8
+    # What the arm without adaptation of a selective sweep predicts, to the last bit.
+    torch.set_num_threads(1)
+    model = build(stored_encoder(store, name).weights)
+    expected = selective.predict(model, inputs.objective_epochs.x, declared=tuple(Stage))
+    found = np.stack([table[f"p_{stage.name}"].to_numpy() for stage in Stage], axis=1)
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_stages_are_read_of_training_and_early_stop_alone(
+    make_pretrain: MakePretrain, store: Store
+) -> None:
+    inputs = inputs_of(store, make_pretrain())
+    read = [(e["split"], e["recordings"]) for e in read_events(store, "events.jsonl")]
+    assert read == [
+        ("source_train", ["home/s1/s1-n1", "home/s2/s2-n1"]),
+        ("source_early_stop", ["home/v1/v1-n1"]),
+    ]
+    assert type(inputs.objective_epochs) is UnlabelledEpochs
+    assert "stage" not in " ".join(f.name for f in dataclasses.fields(UnlabelledEpochs))
+    trial.run(inputs, PARAMS)
+    assert read_events(store, "events.jsonl")[2:] == []
+    events = read_events(store, paths.encoder_events(trial.signature(inputs.plan, PARAMS)))
+    assert {event["event"] for event in events} == {"pass_done"}
+
+
+def test_epochs_without_a_declared_stage_are_told_before_any_trial(
+    make_pretrain: MakePretrain, store: Store
+) -> None:
+    inputs_of(store, make_pretrain()).check()
+    stopping = inputs_of(store, make_pretrain(more="stages: [W, N3]"))
+    with pytest.raises(DataError, match=r"none of the 8 early-stop epochs \(v1-n1\) is scored as"):
+        stopping.check()
+    training = inputs_of(store, make_pretrain(more="stages: [N1, REM]", exclude="[s1]"))
+    with pytest.raises(DataError, match=r"none of the 41 training epochs \(s2-n1\) is scored as"):
+        training.check()
