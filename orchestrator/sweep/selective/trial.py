@@ -125,7 +125,7 @@ def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Con
         kept=selection.kept,
         tau_quantile=selection.tau_quantile,
         tau_absolute=selection.tau_absolute,
-        learning_rate=params["learning_rate"],
+        learning_rate=params.get("learning_rate", inputs.default_learning_rate),
         n_steps=int(params.get("n_steps", inputs.n_steps)),
         seed=inputs.seed,
     )

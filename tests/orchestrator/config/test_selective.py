@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.selective import SelectiveSweep, check_objective
+from orchestrator.config.selective_search import Search
 from orchestrator.config.sweep import dump, load_sweep
 from orchestrator.errors import ConfigError
 from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE
@@ -200,6 +201,12 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("n_steps: 30", MORE + "also: [cots]", "cots", "also[0] is \"cots\": not allowed. Did you mean 'cost'?"),
         ("n_steps: 30", MORE + "also: [cost, cost]", "[cost, cost]", "must name each objective once"),
         ("n_steps: 30", MORE + "replicates: 0", "0\n  obj", "replicates is 0: must be greater than or equal to 1"),
+        ("{log_uniform: [5e-5, 1e-3]}", "{fixed: 1}", "1}", "must lie in [1e-05, 0.01]"),
+        ("{log_uniform: [5e-5, 1e-3]}", "{fixed: 1e-4, log_uniform: [1e-4, 1e-3]}", "{fixed", "must have one key"),
+        ("n_steps: 30", MORE + "enqueue: [{tau_quantile: 0.5, learning_rate: 1}]", "1}]", "outside space.learning_rate"),
+        ("n_steps: 30", MORE + "enqueue: [{tau_quantile: 0.5, n_steps: 9}]", "9}]", "is not varied by this search"),
+        ("n_steps: 30", MORE + "enqueue: [{learning_rate: 1e-4}]", "{learning_rate: 1e-4}", "needs a tau_quantile"),
+        ("n_steps: 30", MORE + "enqueue: [{tau_quantil: 0.5}]", "tau_quantil", "Did you mean 'tau_quantile'?"),
         ("encoder:\n  dropout: 0.25", "encoder: mrcnn", "mrcnn", "encoder is \"mrcnn\": must be a mapping"),
         ("  dataset: clinic\n", "", "\nencoder", "target is empty: must be a mapping"),
     ],
@@ -217,6 +224,29 @@ def test_a_mistake_is_one_line_at_its_place(
     assert line.startswith(f"{path}:{place(text, at)}: ")
     # Next to a misspelt key the right one is missing; nothing else is wrong.
     assert all(": missing key " in other for other in lines if other != line)
+
+
+def test_a_fixed_learning_rate_is_not_varied(tmp_path: Path) -> None:
+    text = GOOD.replace("{log_uniform: [5e-5, 1e-3]}", "{fixed: 5e-4}")
+    search = load_sweep(write(tmp_path, text)).search
+    assert isinstance(search, Search)
+    assert list(search.space.declared()) == ["tau_quantile"]
+    assert search.default_learning_rate == 5e-4
+    assert search.first_trials()[0].keys() == {"tau_quantile"}
+    with pytest.raises(ConfigError, match="is not the rate that space.learning_rate fixes, 0.0005"):
+        load_sweep(
+            write(tmp_path, text.replace("n_steps: 30", MORE + "default_learning_rate: 1e-4"))
+        )
+
+
+def test_whole_configurations_are_tried_after_the_taus(tmp_path: Path) -> None:
+    more = MORE + "enqueue_taus: [0.5]\n  enqueue: [{tau_quantile: 0.7, learning_rate: 5e-4}]"
+    search = load_sweep(write(tmp_path, GOOD.replace("n_steps: 30", more))).search
+    assert isinstance(search, Search)
+    assert search.first_trials() == [
+        {"tau_quantile": 0.5, "learning_rate": 1e-4},
+        {"tau_quantile": 0.7, "learning_rate": 5e-4},
+    ]
 
 
 def test_a_scheduler_wants_reports_and_several_workers_give_none(tmp_path: Path) -> None:

@@ -1,0 +1,268 @@
+"""What the search of a selective sweep varies, and what it tries first."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
+from orchestrator.config.validation import Section, wrong_key
+from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE, TAU_READINGS
+from search_spaces.space import Integer, LogUniform, Uniform
+
+_DECLARED_TAU, _DECLARED_RATE = SPACE["tau_quantile"], SPACE["learning_rate"]
+_DECLARED_REWARD, _MOST_BATCHES = SPACE["tau_absolute"], int(SPACE["tau_budget"].high)
+_FEWEST_STEPS, _MOST_STEPS = int(SPACE["n_steps"].low), int(SPACE["n_steps"].high)
+
+
+def _tau_quantile(value: float) -> float:
+    if not 0 <= value < 1:
+        raise PydanticCustomError(
+            "tau_range", "a tau quantile must lie in [0, 1): 0 keeps every batch, 1 would keep none"
+        )
+    return value
+
+
+def _rate(value: float) -> float:
+    if not _DECLARED_RATE.contains(value):
+        raise PydanticCustomError(
+            "rate_range",
+            "must lie in [{low}, {high}], the range of search_spaces/selective.py",
+            {"low": _DECLARED_RATE.low, "high": _DECLARED_RATE.high},
+        )
+    return value
+
+
+Budget = Annotated[int, Field(ge=1, le=_MOST_BATCHES)]
+Steps = Annotated[int, Field(ge=_FEWEST_STEPS, le=_MOST_STEPS)]
+Reward = Annotated[float, Field(ge=_DECLARED_REWARD.low, le=_DECLARED_REWARD.high)]
+TauQuantile = Annotated[float, AfterValidator(_tau_quantile)]
+Rate = Annotated[float, AfterValidator(_rate)]
+
+
+class TauRange(Section):
+    """Range of the tau quantile, drawn uniformly."""
+
+    uniform: Annotated[
+        tuple[TauQuantile, TauQuantile], AfterValidator(rising), Field(examples=[[0, 0.9]])
+    ]
+    """``[low, high]`` inside [0, 1)."""
+
+
+class RateRange(FilledSection):
+    """Range of a learning rate, drawn uniformly on a log scale, or the one that all trials take."""
+
+    log_uniform: (
+        Annotated[tuple[Rate, Rate], AfterValidator(rising), Field(examples=[[1e-4, 1e-3]])] | None
+    ) = None
+    """``[low, high]`` inside the declared range."""
+    fixed: Annotated[Rate, Field(examples=[1e-4])] | None = None
+    """One rate for trials and arms, which is then not varied."""
+
+    @model_validator(mode="after")
+    def _either(self) -> "RateRange":
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("one_kind", "must have one key: log_uniform or fixed")
+        return self
+
+
+class BudgetRange(Section):
+    """Range of a number of source batches, drawn uniformly."""
+
+    integer: Annotated[tuple[Budget, Budget], AfterValidator(rising), Field(examples=[[5, 40]])]
+    """``[low, high]``, whole numbers of at least 1."""
+
+
+class RewardRange(Section):
+    """Range of a reward, drawn uniformly on a log scale."""
+
+    log_uniform: Annotated[
+        tuple[Reward, Reward], AfterValidator(rising), Field(examples=[[0.05, 0.5]])
+    ]
+    """``[low, high]`` in the unit of R = 1/EMD, which the table of an earlier sweep shows."""
+
+
+class StepsRange(Section):
+    """Range of a number of steps, drawn uniformly."""
+
+    integer: Annotated[tuple[Steps, Steps], AfterValidator(rising), Field(examples=[[20, 200]])]
+    """``[low, high]``, whole numbers inside the declared range."""
+
+
+class Space(FilledSection):
+    """What the trials vary; the declared space unless a key narrows it. Tau is varied in one reading."""
+
+    tau_quantile: TauRange | None = Field(
+        default=None, examples=[{"uniform": [_DECLARED_TAU.low, _DECLARED_TAU.high]}]
+    )
+    """Share of source batches with the lowest rewards that a trial drops; the reading unless another one is given."""
+    tau_budget: BudgetRange | None = None
+    """Most source batches that a trial keeps, those of the highest rewards."""
+    tau_absolute: RewardRange | None = None
+    """Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none."""
+    learning_rate: RateRange = RateRange(log_uniform=(_DECLARED_RATE.low, _DECLARED_RATE.high))
+    """Step size of finetuning."""
+    n_steps: StepsRange | None = None
+    """Optimiser updates of a trial. Unless given, all take ``search.n_steps``, so that trials differ in tau and rate
+    only; with it, the arms stay at ``search.n_steps``, and the review compares with them only what took as many."""
+
+    @model_validator(mode="after")
+    def _one_reading(self) -> "Space":
+        given = [name for name in TAU_READINGS if name in self.model_fields_set]
+        if len(given) > 1:
+            raise wrong_key(given[1], f"varies tau, as {given[0]} does; keep one of the two")
+        if not given:  # a default of the field would stand next to another reading
+            declared = TauRange(uniform=(_DECLARED_TAU.low, _DECLARED_TAU.high))
+            object.__setattr__(self, "tau_quantile", declared)
+        return self
+
+    @property
+    def tau_reading(self) -> str:
+        """Name of the parameter that tau is."""
+        return next(name for name in TAU_READINGS if getattr(self, name) is not None)
+
+    def declared(self) -> dict[str, Uniform | LogUniform | Integer]:
+        """Return the space in the terms of ``search_spaces``, by parameter name."""
+        tau: Uniform | LogUniform | Integer
+        if self.tau_budget is not None:
+            tau = Integer(*self.tau_budget.integer)
+        elif self.tau_absolute is not None:
+            tau = LogUniform(*self.tau_absolute.log_uniform)
+        else:
+            assert self.tau_quantile is not None
+            tau = Uniform(*self.tau_quantile.uniform)
+        space = {self.tau_reading: tau}
+        if self.learning_rate.log_uniform is not None:
+            space["learning_rate"] = LogUniform(*self.learning_rate.log_uniform)
+        if self.n_steps is not None:
+            space["n_steps"] = Integer(*self.n_steps.integer)
+        return space
+
+
+class FirstTrial(FilledSection):
+    """A configuration to try first: values of parameters that the search varies."""
+
+    tau_quantile: float | None = Field(default=None, examples=[0.5])
+    """Of ``space.tau_quantile``."""
+    tau_budget: int | None = Field(default=None, examples=[10])
+    """Of ``space.tau_budget``."""
+    tau_absolute: float | None = Field(default=None, examples=[0.1])
+    """Of ``space.tau_absolute``."""
+    learning_rate: float | None = Field(default=None, examples=[1e-3])
+    """Of ``space.learning_rate``; ``default_learning_rate`` unless given."""
+    n_steps: int | None = Field(default=None, examples=[60])
+    """Of ``space.n_steps``; ``n_steps`` of the search unless given."""
+
+    def given(self) -> dict[str, Any]:
+        """Return the parameters that are given, with their values."""
+        return {name: getattr(self, name) for name in SPACE if name in self.model_fields_set}
+
+
+class Search(SearchBase):
+    """What the search varies, how long it looks, and what it maximises."""
+
+    n_steps: Annotated[int, Field(ge=1)]
+    """Optimiser updates of every arm, of the enqueued trials, and of all others unless ``space.n_steps`` varies them:
+    then it lies inside that range. With equal steps, arms differ in their batches only."""
+    objective: Literal["source_val", "target_information", "target_emd", "oracle_target_val"] = (
+        "source_val"
+    )
+    """Macro-F1 on held-out source subjects; how certain the predictions for the target are and how evenly they spread
+    over the stages, without a label; minus the EMD of the source to the target under the finetuned encoder, without a
+    label either; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
+    also: tuple[Literal["cost", "transfer_margin"], ...] = Field(
+        default=(), examples=[["transfer_margin"]]
+    )
+    """Further objectives: epochs that go through the network in training (less is better); what adaptation gains for
+    the objective's subject who gains least (more is better). Trials are then ranked by dominance."""
+    space: Space = Space()
+    """What the trials vary."""
+    default_learning_rate: Rate = DEFAULTS["learning_rate"]
+    """Learning rate of the enqueued trials and of the arms; inside ``space.learning_rate``."""
+    enqueue_taus: tuple[float, ...] = Field(
+        default_factory=lambda search: _enqueued_within(search["space"]),
+        examples=[list(ENQUEUED_TAU_QUANTILES)],
+    )
+    """Values of tau to try first, in its reading and inside its range, at the default learning rate. Unless given,
+    those of ``search_spaces.selective.ENQUEUED_TAU_QUANTILES`` that lie inside; none for another reading."""
+
+    enqueue: tuple[FirstTrial, ...] = ()
+    """Whole configurations to try after those of ``enqueue_taus``; each with a tau in the sweep's reading."""
+
+    @model_validator(mode="after")
+    def _one_learning_rate_where_it_is_fixed(self) -> "Search":
+        fixed = self.space.learning_rate.fixed
+        if fixed is None:
+            return self
+        if "default_learning_rate" not in self.model_fields_set:
+            object.__setattr__(self, "default_learning_rate", fixed)
+        elif self.default_learning_rate != fixed:
+            problem = (
+                f"is not the rate that space.learning_rate fixes, {fixed:g}; remove one of the two"
+            )
+            raise wrong_key("default_learning_rate", problem)
+        return self
+
+    @model_validator(mode="after")
+    def _whole_first_trials_inside_the_space(self) -> "Search":
+        space = self.space.declared()
+        reading = self.space.tau_reading
+        for index, trial in enumerate(self.enqueue):
+            for name, value in trial.given().items():
+                if name not in space:
+                    problem = f"is not varied by this search; it varies {', '.join(space)}"
+                elif not space[name].contains(value):
+                    low, high = space[name].low, space[name].high
+                    problem = f"lies outside space.{name} [{low:g}, {high:g}]"
+                else:
+                    continue
+                raise wrong_key("enqueue", problem, index, name)
+            if reading not in trial.model_fields_set:
+                raise wrong_key("enqueue", f"needs a {reading}", index)
+        n = len(self.first_trials())
+        if self.enqueue and n > self.n_trials:
+            problem = f"is less than the {n} trials of enqueue_taus and enqueue"
+            raise wrong_key("n_trials", problem)
+        return self
+
+    @model_validator(mode="after")
+    def _first_trials_inside_the_space(self) -> "Search":
+        space = self.space.declared()
+        rates = self.space.learning_rate.log_uniform
+        if rates and not space["learning_rate"].contains(self.default_learning_rate):
+            raise wrong_key(
+                "default_learning_rate",
+                f"the default learning rate {self.default_learning_rate:g} lies outside "
+                f"space.learning_rate [{rates[0]:g}, {rates[1]:g}]; give one inside",
+            )
+        if "n_steps" in space and not space["n_steps"].contains(self.n_steps):
+            low, high = space["n_steps"].low, space["n_steps"].high
+            problem = (
+                f"lies outside space.n_steps [{low}, {high}]; arms and enqueued trials take it"
+            )
+            raise wrong_key("n_steps", problem)
+        reading = self.space.tau_reading
+        for index, tau in enumerate(self.enqueue_taus):
+            if not space[reading].contains(tau):
+                low, high = space[reading].low, space[reading].high
+                problem = f"lies outside space.{reading} [{low:g}, {high:g}]"
+            elif tau in self.enqueue_taus[:index]:
+                problem = "is given twice"
+            else:
+                continue
+            raise wrong_key("enqueue_taus", problem, index)
+        return self
+
+    def first_trials(self) -> list[dict[str, float]]:
+        """Return the enqueued trials, each with a value for every parameter."""
+        own = {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}
+        given = [{self.space.tau_reading: tau} for tau in self.enqueue_taus]
+        given += [trial.given() for trial in self.enqueue]
+        return [{name: (own | trial)[name] for name in self.space.declared()} for trial in given]
+
+
+def _enqueued_within(space: Space) -> tuple[float, ...]:
+    if space.tau_reading != "tau_quantile":
+        return ()
+    inside = space.declared()["tau_quantile"].contains
+    return tuple(tau for tau in ENQUEUED_TAU_QUANTILES if inside(tau))
