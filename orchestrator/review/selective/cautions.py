@@ -174,7 +174,7 @@ def _few_batches(manifest: Manifest) -> list[Caution]:
 
 
 def _failed(trials: Sequence[Trial]) -> list[Caution]:
-    failed = [t for t in trials if not t.is_complete]
+    failed = [t for t in trials if t.is_failed]
     if not failed:
         return []
     named = failures_named([(t.trial, t.error) for t in failed])

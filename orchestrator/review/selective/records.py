@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.review.stored import read_json, read_rows
+from orchestrator.review.trials import Outcome
 
 STAGE_COLUMNS = ("W", "N1", "N2", "N3", "REM")
 """Names of the stage counts in ``batches.parquet``; ``trials.parquet`` puts ``kept_`` before them."""
@@ -14,7 +15,7 @@ ORACLE_PREFIX = "oracle_"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
+class Trial(Outcome):
     """One row of ``trials.parquet``: a configuration of the sweep or a control arm."""
 
     trial: str
@@ -24,7 +25,7 @@ class Trial:
     arm: str | None
     """``no_adapt``, ``all_source`` or ``random``; None for a trial."""
     state: str
-    """``complete`` or ``failed``."""
+    """``complete``, ``failed`` or ``stopped`` by the scheduler."""
     enqueued: bool
     """Fixed before the search began; the others were sampled."""
     reused_from: str | None
@@ -42,6 +43,15 @@ class Trial:
     """Optimiser updates of the finetuning."""
     objective: float | None
     """What the search maximised, macro-F1 of the split that the objective names."""
+    n_replicates: int
+    objective_low: float | None
+    objective_high: float | None
+    cost: float | None
+    """Epochs that went through the network in training."""
+    transfer_margin: float | None
+    """Gain over no adaptation of the objective's subject who gains least."""
+    on_front: bool | None
+    stopped_after: int | None
     target_macro_f1: float | None
     target_accuracy: float | None
     target_kappa: float | None
@@ -53,11 +63,6 @@ class Trial:
     signature: str
     """Hash of the set of kept batches."""
     error: str | None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the trial ran to its end; its metrics may still be undefined."""
-        return self.state == "complete"
 
     @property
     def is_arm(self) -> bool:
@@ -110,6 +115,8 @@ class Manifest:
     name: str
     method: str
     objective: str
+    also: tuple[str, ...]
+    """Further objectives of the search."""
     declared_stages: tuple[str, ...]
     """Stages that the metrics average over."""
     source_dataset: str

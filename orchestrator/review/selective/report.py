@@ -18,6 +18,7 @@ from orchestrator.review.selective.records import (
 )
 from orchestrator.review.selective.rewards_plot import rewards_png
 from orchestrator.review.selective.tau_plot import tau_curve_png
+from orchestrator.review.trials import FURTHER, front_of
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 
@@ -88,6 +89,8 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         other_steps=others,
         target_subjects=some(manifest.target_subjects),
         trials=_by_objective(t for t in trials if not t.is_arm),
+        front=front_of(trials),
+        further=FURTHER,
         arms=[t for t in trials if t.is_arm],
         tau_curve=tau_curve,
         rewards=rewards,

@@ -132,14 +132,14 @@ def _noise(found: Findings) -> list[Caution]:
 
 def _seeds(found: Findings) -> list[Caution]:
     if found.is_search:
-        if found.chosen is None:
+        if found.chosen is None or found.chosen.runs[0].n_replicates > 1:
             return []
         return [
             Caution(
                 level=Level.NOTE,
                 title="The chosen trial was run with one seed.",
                 text="How far its own numbers move with the seed is not known; the best of several trials is partly "
-                "the luckiest. To know, put its values into a row and run that with several seeds.",
+                "the luckiest. To know, search with `replicates`, or run its values as a row with several seeds.",
             )
         ]
     if len(found.sweep.manifest.seeds) > 1:
@@ -257,7 +257,7 @@ def _at_chance(entry: Entry) -> bool:
 
 def _failed(found: Findings) -> list[Caution]:
     trials = found.sweep.trials
-    failed = [trial for trial in trials if not trial.is_complete]
+    failed = [trial for trial in trials if trial.is_failed]
     if not failed:
         return []
     named = failures_named([(trial.trial, trial.error) for trial in failed])

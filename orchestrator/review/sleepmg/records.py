@@ -6,12 +6,13 @@ from typing import Any
 
 from orchestrator.review.parameters import Options, Range
 from orchestrator.review.stored import column_of, read_json, read_rows
+from orchestrator.review.trials import Outcome
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
+class Trial(Outcome):
     """One row of ``trials.parquet``: a whole cross-validation of one configuration."""
 
     trial: str
@@ -22,7 +23,7 @@ class Trial:
     """Name of the row as written in the sweep file; None for a trial of the search."""
     seed: int
     state: str
-    """``complete`` or ``failed``."""
+    """``complete``, ``failed`` or ``stopped`` by the scheduler."""
     enqueued: bool
     """Fixed before the search began; the others were sampled."""
     reused_from: str | None
@@ -49,6 +50,15 @@ class Trial:
     """Optimiser updates of all folds together."""
     objective: float | None
     """Macro-F1 of the validation subjects, pooled over folds."""
+    n_replicates: int
+    objective_low: float | None
+    objective_high: float | None
+    cost: float | None
+    """Epochs that went through the network in training."""
+    worst_subject: float | None
+    """Macro-F1 of the validation subject who fares worst."""
+    on_front: bool | None
+    stopped_after: int | None
     test_macro_f1: float | None
     """Of the test subjects, pooled over folds; so are the next two."""
     test_accuracy: float | None
@@ -62,11 +72,6 @@ class Trial:
     signature: str | None
     """Hash of the configuration, its data and its seed; None where it failed."""
     error: str | None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the trial ran to its end; its metrics may still be undefined."""
-        return self.state == "complete"
 
     @property
     def is_row(self) -> bool:
@@ -187,6 +192,8 @@ class Manifest:
     name: str
     method: str
     objective: str
+    also: tuple[str, ...]
+    """Further objectives of the search."""
     declared_stages: tuple[str, ...]
     dataset: str
     subjects: tuple[str, ...]

@@ -17,6 +17,7 @@ from orchestrator.review.sleepmg.parameters import TITLES, value_of, value_text
 from orchestrator.review.sleepmg.parameters_plot import parameters_png
 from orchestrator.review.sleepmg.records import Trial, read_sweep
 from orchestrator.review.sleepmg.tables import tables
+from orchestrator.review.trials import FURTHER, front_of
 from orchestrator.store.store import Store
 
 
@@ -75,7 +76,9 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         balances_extractors=any(summary.k_f is not None for summary in found.modalities),
         comparison_of={c.entry.name: c for c in found.comparisons},
         trials=_by_objective(found),
-        failed_rows=[t for t in sweep.trials if t.is_row and not t.is_complete],
+        front=front_of(sweep.trials),
+        further=FURTHER,
+        failed_rows=[t for t in sweep.trials if t.is_row and t.is_failed],
         example=example,
         example_folds=[
             fold for fold in folds_of(example, sweep.folds) if fold.trial == example.runs[0].trial

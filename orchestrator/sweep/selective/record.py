@@ -59,6 +59,7 @@ def write_manifest(
         "name": sweep.name,
         "method": sweep.method,
         "objective": sweep.search.objective,
+        "also": list(sweep.search.also),
         "declared_stages": [stage.name for stage in sweep.stages],
         "learned_stages": encoder.metadata["learned_stages"],
         "source_dataset": sweep.source.dataset,

@@ -170,6 +170,7 @@ class SleepMGRun:
             "name": sweep.name,
             "method": sweep.method,
             "objective": "validation",
+            "also": list(sweep.search.also) if sweep.search else [],
             "declared_stages": [stage.name for stage in sweep.stages],
             "dataset": sweep.dataset,
             "subjects": list(plan.subjects),

@@ -201,3 +201,39 @@ def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: 
     html = page(save_sweep(trials=rows))
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]+", "", html), re.IGNORECASE)
     assert "says nothing about tau" in html
+
+
+def test_what_the_scheduler_ended_is_no_failure(save_sweep: SaveSweep, made: Any) -> None:
+    ended = {"state": "stopped", "objective": None, "target_macro_f1": None, "stopped_after": 3}
+    rows = [made.trial_row("t000"), made.trial_row("t001", **ended)]
+    html = page(save_sweep(trials=rows))
+    assert "ended by the scheduler after report 3" in html
+    assert "The scheduler ended 1 trial early; it has no metrics." in html
+    assert "failed." not in html
+    assert "The scheduler" not in page(save_sweep(trials=rows[:1]))
+
+
+def test_several_seeds_have_an_interval(save_sweep: SaveSweep, made: Any) -> None:
+    seeds = {"n_replicates": 5, "objective": 0.6, "objective_low": 0.55, "objective_high": 0.65}
+    html = page(save_sweep(trials=[made.trial_row("t000", **seeds)]))
+    assert "<td>0.600 (0.550 to 0.650)</td>" in html
+    assert "Each was trained with 5 seeds" in html
+    assert "seeds: metrics are means" not in page(save_sweep(trials=[made.trial_row("t000")]))
+
+
+def test_several_objectives_have_a_front(save_sweep: SaveSweep, made: Any) -> None:
+    rows = [
+        made.trial_row("t000", objective=0.5, transfer_margin=0.04, cost=960.0, on_front=True),
+        made.trial_row("t001", objective=0.7, transfer_margin=-0.02, cost=1920.0, on_front=True),
+        made.trial_row("t002", objective=0.4, transfer_margin=0.01, cost=960.0, on_front=False),
+    ]
+    store = save_sweep(trials=rows, also=["transfer_margin", "cost"])
+    html = page(store)
+    front = html[html.index("<h2>Trade-offs</h2>") :].split("</table>")[0]
+    assert (
+        "<th>gain of the subject who gains least</th><th>epochs through the network</th>" in front
+    )
+    assert front.index("<td>t001</td>") < front.index("<td>t000</td>")
+    assert "<td>0.700</td><td>\u22120.020</td><td>1,920</td>" in front
+    assert "t002" not in front
+    assert "Trade-offs" not in page(save_sweep(trials=rows))

@@ -58,6 +58,8 @@ def trial_row(trial: str = "t000", **changes: Any) -> Row:
         **{"ratio": "mean_pairwise", "schedule": "constant", "apply_to": "update"},
         **{"multimodal": True, "adversary": True, "mod_f": False, "mod_y": True, "mod_d": True},
         **{"fusion": "concat", "n_folds": 3, "n_steps": 300, "objective": 0.6},
+        **{"n_replicates": 1, "objective_low": None, "objective_high": None, "cost": 9600.0},
+        **{"worst_subject": 0.5, "on_front": None, "stopped_after": None},
         **{"test_macro_f1": 0.6, "test_accuracy": 0.7, "test_kappa": 0.5},
         **{"domain_accuracy": 0.4, "domain_accuracy_best": 0.5, "domain_chance": 0.2},
         **{"signature": "abc", "error": None},
@@ -122,7 +124,7 @@ def modality_row(trial: str = "t000", modality: str = "eeg", **changes: Any) -> 
 def manifest_json(**changes: Any) -> Row:
     """manifest.json of a search over two parameters with one control."""
     stored: Row = {
-        **{"name": "balance", "method": "sleepmg", "objective": "validation"},
+        **{"name": "balance", "method": "sleepmg", "objective": "validation", "also": []},
         "declared_stages": list(STAGE_NAMES),
         "dataset": "lab",
         "subjects": [f"s{i}" for i in range(1, 11)],

@@ -179,3 +179,19 @@ def test_nothing_finished(made: Any) -> None:
     ):
         found = found_in(made, manifest, trials=[made.failed(run)], recordings=[])
         assert "1 of 1 trials and runs of rows failed." in text_of(found)
+
+
+def test_several_seeds_of_the_chosen_trial_need_no_note(made: Any) -> None:
+    trials = [made.trial_row("t000", objective=0.7, n_replicates=3), made.row_row()]
+    found = found_in(made, made.manifest_json(), trials=trials)
+    assert "one seed" not in text_of(found)
+    trials[0]["n_replicates"] = 1
+    assert "The chosen trial was run with one seed." in text_of(
+        found_in(made, made.manifest_json(), trials=trials)
+    )
+
+
+def test_what_the_scheduler_ended_is_no_failure(made: Any) -> None:
+    ended = {"state": "stopped", "objective": None, "stopped_after": 2}
+    trials = [made.trial_row("t000"), made.failed(made.trial_row("t001"), None) | ended]
+    assert "failed" not in text_of(found_in(made, made.manifest_json(), trials=trials))
