@@ -52,6 +52,9 @@ def test_a_selective_sweep_takes_the_best_encoder_from_the_store(
     sections = (store / "reviews" / "recipes" / "encoder.yaml").read_text()
     assert best["encoder_id"] in (store / page).read_text()
 
+    replayed = cli("replay", "recipes").ok().out
+    assert "sweep recipes: 2 of 2 configurations gave the same again" in replayed
+
     pasted = yaml.safe_load(tiny.sweep.read_text()) | yaml.safe_load(sections)
     pasted["source"]["validation"] = ["s03", "s04", "s05"]
     selective = cli.cwd / "small.yaml"
