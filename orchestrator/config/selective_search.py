@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
+from orchestrator.config.sweep_sections import COST, FilledSection, SearchBase, rising
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE, TAU_READINGS
 from search_spaces.space import Integer, LogUniform, Uniform
@@ -201,6 +201,15 @@ class Search(SearchBase):
                 f"is not the rate that space.learning_rate fixes, {fixed:g}; remove one of the two"
             )
             raise wrong_key("default_learning_rate", problem)
+        return self
+
+    @model_validator(mode="after")
+    def _cost_differs(self) -> "Search":
+        if COST in self.also and self.space.n_steps is None:
+            problem = (
+                "is the same for all trials unless space.n_steps varies it; do so, or remove it"
+            )
+            raise wrong_key("also", problem, self.also.index(COST))
         return self
 
     @model_validator(mode="after")

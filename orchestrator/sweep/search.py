@@ -142,7 +142,8 @@ class StudySearch(OptunaSearch):
         )
         self._study: optuna.Study = self._ot_study  # type: ignore[assignment]
         self.ended_by: str | None = None
-        """Which budget ended the search before its last trial."""
+        """Which budget, or sampler, ended the search before its last trial."""
+        self._space_is_tried = False
         self._study.pruner = pruner or optuna.pruners.NopPruner()
         self._prunes = pruner is not None
         self._declared = space
@@ -177,6 +178,9 @@ class StudySearch(OptunaSearch):
         while self._n_left > 0 and not self._halt.draining:
             if (budget := self._hooks.exhausted()) is not None:
                 self.ended_by = budget
+                return Searcher.FINISHED
+            if self._space_is_tried:
+                self.ended_by = "sampler, which has tried everything,"
                 return Searcher.FINISHED
             if self._hooks.is_held():
                 return None
@@ -290,7 +294,7 @@ class StudySearch(OptunaSearch):
         scores, reused_from = outcome.scores, outcome.reused_from
         if outcome.error is not None:
             note_outcome(trial, ERROR, outcome.error, reused_from=reused_from)
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._tell_optuna(trial, state=TrialState.FAIL)
         else:
             replicates = scores.replicates if scores else ()
             note_outcome(
@@ -301,11 +305,11 @@ class StudySearch(OptunaSearch):
                 replicates=replicates,
             )
             if scores is not None:
-                self._study.tell(trial, list(scores.values))
+                self._tell_optuna(trial, values=list(scores.values))
             else:
                 if reused_from is not None and outcome.stopped_after:
                     trial.report(outcome.so_far, outcome.stopped_after)
-                self._study.tell(trial, state=TrialState.PRUNED)
+                self._tell_optuna(trial, state=TrialState.PRUNED)
         self._hooks.changed()
         self._hooks.told(
             Told(
@@ -318,6 +322,15 @@ class StudySearch(OptunaSearch):
                 seconds=seconds,
             )
         )
+
+    def _tell_optuna(self, trial: optuna.Trial, **outcome: Any) -> None:
+        try:
+            self._study.tell(trial, **outcome)
+        except RuntimeError as error:
+            # What a sampler of finite spaces says after the last one; the trial is told by then.
+            if "Study.stop" not in str(error):
+                raise
+            self._space_is_tried = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -597,6 +597,30 @@ def test_any_sampler_of_optuna_draws(driver: Driver, name: str) -> None:
     assert len({json.dumps(params) for params in drawn}) == 6
 
 
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"name": "bruteforce"},
+        {"name": "grid", "options": {"search_space": {"way": ["a", "b", "c"]}}},
+    ],
+)
+def test_a_sampler_that_has_tried_everything_ends_the_search(
+    driver: Driver, sampler: dict[str, Any]
+) -> None:
+    driver.options = {"sampler": sampler}
+    driver.first = []
+    driver.space = {"way": Choice(("a", "b", "c"))}
+    study = driver.study()
+    searcher = driver.search(study)
+    ways: list[str] = []
+    while isinstance(params := searcher.suggest(f"tune{len(ways)}"), dict):
+        ways.append(params["way"])
+        complete(searcher, f"tune{len(ways) - 1}", params["way"])
+    assert sorted(ways) == ["a", "b", "c"]
+    assert searcher.ended_by is not None
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+
+
 def test_a_sampler_whose_package_is_missing_ends_the_sweep(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
