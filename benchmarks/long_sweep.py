@@ -4,8 +4,8 @@ The driver takes less than 1.5 GB and ``status`` of its sweep less than a second
 CPUs; memory is the driver's largest resident set, imports included.
 
 State on S3 takes less than 5 % of a sweep of 200 trials of one second: a local store alternates with ``--s3``, a URI
-such as ``s3://bucket/prefix`` with its endpoint and keys in the environment, two trials at a time; the share is that of the
-difference of the medians.
+such as ``s3://bucket/prefix`` with its endpoint and keys in the environment, two trials at a time; the share is that of
+the difference of the medians.
 """
 
 import argparse
