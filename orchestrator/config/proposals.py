@@ -43,7 +43,7 @@ class Scheduler(Section):
     """One of Optuna's pruners."""
 
     name: Text = NONE
-    """``none``, ``asha`` (asynchronous successive halving), ``median``, ``hyperband``, ``wilcoxon`` or another of
+    """``none``, ``asha`` (asynchronous successive halving), ``median``, ``hyperband`` or another of
     Optuna's pruners by the name of its class, in small letters and without the word Pruner."""
     options: dict[str, Any] = Field(default={}, examples=[{"reduction_factor": 4}])
     """Arguments of the scheduler, as Optuna names them. Unless given otherwise, ASHA looks after the first report
@@ -71,8 +71,9 @@ def classes(kind: str) -> Mapping[str, type]:
     import optuna  # the command line must not wait for it
 
     module = optuna.samplers if kind == "Sampler" else optuna.pruners
-    inside_another = {"PatientPruner", "PartialFixedSampler"}  # these take an object, not a value
-    names = {name for name in vars(module) if name.endswith(kind) and name not in inside_another}
+    # These take an object, not a value; and Wilcoxon's test wants reports that do not depend on each other.
+    left_out = {"PatientPruner", "PartialFixedSampler", "WilcoxonPruner"}
+    names = {name for name in vars(module) if name.endswith(kind) and name not in left_out}
     found = {name: getattr(module, name) for name in sorted(names)}
     return {
         name.removesuffix(kind).lower(): cls

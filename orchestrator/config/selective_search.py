@@ -262,6 +262,11 @@ class Search(SearchBase):
             raise wrong_key("enqueue_taus", problem, index)
         return self
 
+    def fixed(self) -> dict[str, float]:
+        """Return the parameters besides tau that the trials do not vary, with the values that all take."""
+        own = {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}
+        return {name: value for name, value in own.items() if name not in self.space.declared()}
+
     def first_trials(self) -> list[dict[str, float]]:
         """Return the enqueued trials, each with a value for every parameter."""
         own = {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}

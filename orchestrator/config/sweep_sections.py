@@ -102,6 +102,8 @@ class SearchBase(Section):
         if self.also and self.scheduler.name != NONE:
             problem = "Optuna ends no trials of a search with several objectives; remove `also`"
             raise wrong_key("scheduler", problem, "name")
+        if self.also and self.plateau is not None:
+            raise wrong_key("plateau", "needs a single objective; remove it, or remove `also`")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from optuna.distributions import (
 
 from orchestrator.config.proposals import ASHA, AUTO, NONE, built, takes
 from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.errors import ConfigError
 from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform
 
 Ranges = Mapping[str, Declared]
@@ -46,6 +47,34 @@ def sampler_of(search: SearchBase, space: Ranges, seed: int) -> optuna.samplers.
     return sampler
 
 
+def check_sampler(search: SearchBase, space: Ranges) -> None:
+    """Check that a sampler can draw from a space, by a few draws that nobody sees.
+
+    Raises
+    ------
+    ConfigError
+        It needs a package that is missing, or cannot have such a space or as many objectives.
+    """
+    sampler = sampler_of(search, space, seed=0)
+    study = optuna.create_study(sampler=sampler, directions=search.directions)
+    try:
+        for i in range(3):
+            trial = study.ask()
+            draw(trial, space)
+            study.tell(trial, [float(i)] * search.n_objectives)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(sampler_problem(error)) from None
+    except RuntimeError:  # a finite space that is tried already
+        return
+
+
+def sampler_problem(error: Exception) -> str:
+    """Return what to say of an error of a sampler."""
+    if isinstance(error, ImportError):
+        return f"search.sampler needs a package that is not installed: {error}"
+    return f"search.sampler cannot draw from this space: {error} Name another sampler, or change the space."
+
+
 def pruner_of(search: SearchBase) -> optuna.pruners.BasePruner | None:
     """Return who ends trials without hope; None where nobody does.
 
@@ -59,7 +88,11 @@ def pruner_of(search: SearchBase) -> optuna.pruners.BasePruner | None:
         options = {"min_resource": 1, "reduction_factor": 3, **scheduler.options}
         pruner: optuna.pruners.BasePruner = built("Pruner", "successivehalving", options)
     else:
-        pruner = built("Pruner", scheduler.name, scheduler.options)
+        options = dict(scheduler.options)
+        if search.warm_start and takes("Pruner", scheduler.name, "n_min_trials"):
+            # Trials of other sweeps count as startup trials, though there are no reports of theirs to compare with.
+            options = {"n_min_trials": options.get("n_startup_trials", 5), **options}
+        pruner = built("Pruner", scheduler.name, options)
     return pruner
 
 

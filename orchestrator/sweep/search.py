@@ -15,7 +15,14 @@ from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sweep.failures import described, ends_sweep, from_data
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.samplers import Ranges, distribution, draw, pruner_of, sampler_of
+from orchestrator.sweep.samplers import (
+    Ranges,
+    distribution,
+    draw,
+    pruner_of,
+    sampler_of,
+    sampler_problem,
+)
 from orchestrator.sweep.study import (
     NOT_A_NUMBER,
     Study,
@@ -167,8 +174,9 @@ class StudySearch(OptunaSearch):
         return {key: value for key, value in self.__dict__.items() if key not in ours}
 
     def name_of(self, trial_id: str) -> str:
-        """Return the name of a trial that runs."""
-        return name_of(self._ot_trials[trial_id])
+        """Return the name of a trial that runs; empty of one that has ended."""
+        trial = self._ot_trials.get(trial_id)
+        return name_of(trial) if trial is not None else ""
 
     def suggest(self, trial_id: str) -> Any:
         """Propose parameters, or say that there are none any more, or none now.
@@ -188,10 +196,8 @@ class StudySearch(OptunaSearch):
             trial = self._study.ask()
             try:
                 draw(trial, self._declared)
-            except ImportError as error:
-                self._halt.stop(
-                    ConfigError(f"search.sampler needs a package that is not installed: {error}")
-                )
+            except (ImportError, ValueError) as error:
+                self._halt.stop(ConfigError(sampler_problem(error)))
                 return Searcher.FINISHED
             self._n_named += give_name(trial, f"t{self._n_named:03d}") == f"t{self._n_named:03d}"
             self._hooks.changed()
@@ -281,6 +287,8 @@ class StudySearch(OptunaSearch):
                     self._halt.stop(problem)
                     return None
                 return _Outcome(error=described(problem))
+            except Exception as problem:  # Ray Tune would lose the trial, and the sweep
+                return _Outcome(error=described(problem))
             if all(math.isfinite(value) for value in scores.values):
                 return _Outcome(signature=result[SIGNATURE], scores=scores)
             return _Outcome(error=NOT_A_NUMBER)
@@ -326,11 +334,13 @@ class StudySearch(OptunaSearch):
     def _tell_optuna(self, trial: optuna.Trial, **outcome: Any) -> None:
         try:
             self._study.tell(trial, **outcome)
-        except RuntimeError as error:
-            # What a sampler of finite spaces says after the last one; the trial is told by then.
-            if "Study.stop" not in str(error):
+        except (RuntimeError, KeyError) as error:
+            # From the sampler, after the trial was told: that a finite space is tried (RuntimeError), or that it did
+            # not draw the trial itself (KeyError of `grid` for one that was interrupted).
+            told = self._study.get_trials(deepcopy=False)[trial.number].state.is_finished()
+            if not told:
                 raise
-            self._space_is_tried = True
+            self._space_is_tried = "Study.stop" in str(error)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,7 +52,7 @@ class StatusTable:
 
 def _bar(status: SweepStatus) -> RenderableType:
     line = Table.grid(padding=(0, 1))
-    done = status.n_complete + status.n_failed
+    done = status.n_complete + status.n_stopped + status.n_failed
     line.add_row(
         ProgressBar(total=status.n_trials or 1, completed=done, width=_BAR_WIDTH),
         Text(counts_text(status)),

@@ -22,6 +22,7 @@ _ERROR = "error"
 _ATTEMPT = "attempt"
 _REPLICATES = "replicates"
 _ADOPTED = "adopted_from"
+_ADOPTED_SWEEPS = "adopted_sweeps"
 
 NOT_A_NUMBER = "its objective is not a number"
 """Why a trial failed that trained."""
@@ -96,7 +97,18 @@ class Study:
 
     def enqueue(self, params: Params) -> None:
         """Propose a configuration before any that the sampler draws; once, whatever the attempt."""
-        self._study.enqueue_trial(dict(params), skip_if_exists=True)
+        # Not with Optuna's `skip_if_exists`, which also finds the trials of other sweeps.
+        if not any(dict(params) in (t.system_attrs.get(_FIXED), t.params) for t in self.all_trials):
+            self._study.enqueue_trial(dict(params))
+
+    @property
+    def adopted_sweeps(self) -> tuple[str, ...]:
+        """Sweeps whose trials were adopted, all of them."""
+        return tuple(self._study.user_attrs.get(_ADOPTED_SWEEPS, ()))
+
+    def note_adopted(self, sweep: str) -> None:
+        """Note that all trials of a sweep are adopted."""
+        self._study.set_user_attr(_ADOPTED_SWEEPS, [*self.adopted_sweeps, sweep])
 
     def adopt(self, source: str, params: Mapping[str, Any], ranges: Any, value: float) -> None:
         """Let the sampler learn from a trial of another sweep; once, whatever the attempt.

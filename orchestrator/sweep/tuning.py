@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -69,6 +70,7 @@ def run_search(
     evaluate_part: Callable[[Params, Mapping[str, Any]], float] = so_far,
     objective_name: str | None = None,
     describe: Callable[[Params], Mapping[str, Any]] = lambda _: {},
+    fixed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Found:
     """Run what is left of a search, and return all of its trials, earlier attempts included.
 
@@ -92,6 +94,8 @@ def run_search(
         What the objective is called.
     describe : callable, optional
         Sampled parameters to what else the event ``trial_started`` is to hold.
+    fixed : mapping, optional
+        Values of parameters that this search does not vary; trials of other sweeps with other ones teach it nothing.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def run_search(
         journal_of(run.store, run.sweep.name, Path(scratch), run.halt) as journal,
     ):
         study = Study(run.sweep.name, journal.file, search.directions)
-        adopt_trials(run, search, space, study)
+        adopt_trials(run, search, space, fixed, study)
         n_requeued = study.requeue_running() + (study.requeue_failed() if run.retry_failed else 0)
         n_finished = len(study.trials)
         n_left = search.n_trials - n_finished
@@ -292,14 +296,14 @@ class _Progress(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if N_PARTS in result:
-            name = self._searcher.name_of(trial.trial_id)
+        name = self._searcher.name_of(trial.trial_id)
+        if name and N_PARTS in result:
             self._log.emit("trial_progress", trial=name, n_parts=result[N_PARTS])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        name = self._searcher.name_of(trial.trial_id)
-        self._log.emit("trial_lost", trial=name, n_times=trial.num_failures)
-        note(f"{name}: its process died; it goes on from its last checkpoint")
+        if name := self._searcher.name_of(trial.trial_id):
+            self._log.emit("trial_lost", trial=name, n_times=trial.num_failures)
+            note(f"{name}: its process died; it goes on from its last checkpoint")
 
 
 def _tune(

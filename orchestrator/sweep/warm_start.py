@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.config.sweep_sections import SearchBase, SweepBase
+from orchestrator.config.yaml_source import shown
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -32,17 +33,22 @@ class EarlierTrials:
     """Why a trial cannot be used, by name."""
 
 
-def adopt_trials(run: Run, search: SearchBase, space: Ranges, study: Study) -> None:
+def adopt_trials(
+    run: Run, search: SearchBase, space: Ranges, fixed: Mapping[str, Any], study: Study
+) -> None:
     """Add the trials of ``search.warm_start`` to a study; once, whatever the attempt.
 
-    They count neither as trials of this sweep nor for its budgets.
+    They count neither as trials of this sweep nor for its budgets. `fixed` are the values of what is not varied.
     """
     ranges = {name: distribution(declared) for name, declared in space.items()}
     for name in search.warm_start:
-        earlier = earlier_trials(run.store, name, space)
+        if name in study.adopted_sweeps:
+            continue
+        earlier = earlier_trials(run.store, name, space, fixed)
         for trial, (params, objective) in earlier.inside.items():
             drawn = {key: ranges[key] for key in params}
             study.adopt(f"{name}/{trial}", params, drawn, objective)
+        study.note_adopted(name)
         run.log.emit(
             "warm_started", sweep=name, n_trials=len(earlier.inside), left_out=earlier.outside
         )
@@ -53,19 +59,32 @@ def adopt_trials(run: Run, search: SearchBase, space: Ranges, study: Study) -> N
             note(f"  {name}/{trial}: {why}")
 
 
-def check_warm_start(store: Store, search: SearchBase, method: str, objective: str) -> None:
-    """Check that a search can learn from the sweeps that it names.
+def check_warm_start(store: Store, sweep: SweepBase, search: SearchBase, objective: str) -> None:
+    """Check that a search can learn from the sweeps that it names, unless it has begun: then it has learned.
 
     Parameters
     ----------
-    method, objective : str
+    store : Store
+    sweep : SweepBase
+    search : SearchBase
+        Of the sweep.
+    objective : str
         Of the search.
 
     Raises
     ------
     ConfigError
-        A sweep that is not in the store, has not ended, or is of another method or objective.
+        A sweep that is not in the store, has not ended, or is of another method or objective or for other stages.
     """
+    if store.exists(paths.sweep_journal(sweep.name)):
+        return
+    if sweep.name in search.warm_start:
+        raise ConfigError(f"search.warm_start names {sweep.name!r}, which is this sweep itself.")
+    mine = {
+        "method": sweep.method,
+        "objective": objective,
+        "declared_stages": [stage.name for stage in sweep.stages],
+    }
     for name in search.warm_start:
         where = f"search.warm_start names {name!r}, which"
         if not store.exists(paths.sweep_trials(name)):
@@ -73,11 +92,11 @@ def check_warm_start(store: Store, search: SearchBase, method: str, objective: s
                 f"{where} has no final table in {store.uri}. Run it first, to its end, or remove the name."
             )
         manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
-        for key, mine in (("method", method), ("objective", objective)):
-            if manifest[key] != mine:
+        for key, own in mine.items():
+            if manifest[key] != own:
                 raise ConfigError(
-                    f"{where} has the {key} {manifest[key]}; this search has {mine}. Their values cannot be compared; "
-                    "remove the name."
+                    f"{where} has the {key} {shown(manifest[key])}; this search has {shown(own)}. Their values cannot "
+                    "be compared; remove the name."
                 )
     if search.warm_start and search.also:
         raise ConfigError(
@@ -85,7 +104,9 @@ def check_warm_start(store: Store, search: SearchBase, method: str, objective: s
         )
 
 
-def earlier_trials(store: Store, name: str, space: Ranges) -> EarlierTrials:
+def earlier_trials(
+    store: Store, name: str, space: Ranges, fixed: Mapping[str, Any]
+) -> EarlierTrials:
     """Read what a finished sweep can teach a search over a space.
 
     Parameters
@@ -94,6 +115,8 @@ def earlier_trials(store: Store, name: str, space: Ranges) -> EarlierTrials:
     name : str
         Of the finished sweep.
     space : Ranges
+    fixed : mapping
+        Values of the parameters that the search does not vary.
     """
     table = store.read_table(paths.sweep_trials(name))
     is_trial = pc.and_(pc.equal(table["kind"], "trial"), pc.is_valid(table["objective"]))
@@ -101,13 +124,16 @@ def earlier_trials(store: Store, name: str, space: Ranges) -> EarlierTrials:
     outside: dict[str, str] = {}
     for row in table.filter(is_trial).to_pylist():
         try:
-            inside[row["trial"]] = _params(row, space), row["objective"]
+            inside[row["trial"]] = _params(row, space, fixed), row["objective"]
         except ValueError as error:
             outside[row["trial"]] = str(error)
     return EarlierTrials(sweep=name, inside=inside, outside=outside)
 
 
-def _params(row: Mapping[str, Any], space: Ranges) -> dict[str, Any]:
+def _params(row: Mapping[str, Any], space: Ranges, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in fixed.items():
+        if row.get(name) != value:
+            raise ValueError(f"{name} {row.get(name)} is not {value}, which this sweep fixes")
     found: dict[str, Any] = {}
     for name, declared in space.items():
         if isinstance(declared, Conditional) and not declared.exists(found):

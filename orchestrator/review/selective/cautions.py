@@ -81,7 +81,7 @@ def _steps(manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None) ->
         return []
     text = (
         "The search varied the steps, so a difference between trials, or between a trial and an arm, mixes selection "
-        f"with length of training. The line of the tau curve joins enqueued trials, all with {manifest.n_steps} steps."
+        f"with length of training. The line of the tau curve joins enqueued taus, all with {manifest.n_steps} steps."
     )
     if chosen is not None and chosen.n_steps != manifest.n_steps:
         text += (

@@ -28,6 +28,8 @@ class Trial(Outcome):
     """``complete``, ``failed`` or ``stopped`` by the scheduler."""
     enqueued: bool
     """Fixed before the search began; the others were sampled."""
+    on_line: bool
+    """Enqueued, with the learning rate and the steps of the arms: these trials differ in tau alone."""
     reused_from: str | None
     """The trial whose training this one shares; None if it was trained itself."""
     tau_quantile: float | None

@@ -82,7 +82,7 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         shares=shares,
         answer=wording.answer(chosen, statistics.tau_sensitivity(trials), comparisons),
         cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement),
-        interval_note=wording.interval_note(manifest),
+        interval_note=wording.interval_note(manifest, chosen.n_replicates if chosen else 1),
         ranking=statistics.ranking_against_chance(trials),
         reading_notes=wording.reading_notes(manifest, others),
         provenance=_provenance(manifest, others),

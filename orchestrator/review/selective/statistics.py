@@ -122,7 +122,7 @@ def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | Non
                 getattr(trial, name) == getattr(arm, name)
                 for name in ("n_kept", "learning_rate", "n_steps")
             )
-            if trial.enqueued and same and None not in (trial.target_macro_f1, arm.target_macro_f1):
+            if trial.on_line and same and None not in (trial.target_macro_f1, arm.target_macro_f1):
                 return trial, _known(trial.target_macro_f1) - _known(arm.target_macro_f1)
     return None
 
@@ -134,11 +134,11 @@ def other_steps(trials: Sequence[Trial], n_steps: int) -> tuple[int, int] | None
 
 
 def tau_sensitivity(trials: Sequence[Trial]) -> Sensitivity | None:
-    """Range of the target macro-F1 over the enqueued trials; None with fewer than two values."""
+    """Range of the target macro-F1 over the enqueued taus; None with fewer than two values."""
     values = [
         trial.target_macro_f1
         for trial in _searched(trials)
-        if trial.enqueued and trial.target_macro_f1 is not None
+        if trial.on_line and trial.target_macro_f1 is not None
     ]
     if len(values) < 2:
         return None

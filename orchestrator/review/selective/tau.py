@@ -41,7 +41,7 @@ def curve_rows(trials: Iterable[Trial]) -> tuple[CurveRow, ...]:
     return tuple(
         _row(trial)
         for trial in (
-            *sorted(searched, key=lambda t: (not t.enqueued, t.tau_quantile, t.trial)),
+            *sorted(searched, key=lambda t: (not t.on_line, t.tau_quantile, t.trial)),
             *sorted(arms, key=lambda t: t.trial),
         )
     )
@@ -63,6 +63,6 @@ def arm_rows(rows: Sequence[CurveRow]) -> tuple[CurveRow, ...]:
 
 
 def _row(trial: Trial) -> CurveRow:
-    return CurveRow(
-        **{column: getattr(trial, column) for column in CURVE_COLUMNS},
-    )
+    values = {column: getattr(trial, column) for column in CURVE_COLUMNS}
+    on_line = trial.enqueued if trial.is_arm else trial.on_line
+    return CurveRow(**values | {"enqueued": on_line})

@@ -77,9 +77,17 @@ def _judgement(judged: Sequence[Comparison]) -> str:
     return listed(said)
 
 
-def interval_note(manifest: Manifest) -> str:
+def interval_note(manifest: Manifest, n_seeds: int) -> str:
     """Say why the differences carry no interval."""
     n_subjects = len(manifest.target_subjects)
+    if n_seeds > 1:
+        subjects = (
+            "One target subject" if n_subjects == 1 else f"{n_subjects} target subjects, pooled"
+        )
+        return (
+            f"{subjects}; means over {n_seeds} seeds from {manifest.seed} on, of trials and of arms. A difference has "
+            "no interval over subjects; that of the objective over seeds is in the table of trials."
+        )
     if n_subjects == 1:
         return (
             f"One target subject and one seed ({manifest.seed}): there is no interval, neither "

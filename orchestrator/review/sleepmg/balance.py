@@ -91,13 +91,13 @@ def summaries(
 ) -> tuple[ModalitySummary, ...]:
     """One line for each modality with records, in the order of `order`; none without modalities."""
     trials = {run.trial: run for run in entry.runs}
-    tested = {(fold.trial, fold.fold): fold.best_pass for fold in folds}
+    tested = {(fold.trial, fold.seed, fold.fold): fold.best_pass for fold in folds}
     found = []
     for modality in order:
-        trainings: defaultdict[tuple[str, int], list[ModalityPass]] = defaultdict(list)
+        trainings: defaultdict[tuple[str, int, int], list[ModalityPass]] = defaultdict(list)
         for row in passes:
             if row.trial in trials and row.modality == modality:
-                trainings[row.trial, row.fold].append(row)
+                trainings[row.trial, row.seed, row.fold].append(row)
         if not trainings:
             continue
         found.append(
@@ -113,7 +113,7 @@ def summaries(
                 **{
                     quantity: known.mean(
                         known.mean(value_of(quantity, trials[trial], row) for row in rows)
-                        for (trial, _), rows in trainings.items()
+                        for (trial, _, _), rows in trainings.items()
                     )
                     for quantity in QUANTITIES[:5]
                 },

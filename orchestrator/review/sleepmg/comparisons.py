@@ -88,11 +88,18 @@ def ranking(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def _seed_sd(entry: Entry, control: Entry) -> float | None:
     """SD of the difference over seeds that both have, else the larger SD of one side alone."""
     mine, other = (
-        {run.seed: run.test_macro_f1 for run in e.runs if run.test_macro_f1 is not None}
+        {
+            run.seed: run.test_macro_f1
+            for run in e.runs
+            if run.test_macro_f1 is not None and run.n_replicates == 1
+        }
         for e in (entry, control)
     )
     both = sorted(mine.keys() & other.keys())
     if len(both) > 1:
         return statistics.stdev(mine[seed] - other[seed] for seed in both)
     alone = [sd for e in (entry, control) if (sd := e.sd("test_macro_f1")) is not None]
+    alone += [
+        sd for e in (entry, control) for r in e.runs if (sd := r.test_macro_f1_sd) is not None
+    ]
     return max(alone, default=None)

@@ -61,6 +61,8 @@ class Trial(Outcome):
     stopped_after: int | None
     test_macro_f1: float | None
     """Of the test subjects, pooled over folds; so are the next two."""
+    test_macro_f1_sd: float | None
+    """Over the seeds of this trial; None for one seed."""
     test_accuracy: float | None
     test_kappa: float | None
     domain_accuracy: float | None
@@ -89,6 +91,7 @@ class Fold:
     """One row of ``folds.parquet``: one training of a trial."""
 
     trial: str
+    seed: int
     fold: int
     test_subjects: tuple[str, ...]
     validation_subjects: tuple[str, ...]
@@ -113,6 +116,7 @@ class Recording:
     """One row of ``recordings.parquet``: one recording as staged when its subject was the test subject."""
 
     trial: str
+    seed: int
     fold: int
     subject: str
     recording: str
@@ -137,6 +141,7 @@ class ModalityPass:
     """One row of ``modalities.parquet``: one modality in one pass of one fold; means over its steps."""
 
     trial: str
+    seed: int
     fold: int
     pass_: int
     modality: str

@@ -81,7 +81,9 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         failed_rows=[t for t in sweep.trials if t.is_row and t.is_failed],
         example=example,
         example_folds=[
-            fold for fold in folds_of(example, sweep.folds) if fold.trial == example.runs[0].trial
+            fold
+            for fold in folds_of(example, sweep.folds)
+            if (fold.trial, fold.seed) == (example.runs[0].trial, example.runs[0].seed)
         ]
         if example
         else [],

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from orchestrator.config.pretrain import PretrainSweep
+from orchestrator.config.pretrain import PretrainSweep, parameters
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
@@ -20,6 +20,7 @@ from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.pretrain import trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan, plan_pretraining
 from orchestrator.sweep.pretrain.results import Entry, Tables
+from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.search import Scores
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.sweep.tuning import run_search
@@ -39,7 +40,8 @@ class PretrainRun:
         self._store = store
         self._sweep = sweep
         self._plan = plan_pretraining(sweep, store)
-        check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
+        check_sampler(sweep.search, sweep.search.space.declared())
+        check_warm_start(store, sweep, sweep.search, sweep.search.objective)
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -76,6 +78,11 @@ class PretrainRun:
             identify=lambda params: trial.signature(plan, params),
             evaluate=evaluate,
             objective_name=sweep.search.objective,
+            fixed={
+                name: value
+                for name, value in parameters(sweep.encoder, sweep.pretrain).items()
+                if name not in sweep.search.space.declared()
+            },
         )
         gate.end_search()
         tables = Tables(store, plan.source.validation, sweep.stages)

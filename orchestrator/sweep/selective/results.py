@@ -22,6 +22,7 @@ TRIALS_SCHEMA = pa.schema(
         ("arm", pa.string()),
         ("state", pa.string()),
         ("enqueued", pa.bool_()),
+        ("on_line", pa.bool_()),
         ("reused_from", pa.string()),
         ("tau_quantile", pa.float64()),
         ("tau_absolute", pa.float64()),
@@ -57,6 +58,8 @@ class Entry:
     """``t000``, ``t001`` ... in the order of proposal, or ``arm-`` and the name."""
     arm: str | None
     enqueued: bool
+    on_line: bool
+    """Enqueued with the learning rate and the steps of the arms: these trials differ in tau alone."""
     seeds: tuple[Configuration, ...]
     """What is trained, once for each seed."""
     signature: str | None
@@ -102,6 +105,7 @@ def trial_row(
         "arm": entry.arm,
         "state": state_of(entry.error, entry.stopped_after),
         "enqueued": entry.enqueued,
+        "on_line": entry.on_line,
         "reused_from": entry.reused_from,
         "tau_quantile": configuration.tau_quantile,
         "tau_absolute": configuration.tau_absolute,
@@ -112,7 +116,7 @@ def trial_row(
         "n_steps": configuration.n_steps,
         "objective": entry.objective,
         **replicate_columns(entry.replicates),
-        "cost": cost(configuration, batch_size),
+        "cost": cost(configuration, batch_size) if entry.signature else None,
         "transfer_margin": entry.transfer_margin,
         "on_front": entry.on_front,
         "stopped_after": entry.stopped_after,

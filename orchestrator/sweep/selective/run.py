@@ -17,6 +17,7 @@ from orchestrator.sweep import search, study
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
+from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.selective import record, trial
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
@@ -38,7 +39,8 @@ class SelectiveRun:
         self._store = store
         self._sweep = sweep
         self._plan = plan_sweep(sweep, store)
-        check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
+        check_sampler(sweep.search, sweep.search.space.declared())
+        check_warm_start(store, sweep, sweep.search, sweep.search.objective)
         self._scored: Scored | None = None
 
     @property
@@ -89,6 +91,7 @@ class SelectiveRun:
             evaluate=lambda params: worth.scores(trial.trial_configurations(inputs, params)),
             evaluate_part=worth.of_part,
             objective_name=sweep.search.objective,
+            fixed=sweep.search.fixed(),
             describe=lambda params: {
                 **trial.parts(inputs),
                 **trial.kept_fields(trial.trial_configuration(inputs, params), emd_S),
@@ -135,6 +138,7 @@ class SelectiveRun:
                     trial=f"arm-{arm}",
                     arm=arm,
                     enqueued=True,
+                    on_line=False,
                     seeds=seeds,
                     signature=signature,
                     objective=scores.values[0] if scores else None,
@@ -154,6 +158,9 @@ class SelectiveRun:
             trial=study.name_of(frozen),
             arm=None,
             enqueued=study.was_enqueued(frozen),
+            on_line=study.was_enqueued(frozen)
+            and seeds[0].learning_rate == inputs.default_learning_rate
+            and seeds[0].n_steps == inputs.n_steps,
             seeds=seeds,
             signature=signature,
             objective=study.objective_of(frozen),

@@ -57,6 +57,7 @@ TRIALS_SCHEMA = pa.schema(
         ("on_front", pa.bool_()),
         ("stopped_after", pa.int32()),
         ("test_macro_f1", pa.float64()),
+        ("test_macro_f1_sd", pa.float64()),
         ("test_accuracy", pa.float64()),
         ("test_kappa", pa.float64()),
         ("domain_accuracy", pa.float64()),
@@ -218,6 +219,9 @@ class Tables:
         n_steps = np.mean([sum(fold["n_steps"] for fold in of_seed) for of_seed in folds])
         found: dict[str, Any] = {
             **_prefixed(mean_evaluation(tested)),
+            "test_macro_f1_sd": float(np.std([one.macro_f1 for one in tested], ddof=1))
+            if len(tested) > 1
+            else None,
             "n_folds": len(folds[0]),
             "n_steps": round(float(n_steps)),
             "cost": float(n_steps) * entry.settings.training.batch_size,

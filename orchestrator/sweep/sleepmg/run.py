@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 from optuna.trial import FrozenTrial
 
-from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.config.sleepmg import SleepMGSweep, parameters
 from orchestrator.config.sleepmg_rows import Row
 from orchestrator.config.sleepmg_search import Searched
 from orchestrator.errors import SweepFailedError
@@ -23,6 +23,7 @@ from orchestrator.sweep import search, study
 from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
 from orchestrator.sweep.failures import digest, digest_text
 from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, plan_cross_validation
@@ -46,7 +47,8 @@ class SleepMGRun:
         self._sweep = sweep
         self._plan = plan_cross_validation(sweep, store)
         if sweep.search is not None:
-            check_warm_start(store, sweep.search, sweep.method, sweep.search.objective)
+            check_sampler(sweep.search, sweep.search.space.declared())
+            check_warm_start(store, sweep, sweep.search, sweep.search.objective)
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -96,6 +98,11 @@ class SleepMGRun:
                 ),
                 evaluate=lambda params: worth.scores(sweep.settings_for(params), sweep.trial_seeds),
                 objective_name=sweep.search.objective,
+                fixed={
+                    name: value
+                    for name, value in parameters(sweep.settings()).items()
+                    if name not in sweep.search.space.declared()
+                },
                 describe=lambda params: trial.parts(inputs, sweep.settings_for(params)),
             )
             entries += [self._trial_entry(frozen, found, worth) for frozen in found.trials]

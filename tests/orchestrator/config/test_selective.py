@@ -199,6 +199,7 @@ def test_a_short_file_searches_the_declared_space(tmp_path: Path) -> None:
         ("n_steps: 30", MORE + "scheduler: {name: asha, options: {reduction_factor: 1}}", "{reduction", "by Optuna"),
         ("n_steps: 30", MORE + "scheduler: {name: asha}\n  also: [transfer_margin]", "asha}", "ends no trials"),
         ("n_steps: 30", MORE + "also: [cots]", "cots", "also[0] is \"cots\": not allowed. Did you mean 'cost'?"),
+        ("n_steps: 30", MORE + "plateau: 3\n  also: [transfer_margin]", "3\n  also", "needs a single objective"),
         ("n_steps: 30", MORE + "also: [cost]", "cost", "is the same for all trials unless space.n_steps varies it"),
         ("n_steps: 30", MORE + "also: [cost, cost]", "[cost, cost]", "must name each objective once"),
         ("n_steps: 30", MORE + "replicates: 0", "0\n  obj", "replicates is 0: must be greater than or equal to 1"),

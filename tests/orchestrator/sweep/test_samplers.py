@@ -6,7 +6,8 @@ import optuna
 import pytest
 
 from orchestrator.config.sweep_sections import SearchBase
-from orchestrator.sweep.samplers import pruner_of, sampler_of
+from orchestrator.errors import ConfigError
+from orchestrator.sweep.samplers import check_sampler, pruner_of, sampler_of
 from search_spaces.space import Choice, Conditional, Declared, Uniform
 
 PLAIN: dict[str, Declared] = {"x": Uniform(0, 1)}
@@ -63,6 +64,38 @@ def test_the_seed_is_that_of_the_attempt() -> None:
         study = optuna.create_study(sampler=sampler_of(search(), PLAIN, seed))
         drawn.append(study.ask().suggest_float("x", 0, 1))
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("keys", "space", "said"),
+    [
+        ({"sampler": {"name": "bruteforce"}}, PLAIN, "cannot draw from this space"),
+        (
+            {"sampler": {"name": "grid", "options": {"search_space": {"y": [1]}}}},
+            PLAIN,
+            "cannot draw from this space",
+        ),
+        ({}, PLAIN, None),
+        ({"also": ["worst_subject"]}, PLAIN, None),
+        ({"sampler": {"name": "gp"}}, PLAIN, None),
+        ({"sampler": {"name": "bruteforce"}}, {"way": Choice(("a", "b"))}, None),
+    ],
+)
+def test_a_sampler_that_cannot_draw_is_told_before_anything_runs(
+    keys: dict[str, Any], space: dict[str, Declared], said: str | None
+) -> None:
+    if said is None:
+        check_sampler(search(**keys), space)
+    else:
+        with pytest.raises(ConfigError, match=said):
+            check_sampler(search(**keys), space)
+
+
+def test_trials_of_other_sweeps_are_no_median() -> None:
+    median: Any = pruner_of(search(scheduler={"name": "median"}, warm_start=["old"]))
+    assert median._n_min_trials == 5
+    median = pruner_of(search(scheduler={"name": "median"}))
+    assert median._n_min_trials == 1
 
 
 def test_nobody_ends_trials_unless_that_is_wanted() -> None:

@@ -621,6 +621,37 @@ def test_a_sampler_that_has_tried_everything_ends_the_search(
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
 
 
+def test_a_grid_goes_on_after_a_kill(driver: Driver) -> None:
+    space = {"way": ["a", "b", "c"]}
+    driver.options = {"sampler": {"name": "grid", "options": {"search_space": space}}}
+    driver.first, driver.n_trials = [], 3
+    driver.space = {"way": Choice(("a", "b", "c"))}
+    searcher = driver.search(driver.study())
+    ways = [str(suggest(searcher, f"tune{i}")["way"]) for i in range(2)]
+    complete(searcher, "tune0", ways[0])
+    study = driver.study()  # as a new process: the second one was running
+    assert study.requeue_running() == 1
+    searcher = driver.search(study)
+    again = suggest(searcher, "tune2")
+    assert str(again["way"]) == ways[1]
+    complete(searcher, "tune2", ways[1])
+    assert study.trials[1].state is TrialState.COMPLETE
+
+
+def test_predictions_that_are_not_there_fail_the_trial(driver: Driver) -> None:
+    def missing(params: Mapping[str, float]) -> tuple[float, ...]:
+        raise FileNotFoundError("predictions/s.parquet")
+
+    driver.values = missing
+    study = driver.study()
+    searcher = driver.search(study)
+    suggest(searcher, "tune0")
+    complete(searcher, "tune0")
+    error = error_of(study.trials[0]) or ""
+    assert error.startswith("FileNotFoundError: predictions/s.parquet\n")
+    assert searcher.name_of("tune0") == ""
+
+
 def test_a_sampler_whose_package_is_missing_ends_the_sweep(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,17 @@ def test_ranking_is_judged_at_equal_batches_and_learning_rate(made: Any) -> None
     assert statistics.ranking_against_chance([*trials[:2], trials[3]]) is None
 
 
+def test_other_rates_are_no_points_of_tau(made: Any) -> None:
+    trials = [
+        made.trial("t000", target_macro_f1=0.50),
+        made.trial("t001", target_macro_f1=0.55),
+        made.trial("t002", target_macro_f1=0.90, learning_rate=1e-2, on_line=False),
+    ]
+    sensitivity = statistics.tau_sensitivity(trials)
+    assert sensitivity is not None
+    assert (sensitivity.n_points, sensitivity.highest) == (2, 0.55)
+
+
 def test_sensitivity_is_the_range_over_enqueued_taus_only(made: Any) -> None:
     trials = [
         made.trial("t000", target_macro_f1=0.60),

@@ -59,10 +59,15 @@ def test_answer_of_a_single_trial_and_of_none(made: Any) -> None:
 
 
 def test_one_target_subject_or_one_seed_has_no_interval_and_says_so(made: Any) -> None:
-    one = wording.interval_note(made.manifest())
-    many = wording.interval_note(made.manifest(target_subjects=["a", "b", "c"]))
+    one = wording.interval_note(made.manifest(), 1)
+    many = wording.interval_note(made.manifest(target_subjects=["a", "b", "c"]), 1)
     assert one.startswith("One target subject and one seed (7): there is no interval")
     assert "3 target subjects: there is no interval" in many
+    seeds = wording.interval_note(made.manifest(), 5)
+    assert seeds.startswith(
+        "One target subject; means over 5 seeds from 7 on, of trials and of arms."
+    )
+    assert "single observation" not in seeds
 
 
 def test_quiet_sweep_gets_no_caution(made: Any) -> None:

@@ -60,7 +60,7 @@ def trial_row(trial: str = "t000", **changes: Any) -> Row:
         **{"fusion": "concat", "n_folds": 3, "n_steps": 300, "objective": 0.6},
         **{"n_replicates": 1, "objective_low": None, "objective_high": None, "cost": 9600.0},
         **{"worst_subject": 0.5, "on_front": None, "stopped_after": None},
-        **{"test_macro_f1": 0.6, "test_accuracy": 0.7, "test_kappa": 0.5},
+        **{"test_macro_f1": 0.6, "test_macro_f1_sd": None, "test_accuracy": 0.7, "test_kappa": 0.5},
         **{"domain_accuracy": 0.4, "domain_accuracy_best": 0.5, "domain_chance": 0.2},
         **{"signature": "abc", "error": None},
     }
@@ -84,7 +84,13 @@ def failed(row: Row, error: str | None = "out of memory\nTraceback") -> Row:
 
 def fold_row(trial: str = "t000", fold: int = 0, **changes: Any) -> Row:
     row: Row = {
-        **{"trial": trial, "fold": fold, "test_subjects": ["s1"], "validation_subjects": ["s2"]},
+        **{
+            "trial": trial,
+            "seed": 1,
+            "fold": fold,
+            "test_subjects": ["s1"],
+            "validation_subjects": ["s2"],
+        },
         **{"train_subjects": ["s3", "s4"], "fold_id": "f0", "best_pass": 2, "n_passes": 3},
         **{"n_steps": 100, "validation_macro_f1": 0.6, "test_macro_f1": 0.6},
         **{"test_accuracy": 0.7, "test_kappa": 0.5, "n_test_epochs": 50},
@@ -96,7 +102,7 @@ def fold_row(trial: str = "t000", fold: int = 0, **changes: Any) -> Row:
 
 def recording_row(trial: str = "t000", subject: str = "s1", **changes: Any) -> Row:
     row: Row = {
-        **{"trial": trial, "fold": 0, "subject": subject, "recording": f"{subject}n1"},
+        **{"trial": trial, "seed": 1, "fold": 0, "subject": subject, "recording": f"{subject}n1"},
         **{"n_epochs": 50, "macro_f1": 0.6, "accuracy": 0.7, "kappa": 0.5},
     }
     assert changes.keys() <= row.keys()
@@ -105,7 +111,7 @@ def recording_row(trial: str = "t000", subject: str = "s1", **changes: Any) -> R
 
 def modality_row(trial: str = "t000", modality: str = "eeg", **changes: Any) -> Row:
     row: Row = {
-        **{"trial": trial, "fold": 0, "pass": 1, "modality": modality},
+        **{"trial": trial, "seed": 1, "fold": 0, "pass": 1, "modality": modality},
         **{
             "score_y": 0.5,
             "rho_y": 1.2,

@@ -51,6 +51,20 @@ def test_summary_takes_the_tested_pass_and_weighs_trainings_alike(made: Any) -> 
     assert (ecg.modality, ecg.macro_f1, ecg.n_starved) == ("ecg", 0.2, 0)
 
 
+def test_each_seed_of_a_trial_is_a_training_of_its_own(made: Any) -> None:
+    entry = made.entry(made.trial_row(n_replicates=2))
+    passes = [
+        made.modality(macro_f1=0.3, seed=1, **{"pass": 1}),
+        made.modality(macro_f1=0.4, seed=1, **{"pass": 2}),
+        made.modality(macro_f1=0.6, seed=2, **{"pass": 1}),
+        made.modality(macro_f1=0.9, seed=2, **{"pass": 2}),
+    ]
+    folds = [made.fold(seed=1, best_pass=2), made.fold(seed=2, best_pass=1)]
+    (eeg,) = summaries(entry, passes, folds, ("eeg",))
+    assert eeg.n_folds == 2
+    assert eeg.macro_f1 == pytest.approx(0.5)  # 0.4 and 0.6
+
+
 @pytest.mark.parametrize(("mod_f", "k_f", "n_starved"), [(True, 0.25, 1), (False, None, None)])
 def test_nothing_is_starved_where_nothing_is_balanced(
     made: Any, mod_f: bool, k_f: float | None, n_starved: int | None

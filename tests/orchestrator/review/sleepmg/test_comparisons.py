@@ -57,6 +57,13 @@ def test_same_seeds_are_compared_seed_by_seed(made: Any) -> None:
     assert compare(other, one, ()).seed_sd == pytest.approx(0.01 / math.sqrt(2))
 
 
+def test_a_trial_of_several_seeds_brings_its_own_spread(made: Any) -> None:
+    row = made.entry(made.row_row(seed=1, test_macro_f1=0.5))
+    seeds = {"n_replicates": 5, "test_macro_f1": 0.6, "test_macro_f1_sd": 0.2}
+    assert compare(made.entry(made.trial_row(**seeds)), row, ()).seed_sd == 0.2
+    assert compare(made.entry(made.trial_row(test_macro_f1=0.6)), row, ()).seed_sd is None
+
+
 def test_failed_or_undefined_rows_have_no_verdict(made: Any) -> None:
     chosen = made.entry(made.trial_row())
     undefined = made.entry(made.row_row(test_macro_f1=None))

@@ -31,6 +31,7 @@ TRIAL = Entry(
     trial="t001",
     arm=None,
     enqueued=True,
+    on_line=True,
     seeds=tuple(
         Configuration(
             kept=np.array([1, 2]),
@@ -59,6 +60,7 @@ def test_a_complete_trial() -> None:
         "arm": None,
         "state": "complete",
         "enqueued": True,
+        "on_line": True,
         "reused_from": None,
         "tau_quantile": 0.25,
         "tau_absolute": 0.1,
@@ -94,6 +96,7 @@ def test_an_arm_without_training() -> None:
         trial="arm-no_adapt",
         arm="no_adapt",
         enqueued=True,
+        on_line=False,
         seeds=(
             Configuration(
                 kept=np.arange(0),
@@ -121,6 +124,7 @@ def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
         trial="t002",
         arm=None,
         enqueued=False,
+        on_line=False,
         seeds=TRIAL.seeds,
         signature=None,
         objective=None,
@@ -137,6 +141,7 @@ def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
         trial="t003",
         arm=None,
         enqueued=False,
+        on_line=False,
         seeds=TRIAL.seeds,
         signature=None,
         objective=None,
@@ -145,6 +150,7 @@ def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
     )
     row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
     assert (row["state"], row["stopped_after"], row["objective"]) == ("stopped", 3, None)
+    assert row["cost"] is None, "nobody knows where between two reports it was ended"
 
 
 def test_the_table_is_sorted_and_typed() -> None:
