@@ -55,6 +55,7 @@ def check_sampler(search: SearchBase, space: Ranges) -> None:
     ConfigError
         It needs a package that is missing, or cannot have such a space or as many objectives.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = sampler_of(search, space, seed=0)
     study = optuna.create_study(sampler=sampler, directions=search.directions)
     try:
