@@ -58,7 +58,7 @@ def test_ingest_goes_on_after_kill(
     assert tools.tree(store, "epochs") == tools.tree(nights_done.store, "epochs")
 
 
-N_TRIALS = 10
+N_TRIALS = 18
 
 
 def started_until(
