@@ -133,7 +133,10 @@ def _raw_trial(config: dict[str, Any]) -> dict[str, float]:
 def syne_tune(python: Path, n_trials: int, seed: int, folder: Path) -> None:
     script = Path(__file__).with_name("peers") / "syne_tune_trivial.py"
     arguments = [str(n_trials), str(SIDE_BY_SIDE), str(seed), str(folder)]
-    subprocess.run([str(python), str(script), *arguments], check=True, capture_output=True)
+    folder.mkdir(parents=True)  # Syne Tune writes into the working directory, too
+    subprocess.run(
+        [str(python), str(script), *arguments], check=True, capture_output=True, cwd=folder
+    )
 
 
 if __name__ == "__main__":
