@@ -8,11 +8,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality
 from orchestrator.config.proposals import NONE, Scheduler
-from orchestrator.config.ranges import IntegerRange, LogUniformRange, UniformRange
+from orchestrator.config.ranges import (
+    IntegerRange,
+    LogUniformRange,
+    UniformRange,
+    check_first_trials,
+    check_inside,
+    in_file,
+)
 from orchestrator.config.selective import Source
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, Seed, SweepBase
 from orchestrator.config.validation import wrong_key
@@ -39,17 +45,7 @@ class Space(FilledSection):
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
-        if not self.model_fields_set:
-            raise PydanticCustomError("no_parameter", "must name at least one parameter to vary")
-        for name in [name for name in SPACE if name in self.model_fields_set]:
-            ((kind, limits),) = dict(getattr(self, name)).items()
-            for index, value in enumerate(limits):
-                if not SPACE[name].contains(value):
-                    low, high = SPACE[name].low, SPACE[name].high
-                    problem = (
-                        f"must lie in [{low:g}, {high:g}], the range of search_spaces/pretrain.py"
-                    )
-                    raise wrong_key(name, problem, kind, index)
+        check_inside(self, SPACE, "search_spaces/pretrain.py")
         return self
 
     @classmethod
@@ -124,7 +120,7 @@ class Search(SearchBase):
                 if name not in space:
                     problem = f"is not varied by this search; it varies {', '.join(space)}"
                 elif not space[name].contains(value):
-                    problem = f"lies outside space.{name} {_limits(space[name])}"
+                    problem = f"lies outside space.{name} {in_file(space[name])}"
                 else:
                     continue
                 raise wrong_key("enqueue", problem, index, name)
@@ -196,17 +192,7 @@ class PretrainSweep(SweepBase):
     @model_validator(mode="after")
     def _first_trials_are_whole_and_differ(self) -> "PretrainSweep":
         space = self.search.space.declared()
-        trials = self.first_trials()
-        for index, trial in enumerate(trials):
-            for name, value in trial.items():
-                if not space[name].contains(value):  # left out: what is given lies inside
-                    problem = (
-                        f"leaves {name} out, and its own value {value:g} in {SECTIONS[name]} lies outside "
-                        f"space.{name} {_limits(space[name])}; give one inside"
-                    )
-                    raise wrong_key("search", problem, "enqueue", index)
-            if trial in trials[:index]:
-                raise wrong_key("search", "is given twice", "enqueue", index)
+        check_first_trials(self.first_trials(), space, SECTIONS)
         return self
 
 
@@ -225,7 +211,3 @@ def parameters(encoder: EncoderSettings, pretrain: PretrainSettings) -> dict[str
 def _as_declared(name: str, value: float) -> float:
     """Return a count as a whole number, whether a file wrote 64 or 64.0: an encoder's id tells them apart."""
     return int(value) if isinstance(SPACE[name], Integer) else float(value)
-
-
-def _limits(space: Uniform | LogUniform | Integer) -> str:
-    return f"[{space.low:g}, {space.high:g}]"

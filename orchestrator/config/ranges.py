@@ -1,11 +1,14 @@
 """Ranges that the search of a sweep file gives to its parameters, each inside the one that is declared for it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
+from pydantic_core import PydanticCustomError
 
 from orchestrator.config.sweep_sections import rising
-from orchestrator.config.validation import Section
+from orchestrator.config.validation import Section, wrong_key
+from search_spaces.space import Choice, Integer, LogUniform, Params, Uniform
 
 
 class UniformRange(Section):
@@ -29,3 +32,66 @@ class IntegerRange(Section):
 
     integer: Annotated[tuple[int, int], AfterValidator(rising), Field(examples=[[32, 128]])]
     """``[low, high]`` inside the declared range, both whole numbers."""
+
+
+def check_inside(
+    section: BaseModel, space: Mapping[str, Uniform | LogUniform | Integer | Choice], module: str
+) -> None:
+    """Refuse a section that names no parameter, or one with values outside its declared range.
+
+    Parameters
+    ----------
+    section : BaseModel
+        A range, or nothing, for each parameter of `space`, under its name.
+    space : mapping
+        Declared ranges.
+    module : str
+        Which module declares them, for the message.
+    """
+    if not section.model_fields_set:
+        raise PydanticCustomError("no_parameter", "must name at least one parameter to vary")
+    for name in [name for name in space if name in section.model_fields_set]:
+        ((kind, values),) = dict(getattr(section, name)).items()
+        for index, value in enumerate(values):
+            if not space[name].contains(value):
+                problem = f"must lie in {in_file(space[name])}, the range of {module}"
+                raise wrong_key(name, problem, kind, index)
+
+
+def check_first_trials(
+    trials: Sequence[Params],
+    space: Mapping[str, Uniform | LogUniform | Integer | Choice],
+    sections: Mapping[str, str],
+) -> None:
+    """Refuse enqueued trials that are equal, or whose own value of what they leave out lies outside the search.
+
+    Parameters
+    ----------
+    trials : sequence of mapping
+        With a value for every parameter of `space`.
+    space : mapping
+        What the search varies.
+    sections : mapping
+        Section of the file that holds a parameter's own value.
+    """
+    for index, trial in enumerate(trials):
+        for name, value in trial.items():
+            if not space[name].contains(value):  # left out: what is given lies inside
+                problem = (
+                    f"leaves {name} out, and its own value {value} in {sections[name]} lies outside "
+                    f"space.{name} {in_file(space[name])}; give one inside"
+                )
+                raise wrong_key("search", problem, "enqueue", index)
+        if trial in trials[:index]:
+            raise wrong_key("search", "is given twice", "enqueue", index)
+
+
+def in_file(declared: Uniform | LogUniform | Integer | Choice) -> str:
+    """Return limits or options as a sweep file has them.
+
+    >>> in_file(Uniform(0, 0.5)), in_file(Choice(("constant", "dann")))
+    ('[0, 0.5]', '[constant, dann]')
+    """
+    if isinstance(declared, Choice):
+        return f"[{', '.join(declared.options)}]"
+    return f"[{declared.low:g}, {declared.high:g}]"

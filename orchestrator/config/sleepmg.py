@@ -12,8 +12,9 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, Text
+from orchestrator.config.ranges import check_first_trials
 from orchestrator.config.sleepmg_rows import SETTINGS_SECTIONS, Row
-from orchestrator.config.sleepmg_search import Search, in_file
+from orchestrator.config.sleepmg_search import Search
 from orchestrator.config.sweep_sections import Globs, Seed, SweepBase, cannot_share
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SECTIONS
@@ -236,17 +237,7 @@ class SleepMGSweep(SweepBase):
                 "has no effect: between two modalities all ratios are the same; do not vary it"
             )
             raise wrong_key("search", problem, "space", "ratio")
-        trials = self.first_trials()
-        for index, trial in enumerate(trials):
-            for name, value in trial.items():
-                if not space[name].contains(value):  # left out: what is given lies inside
-                    problem = (
-                        f"leaves {name} out, and its own value {value} in {SECTIONS[name]} lies outside "
-                        f"space.{name} {in_file(space[name])}; give one inside"
-                    )
-                    raise wrong_key("search", problem, "enqueue", index)
-            if trial in trials[:index]:
-                raise wrong_key("search", "is given twice", "enqueue", index)
+        check_first_trials(self.first_trials(), space, SECTIONS)
         return self
 
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.proposals import Scheduler
-from orchestrator.config.ranges import LogUniformRange, UniformRange
+from orchestrator.config.ranges import LogUniformRange, UniformRange, check_inside, in_file
 from orchestrator.config.sweep_sections import FilledSection, SearchBase
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.sleepmg import SPACE
@@ -80,16 +80,7 @@ class Space(FilledSection):
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
-        if not self.model_fields_set:
-            raise PydanticCustomError("no_parameter", "must name at least one parameter to vary")
-        for name in [name for name in SPACE if name in self.model_fields_set]:
-            ((kind, values),) = dict(getattr(self, name)).items()
-            for index, value in enumerate(values):
-                if not SPACE[name].contains(value):
-                    problem = (
-                        f"must lie in {in_file(SPACE[name])}, the range of search_spaces/sleepmg.py"
-                    )
-                    raise wrong_key(name, problem, kind, index)
+        check_inside(self, SPACE, "search_spaces/sleepmg.py")
         return self
 
     def declared(self) -> dict[str, Searched]:
@@ -106,17 +97,6 @@ def _declared(chosen: UniformRange | LogUniformRange | ChoiceRange[str]) -> Sear
             return LogUniform(*chosen.log_uniform)
         case _:
             return Choice(chosen.choice)
-
-
-def in_file(declared: Searched) -> str:
-    """Return limits or options as a sweep file has them.
-
-    >>> in_file(Uniform(0, 0.5)), in_file(Choice(("constant", "dann")))
-    ('[0, 0.5]', '[constant, dann]')
-    """
-    if isinstance(declared, Choice):
-        return f"[{', '.join(declared.options)}]"
-    return f"[{declared.low:g}, {declared.high:g}]"
 
 
 class FirstTrial(FilledSection):
