@@ -28,12 +28,12 @@ import ray  # noqa: E402
 from orchestrator.config.sweep_sections import SearchBase, SweepBase  # noqa: E402
 from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
-from orchestrator.sweep.execution import AfterPart, Outcome, Run  # noqa: E402
+from orchestrator.sweep.execution import Run  # noqa: E402
 from orchestrator.sweep.halt import Halt  # noqa: E402
-from orchestrator.sweep.search import SIGNATURE, Scores  # noqa: E402
+from orchestrator.sweep.reports import SIGNATURE, AfterPart, InputsRef, Outcome  # noqa: E402
+from orchestrator.sweep.search import Scores  # noqa: E402
 from orchestrator.sweep.status import sweep_status  # noqa: E402
 from orchestrator.sweep.tuning import run_search  # noqa: E402
-from orchestrator.sweep.workers import InputsRef  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 from search_spaces.space import Uniform  # noqa: E402

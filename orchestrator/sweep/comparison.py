@@ -15,8 +15,9 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import outcome_of
 from orchestrator.sweep.failures import LostError, described, ends_sweep, from_data
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR
 from orchestrator.sweep.samplers import Ranges
-from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR
+from orchestrator.sweep.search import DIED
 from orchestrator.sweep.study import NOT_A_NUMBER
 
 TOLERANCE = 1e-5

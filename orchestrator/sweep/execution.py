@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError
@@ -20,26 +19,12 @@ from orchestrator.sweep.failures import (
     is_lost,
 )
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search import DIED, ENDS_SWEEP, ERROR, SIGNATURE, as_fields
-from orchestrator.sweep.workers import InputsRef, n_that_fit, resources_of
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, SIGNATURE, InputsRef, Outcome, as_fields
+from orchestrator.sweep.search import DIED
+from orchestrator.sweep.workers import n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
-from search_spaces.space import Params
 from trainables.training import Seconds
-
-Outcome = dict[str, Any]
-"""What a trial reports: the signature of its predictions and what training took, or why there are none."""
-
-
-class AfterPart(Protocol):
-    """Called by a trial after each of its parts but the last; the trial may end there."""
-
-    def __call__(self, n_done: int, objective: float | None = None) -> None:
-        """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
-
-
-Trial = Callable[[InputsRef, Params, AfterPart], Outcome]
-"""Shared inputs and sampled parameters to an outcome."""
 
 _LOOK_S = 0.5
 """How often a wait looks whether the user wants to end it."""

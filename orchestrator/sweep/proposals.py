@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.reports import ERROR, SIGNATURE, so_far
 from orchestrator.sweep.samplers import Ranges
-from orchestrator.sweep.search import ERROR, SIGNATURE, Hooks, Scores, begin_search, so_far
+from orchestrator.sweep.search import Hooks, Scores, begin_search
 from orchestrator.sweep.study import Study, error_of, name_of, signature_of
 
 

@@ -15,6 +15,7 @@ from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.sweep.failures import described, ends_sweep, from_data
 from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, TRAINED_S, WAITED_S
 from orchestrator.sweep.samplers import (
     Ranges,
     distribution,
@@ -38,20 +39,6 @@ from search_spaces.space import Params
 from trainables.training import Seconds
 
 METRIC = "objective"
-SIGNATURE = "signature"
-"""Key of a trial's report: under which name its predictions are stored."""
-ERROR = "error"
-"""Key of a trial's report: why there are none."""
-ENDS_SWEEP = "ends_sweep"
-"""Key of a trial's report: an error that is no fault of the trial, see :mod:`orchestrator.sweep.failures`."""
-N_PARTS = "n_parts"
-"""Key of an intermediate report: how many parts of the trial are done."""
-SO_FAR = "so_far"
-"""Key of an intermediate report: the objective of what is done, from a trial that knows those labels anyway."""
-
-WAITED_S, TRAINED_S = "waited_s", "trained_s"
-"""Keys of a trial's report and of its events: how long training waited for batches, and what it took in all."""
-
 DIED = "the trial's process died, each time that it was tried"
 
 
@@ -63,11 +50,6 @@ class Scores:
     """The objective, then those of ``search.also``."""
     replicates: tuple[float, ...] = ()
     """The objective with each seed, where a trial has several: the first value is their mean."""
-
-
-def so_far(params: Params, report: Mapping[str, Any]) -> float:
-    """Return the objective that a trial itself knows of what is done."""
-    return float(report[SO_FAR])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -405,11 +387,6 @@ def begin_search(
         hooks=hooks,
         halt=halt,
     )
-
-
-def as_fields(seconds: Seconds) -> dict[str, float]:
-    """Return what training took as a report and an event hold it."""
-    return {WAITED_S: round(seconds.waited, 4), TRAINED_S: round(seconds.total, 4)}
 
 
 def _seconds_of(result: Mapping[str, Any]) -> Seconds | None:

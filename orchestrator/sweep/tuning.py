@@ -19,26 +19,25 @@ from orchestrator.errors import SweepFailedError
 from orchestrator.store import paths
 from orchestrator.sweep import study as record
 from orchestrator.sweep.budget import exhausted
-from orchestrator.sweep.execution import Outcome, Run, Trial
+from orchestrator.sweep.execution import Run
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
 from orchestrator.sweep.live import trials_shown
-from orchestrator.sweep.samplers import Ranges
-from orchestrator.sweep.search import (
+from orchestrator.sweep.reports import (
     N_PARTS,
-    SO_FAR,
-    Hooks,
-    Scores,
-    StudySearch,
-    Told,
+    InputsRef,
+    Outcome,
+    Trial,
     as_fields,
-    begin_search,
+    run_trial,
     so_far,
 )
+from orchestrator.sweep.samplers import Ranges
+from orchestrator.sweep.search import Hooks, Scores, StudySearch, Told, begin_search
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials
-from orchestrator.sweep.workers import InputsRef, resources_of
+from orchestrator.sweep.workers import resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import note
 from search_spaces.space import Params
@@ -152,7 +151,7 @@ def run_search(
                     else Path(scratch) / "tune"
                 )
                 _tune(
-                    partial(_tune_trial, trial=trial, inputs_ref=inputs_ref),
+                    partial(run_trial, trial=trial, inputs_ref=inputs_ref),
                     searcher,
                     n_left,
                     search.max_concurrent,
@@ -335,15 +334,3 @@ def _tune(
         ),
         run_config=run_config,
     ).fit()
-
-
-def _tune_trial(
-    params: dict[str, Any],
-    *,
-    trial: Trial,
-    inputs_ref: InputsRef,
-) -> Outcome:
-    def after_part(n_done: int, objective: float | None = None) -> None:
-        tune.report({N_PARTS: n_done, SO_FAR: objective})
-
-    return trial(inputs_ref, params, after_part)

@@ -23,9 +23,6 @@ from orchestrator.telemetry.session import configure_data
 if TYPE_CHECKING:
     import ray.data
 
-InputsRef = list["ray.ObjectRef[Any]"]
-"""The reference to what all trials share, in a list: Ray leaves it a reference there."""
-
 Rows = dict[str, NDArray[Any]]
 """Column -> one value (of any shape) for each row."""
 

@@ -22,13 +22,13 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import tuning
-from orchestrator.sweep.execution import AfterPart, Outcome, Run, Trial, outcome_of, run_fixed
+from orchestrator.sweep.execution import Run, outcome_of, run_fixed
 from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search import DIED, ERROR, SIGNATURE, Scores
+from orchestrator.sweep.reports import ERROR, SIGNATURE, AfterPart, InputsRef, Outcome, Trial
+from orchestrator.sweep.search import DIED, Scores
 from orchestrator.sweep.study import error_of, name_of, reused_from, stopped_after
 from orchestrator.sweep.tuning import run_search
-from orchestrator.sweep.workers import InputsRef
 from orchestrator.telemetry.event_schema import event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 from search_spaces.space import Uniform

@@ -15,17 +15,17 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import study
-from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of
+from orchestrator.sweep.execution import Run, outcome_of
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.pretrain import trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan, plan_pretraining
 from orchestrator.sweep.pretrain.results import Entry, Tables
+from orchestrator.sweep.reports import AfterPart, InputsRef, Outcome
 from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.search import Scores
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.warm_start import check_warm_start
-from orchestrator.sweep.workers import InputsRef
 from search_spaces.space import LogUniform, Params
 from trainables.stages import Stage
 from trainables.training import Seconds

@@ -11,6 +11,7 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.labels import LabelGate
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.reports import InputsRef
 from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.selective import trial
 from orchestrator.sweep.selective.plan import plan_sweep
@@ -21,7 +22,6 @@ from orchestrator.sweep.selective.run import (
 )
 from orchestrator.sweep.selective.scoring import stored_scoring
 from orchestrator.sweep.selective.worth import objective_value
-from orchestrator.sweep.workers import InputsRef
 
 
 class SelectiveReplay:

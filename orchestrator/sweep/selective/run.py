@@ -13,10 +13,11 @@ from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import search, study
-from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
+from orchestrator.sweep import reports, study
+from orchestrator.sweep.execution import Run, outcome_of, run_fixed
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
+from orchestrator.sweep.reports import AfterPart, InputsRef, Outcome
 from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.selective import record, trial
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
@@ -26,7 +27,6 @@ from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.sweep.selective.worth import Worth
 from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
-from orchestrator.sweep.workers import InputsRef
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
 from trainables.training import Seconds
@@ -75,7 +75,7 @@ class SelectiveRun:
         emd_S = scored.emd_S[list(plan.selectable)]
         inputs_ref = [ray.put(inputs)]
         arms = self._run_arms(inputs_ref, run)
-        no_adapt = self._predictions(arms["no_adapt"][search.SIGNATURE])
+        no_adapt = self._predictions(arms["no_adapt"][reports.SIGNATURE])
         record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
         worth = Worth(store, inputs, judge, no_adapt)
         found = run_search(
@@ -119,9 +119,9 @@ class SelectiveRun:
         """Run the arms; ``no_adapt`` in any case: it says what the pretrained model is worth."""
         names: list[str] = sorted({*self._sweep.arms, "no_adapt"})
         arms = run_fixed(run, "arm", names, _run_arm, inputs_ref)
-        if search.ERROR in arms["no_adapt"]:
+        if reports.ERROR in arms["no_adapt"]:
             raise SweepFailedError(
-                f"the pretrained model cannot predict: {arms['no_adapt'][search.ERROR]}"
+                f"the pretrained model cannot predict: {arms['no_adapt'][reports.ERROR]}"
             )
         return arms
 
@@ -131,7 +131,7 @@ class SelectiveRun:
         entries = []
         for arm in self._sweep.arms:
             seeds = trial.arm_configurations(inputs, arm)
-            signature = arms[arm].get(search.SIGNATURE)
+            signature = arms[arm].get(reports.SIGNATURE)
             scores = worth.scores(seeds) if signature else None
             entries.append(
                 Entry(
@@ -144,7 +144,7 @@ class SelectiveRun:
                     objective=scores.values[0] if scores else None,
                     replicates=scores.replicates if scores else (),
                     transfer_margin=worth.transfer_margin(seeds) if scores else None,
-                    error=arms[arm].get(search.ERROR),
+                    error=arms[arm].get(reports.ERROR),
                 )
             )
         return entries

@@ -29,12 +29,12 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
+from orchestrator.sweep.reports import AfterPart, InputsRef
 from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
-from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
+from orchestrator.sweep.workers import Rows, run_on_workers
 from trainables import selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings

@@ -10,7 +10,8 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, information
-from orchestrator.sweep.search import N_PARTS, Scores
+from orchestrator.sweep.reports import N_PARTS
+from orchestrator.sweep.search import Scores
 from orchestrator.sweep.selective import trial
 from orchestrator.sweep.selective.results import cost
 from orchestrator.sweep.selective.trial import Configuration, TrialInputs

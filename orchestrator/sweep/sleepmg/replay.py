@@ -11,12 +11,12 @@ from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.labels import LabelGate
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.reports import InputsRef
 from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.sweep.sleepmg.run import objective_judge, rows_by_trial
-from orchestrator.sweep.workers import InputsRef
 from trainables.settings import SleepMGSettings
 
 

@@ -19,10 +19,11 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import search, study
-from orchestrator.sweep.execution import AfterPart, Outcome, Run, outcome_of, run_fixed
+from orchestrator.sweep import reports, study
+from orchestrator.sweep.execution import Run, outcome_of, run_fixed
 from orchestrator.sweep.failures import digest, digest_text
 from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.reports import AfterPart, InputsRef, Outcome
 from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.sleepmg import trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
@@ -31,7 +32,6 @@ from orchestrator.sweep.sleepmg.results import Entry, Tables
 from orchestrator.sweep.sleepmg.worth import Worth
 from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
-from orchestrator.sweep.workers import InputsRef
 from search_spaces.space import Choice, LogUniform, Params
 from trainables.stages import Stage
 from trainables.training import Seconds
@@ -77,8 +77,8 @@ class SleepMGRun:
         self._write_manifest(inputs, judge)
         inputs_ref = [ray.put(inputs)]
         outcomes = run_fixed(run, "row", list(self._rows), _run_row, inputs_ref)
-        if outcomes and all(search.ERROR in outcome for outcome in outcomes.values()):
-            failed = ((name, outcome[search.ERROR]) for name, outcome in outcomes.items())
+        if outcomes and all(reports.ERROR in outcome for outcome in outcomes.values()):
+            failed = ((name, outcome[reports.ERROR]) for name, outcome in outcomes.items())
             raise SweepFailedError(
                 f"all {len(outcomes)} rows of sweep {sweep.name!r} failed:\n{digest_text(digest(failed))}"
             )
@@ -133,7 +133,7 @@ class SleepMGRun:
     def _row_entry(self, name: str, outcome: Outcome, worth: Worth) -> Entry:
         row, seed = self._rows[name]
         settings = self._sweep.row_settings(row)
-        signature = outcome.get(search.SIGNATURE)
+        signature = outcome.get(reports.SIGNATURE)
         scores = worth.scores(settings, [seed]) if signature else None
         return Entry(
             trial=name,
@@ -144,7 +144,7 @@ class SleepMGRun:
             signature=signature,
             objective=scores.values[0] if scores else None,
             worst_subject=worth.worst_subject(settings, [seed]) if scores else None,
-            error=outcome.get(search.ERROR),
+            error=outcome.get(reports.ERROR),
         )
 
     def _trial_entry(self, frozen: FrozenTrial, found: Found, worth: Worth) -> Entry:

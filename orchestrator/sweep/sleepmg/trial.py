@@ -17,11 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.execution import AfterPart
 from orchestrator.sweep.failures import naming_checkpoint, persistently
+from orchestrator.sweep.reports import AfterPart, InputsRef
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
-from orchestrator.sweep.workers import InputsRef, Rows, run_on_workers
+from orchestrator.sweep.workers import Rows, run_on_workers
 from trainables import checkpoint
 from trainables.epochs import MultimodalBatch, MultimodalEpochs, Signals
 from trainables.fold import (

@@ -14,7 +14,8 @@ from orchestrator.config.proposals import Scheduler
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.proposals import first_other, why_not_comparable
-from orchestrator.sweep.search import ERROR, SIGNATURE, Hooks, Scores, begin_search, so_far
+from orchestrator.sweep.reports import ERROR, SIGNATURE, so_far
+from orchestrator.sweep.search import Hooks, Scores, begin_search
 from orchestrator.sweep.study import Study, reused_from
 from search_spaces.selective import SPACE
 

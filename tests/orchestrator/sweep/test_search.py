@@ -19,21 +19,9 @@ from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
 from orchestrator.sweep.failures import as_data
 from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
 from orchestrator.sweep.samplers import distribution
-from orchestrator.sweep.search import (
-    DIED,
-    ENDS_SWEEP,
-    ERROR,
-    N_PARTS,
-    SIGNATURE,
-    SO_FAR,
-    Hooks,
-    Scores,
-    StudySearch,
-    Told,
-    as_fields,
-    begin_search,
-)
+from orchestrator.sweep.search import DIED, Hooks, Scores, StudySearch, Told, begin_search
 from orchestrator.sweep.study import (
     Study,
     error_of,

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.search import N_PARTS
+from orchestrator.sweep.reports import N_PARTS
 from orchestrator.sweep.selective import trial, worth
 from orchestrator.sweep.selective.trial import Configuration
 from trainables.stages import Stage

@@ -25,7 +25,8 @@ from orchestrator.sweep.comparison import Comparison
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.replay import replay, replay_text
-from orchestrator.sweep.search import Hooks, begin_search, so_far
+from orchestrator.sweep.reports import so_far
+from orchestrator.sweep.search import Hooks, begin_search
 from orchestrator.sweep.sleepmg import run as sleepmg_run
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.tuning import Found

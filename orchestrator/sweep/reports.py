@@ -1,0 +1,62 @@
+"""What a trial tells the driver, through Ray Tune. A trial's process needs nothing else of the search."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ray import tune
+
+from search_spaces.space import Params
+
+if TYPE_CHECKING:
+    import ray
+
+    from trainables.training import Seconds
+
+SIGNATURE = "signature"
+"""Key of a report: under which name the trial's predictions are stored."""
+ERROR = "error"
+"""Key of a report: why there are none."""
+ENDS_SWEEP = "ends_sweep"
+"""Key of a report: an error that is no fault of the trial, see :mod:`orchestrator.sweep.failures`."""
+N_PARTS = "n_parts"
+"""Key of an intermediate report: how many parts of the trial are done."""
+SO_FAR = "so_far"
+"""Key of an intermediate report: the objective of what is done, from a trial that knows those labels anyway."""
+WAITED_S, TRAINED_S = "waited_s", "trained_s"
+"""Keys of a report and of its events: how long training waited for batches, and what it took in all."""
+
+InputsRef = list["ray.ObjectRef[Any]"]
+"""The reference to what all trials share, in a list: Ray leaves it a reference there."""
+
+Outcome = dict[str, Any]
+"""What a trial reports: the signature of its predictions and what training took, or why there are none."""
+
+
+class AfterPart(Protocol):
+    """Called by a trial after each of its parts but the last; the trial may end there."""
+
+    def __call__(self, n_done: int, objective: float | None = None) -> None:
+        """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
+
+
+Trial = Callable[[InputsRef, Params, AfterPart], Outcome]
+"""Shared inputs and sampled parameters to an outcome."""
+
+
+def run_trial(params: dict[str, Any], *, trial: Trial, inputs_ref: InputsRef) -> Outcome:
+    """Run a trial in Tune's actor, which hears of its parts."""
+
+    def after_part(n_done: int, objective: float | None = None) -> None:
+        tune.report({N_PARTS: n_done, SO_FAR: objective})
+
+    return trial(inputs_ref, params, after_part)
+
+
+def so_far(params: Params, report: Mapping[str, Any]) -> float:
+    """Return the objective that a trial itself knows of what is done."""
+    return float(report[SO_FAR])
+
+
+def as_fields(seconds: "Seconds") -> dict[str, float]:
+    """Return what training took as a report and an event hold it."""
+    return {WAITED_S: round(seconds.waited, 4), TRAINED_S: round(seconds.total, 4)}
