@@ -45,7 +45,7 @@ class Space(FilledSection):
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
-        check_inside(self, SPACE, "search_spaces/pretrain.py")
+        check_inside(self, SPACE, "search_spaces/pretrain.py", _settings_with)
         return self
 
     @classmethod
@@ -67,6 +67,13 @@ class Space(FilledSection):
                 case IntegerRange() as chosen:
                     found[name] = Integer(*chosen.integer)
         return found
+
+
+def _settings_with(name: str, value: float) -> EncoderSettings | PretrainSettings:
+    changed: dict[str, Any] = {name: value}
+    if SECTIONS[name] == "encoder":
+        return EncoderSettings(**changed)
+    return PretrainSettings(**changed)
 
 
 _KINDS: Mapping[type, str] = {Uniform: "uniform", LogUniform: "log_uniform", Integer: "integer"}

@@ -1,7 +1,7 @@
 """Ranges that the search of a sweep file gives to its parameters, each inside the one that is declared for it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
@@ -9,25 +9,37 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config.sweep_sections import rising
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.space import Choice, Integer, LogUniform, Params, Uniform
+from trainables.errors import SettingsError
 
 
-class UniformRange(Section):
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Range(Section):
+    """Limits of a parameter, inside the declared ones unless the file says that it means others."""
+
+    extend: bool = False
+    """Limits outside the declared range are meant, and allowed as far as the parameter itself goes; otherwise they are
+    taken for a slip."""
+
+
+class UniformRange(Range):
     """Range of a parameter, drawn uniformly."""
 
     uniform: Annotated[tuple[float, float], AfterValidator(rising), Field(examples=[[0, 0.5]])]
     """``[low, high]`` inside the declared range."""
 
 
-class LogUniformRange(Section):
+class LogUniformRange(Range):
     """Range of a parameter, drawn uniformly on a log scale."""
 
     log_uniform: Annotated[
-        tuple[float, float], AfterValidator(rising), Field(examples=[[1e-3, 1e-2]])
+        tuple[Positive, Positive], AfterValidator(rising), Field(examples=[[1e-3, 1e-2]])
     ]
     """``[low, high]`` inside the declared range."""
 
 
-class IntegerRange(Section):
+class IntegerRange(Range):
     """Range of a whole number, drawn uniformly."""
 
     integer: Annotated[tuple[int, int], AfterValidator(rising), Field(examples=[[32, 128]])]
@@ -35,9 +47,14 @@ class IntegerRange(Section):
 
 
 def check_inside(
-    section: BaseModel, space: Mapping[str, Uniform | LogUniform | Integer | Choice], module: str
+    section: BaseModel,
+    space: Mapping[str, Uniform | LogUniform | Integer | Choice],
+    module: str,
+    try_out: Callable[[str, Any], object],
 ) -> None:
     """Refuse a section that names no parameter, or one with values outside its declared range.
+
+    One that extends the range may have all values that the parameter itself may have.
 
     Parameters
     ----------
@@ -47,15 +64,32 @@ def check_inside(
         Declared ranges.
     module : str
         Which module declares them, for the message.
+    try_out : callable
+        Builds settings with one parameter set to a value; raises ``SettingsError`` for one that is not allowed.
     """
     if not section.model_fields_set:
         raise PydanticCustomError("no_parameter", "must name at least one parameter to vary")
     for name in [name for name in space if name in section.model_fields_set]:
-        ((kind, values),) = dict(getattr(section, name)).items()
+        chosen = dict(getattr(section, name))
+        extends = chosen.pop("extend", False)
+        ((kind, values),) = chosen.items()
         for index, value in enumerate(values):
-            if not space[name].contains(value):
-                problem = f"must lie in {in_file(space[name])}, the range of {module}"
-                raise wrong_key(name, problem, kind, index)
+            if space[name].contains(value):
+                continue
+            if not extends:
+                raise wrong_key(name, beyond(space[name], module), kind, index)
+            try:
+                try_out(name, value)
+            except SettingsError as error:
+                raise wrong_key(name, f"is impossible: {error}", kind, index) from error
+
+
+def beyond(declared: Uniform | LogUniform | Integer | Choice, module: str) -> str:
+    """Return what to say of a value outside a range that `module` declares."""
+    problem = f"must lie in {in_file(declared)}, the range of {module}"
+    if isinstance(declared, Choice):
+        return problem
+    return f"{problem}; a range with 'extend: true' may go beyond it"
 
 
 def check_first_trials(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config.ranges import Range, beyond
 from orchestrator.config.sweep_sections import COST, FilledSection, SearchBase, rising
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE, TAU_READINGS
@@ -23,21 +24,11 @@ def _tau_quantile(value: float) -> float:
     return value
 
 
-def _rate(value: float) -> float:
-    if not _DECLARED_RATE.contains(value):
-        raise PydanticCustomError(
-            "rate_range",
-            "must lie in [{low}, {high}], the range of search_spaces/selective.py",
-            {"low": _DECLARED_RATE.low, "high": _DECLARED_RATE.high},
-        )
-    return value
-
-
 Budget = Annotated[int, Field(ge=1, le=_MOST_BATCHES)]
 Steps = Annotated[int, Field(ge=_FEWEST_STEPS, le=_MOST_STEPS)]
 Reward = Annotated[float, Field(ge=_DECLARED_REWARD.low, le=_DECLARED_REWARD.high)]
 TauQuantile = Annotated[float, AfterValidator(_tau_quantile)]
-Rate = Annotated[float, AfterValidator(_rate)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TauRange(Section):
@@ -49,7 +40,7 @@ class TauRange(Section):
     """``[low, high]`` inside [0, 1)."""
 
 
-class RateRange(FilledSection):
+class RateRange(FilledSection, Range):
     """Range of a learning rate, drawn uniformly on a log scale, or the one that all trials take."""
 
     log_uniform: (
@@ -61,8 +52,17 @@ class RateRange(FilledSection):
 
     @model_validator(mode="after")
     def _either(self) -> "RateRange":
-        if len(self.model_fields_set) != 1:
+        if len({"log_uniform", "fixed"} & self.model_fields_set) != 1:
             raise PydanticCustomError("one_kind", "must have one key: log_uniform or fixed")
+        given: list[tuple[tuple[str, *tuple[int, ...]], float | None]] = [(("fixed",), self.fixed)]
+        given += [
+            (("log_uniform", index), rate) for index, rate in enumerate(self.log_uniform or ())
+        ]
+        for where, rate in given:
+            if rate is not None and not self.extend and not _DECLARED_RATE.contains(rate):
+                raise wrong_key(
+                    where[0], beyond(_DECLARED_RATE, "search_spaces/selective.py"), *where[1:]
+                )
         return self
 
 

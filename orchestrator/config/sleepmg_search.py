@@ -1,5 +1,6 @@
 """What the search of a sleepmg sweep varies, and what it tries first."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, Field, model_validator
@@ -9,8 +10,9 @@ from orchestrator.config.proposals import Scheduler
 from orchestrator.config.ranges import LogUniformRange, UniformRange, check_inside, in_file
 from orchestrator.config.sweep_sections import FilledSection, SearchBase
 from orchestrator.config.validation import Section, wrong_key
-from search_spaces.sleepmg import SPACE
+from search_spaces.sleepmg import SECTIONS, SPACE
 from search_spaces.space import Choice, LogUniform, Uniform
+from trainables.settings import SleepMGSettings
 
 Ratio = Literal["mean_pairwise", "mean_others"]
 """Options of ``ratio`` in ``search_spaces.sleepmg.SPACE``."""
@@ -80,13 +82,18 @@ class Space(FilledSection):
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
-        check_inside(self, SPACE, "search_spaces/sleepmg.py")
+        check_inside(self, SPACE, "search_spaces/sleepmg.py", _settings_with)
         return self
 
     def declared(self) -> dict[str, Searched]:
         """Return the parameters that vary in the terms of ``search_spaces``, by name."""
         ranges = {name: getattr(self, name) for name in SPACE}
         return {name: _declared(chosen) for name, chosen in ranges.items() if chosen is not None}
+
+
+def _settings_with(name: str, value: Any) -> SleepMGSettings:
+    own, section = SleepMGSettings(), SECTIONS[name]
+    return replace(own, **{section: replace(getattr(own, section), **{name: value})})
 
 
 def _declared(chosen: UniformRange | LogUniformRange | ChoiceRange[str]) -> Searched:

@@ -60,10 +60,12 @@ def loaded(tmp_path: Path) -> Load:
         ("name: probe\n", "name: probe\ngpus_per_worker: 1\n", "2:18: gpus_per_worker is 1: must be 0: a source"),
         ("dropout: {uniform", "drop: {uniform", "12:5: unknown key 'drop' in search.space. Did you mean 'dropout'?"),
         ("[0.1, 0.5]", "[0.1, 0.9]", "12:30: search.space.dropout.uniform[1] is 0.9: must lie in [0, 0.8], the range "
-         "of search_spaces/pretrain.py."),
+         "of search_spaces/pretrain.py; a range with 'extend: true' may go beyond it."),
         ("[16, 64]", "[64, 16]", "13:27: search.space.batch_size.integer is [64, 16]: must be [low, high] with low <"),
         ("[16, 64]", "[16.5, 64]", "13:28: search.space.batch_size.integer[0] is 16.5: must be a whole number."),
         ("[16, 64]", "[8, 64]", "13:28: search.space.batch_size.integer[0] is 8: must lie in [16, 512]"),
+        ("[16, 64]}", "[0, 64], extend: true}", "13:28: search.space.batch_size.integer[0] is 0: is impossible: "),
+        ("[0.1, 0.5]}", "[0.1, 1], extend: true}", "12:30: search.space.dropout.uniform[1] is 1: is impossible: "),
         ("    - {dropout: 0.2}\n", "    - {dropout: 0.6}\n", "15:17: search.enqueue[0].dropout is 0.6: lies outside "
          "space.dropout [0.1, 0.5]."),
         ("    - {dropout: 0.2}\n", "    - {weight_decay: 0.1}\n", "15:22: search.enqueue[0].weight_decay is 0.1: is "

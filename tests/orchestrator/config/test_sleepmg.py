@@ -95,6 +95,12 @@ def place(text: str, part: str, start: int = 0) -> str:
 # --- what a file means ---------------------------------------------------------------------------
 
 
+def test_a_range_that_says_so_goes_beyond_the_declared_one(tmp_path: Path) -> None:
+    sweep = loaded(tmp_path, ("[2e-3, 0.1]}", "[1e-4, 5], extend: true}"))
+    assert sweep.search is not None
+    assert sweep.search.space.declared()["grl_weight"] == LogUniform(1e-4, 5)
+
+
 def test_a_short_file_is_sleepmg_as_its_settings_have_it(tmp_path: Path) -> None:
     sweep = loaded(tmp_path, text=SHORT)
     assert sweep.settings() == SleepMGSettings()
@@ -215,7 +221,7 @@ def test_the_names_of_parameters_are_those_of_the_space() -> None:
     kinds = {Uniform: "uniform", LogUniform: "log_uniform", Choice: "choice"}
     for name, declared in SPACE.items():
         range_class, _ = get_args(Space.model_fields[name].annotation)
-        assert list(range_class.model_fields) == [kinds[type(declared)]]
+        assert set(range_class.model_fields) - {"extend"} == {kinds[type(declared)]}
 
 
 def test_the_options_of_choices_are_those_of_the_space() -> None:
@@ -304,6 +310,10 @@ def test_a_search_over_choices(tmp_path: Path) -> None:
         ("[0.2, 0.5]", "[0.5, 0.2]", "[0.5, 0.2]", "uniform is [0.5, 0.2]: must be [low, high] with low < high"),
         ("[0.2, 0.5]", "[-0.2, 0.5]", "-0.2", "alpha_y.uniform[0] is -0.2: must lie in [0, 1], the range of search_s"),
         ("[2e-3, 0.1]", "[2e-3, 2]", "2]", "grl_weight.log_uniform[1] is 2: must lie in [0.001, 1], the range of"),
+        ("[2e-3, 0.1]", "[2e-3, 2]", "2]", "search_spaces/sleepmg.py; a range with 'extend: true' may go beyond it."),
+        ("[2e-3, 0.1]}", "[0, 2], extend: true}", "0,", "log_uniform[0] is 0: must be greater than 0"),
+        ("[0.2, 0.5]}", "[-1, 0.5], extend: true}", "-1", "uniform[0] is -1: is impossible: alpha_y is -1.0; allowed: "),
+        ("[0.2, 0.5]}", "[0.2, 0.5], extend: yes please}", "yes", 'extend is "yes please": must be true or false'),
         ("[2e-3, 0.1]", "[2e-3]", "[2e-3]", "has too few items"),
         ("{alpha_y: 0.5}", "{alpha_y: 0.6}", "0.6", "search.enqueue[0].alpha_y is 0.6: lies outside space.alpha_y [0"),
         ("{alpha_y: 0.5}", "{alpha_d: 0.5}", "0.5", "enqueue[0].alpha_d is 0.5: is not varied by this search; it va"),

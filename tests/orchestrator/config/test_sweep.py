@@ -121,7 +121,10 @@ def test_what_is_dumped_loads_to_the_same_sweep(tmp_path: Path, text: str) -> No
 def test_what_is_dumped_is_the_file_with_every_default(tmp_path: Path) -> None:
     resolved = read(tmp_path, SELECTIVE).resolved()
     assert resolved["stages"] == ["W", "REM"]
-    assert resolved["search"]["space"]["learning_rate"] == {"log_uniform": [5e-5, 1e-3]}
+    assert resolved["search"]["space"]["learning_rate"] == {
+        "extend": False,
+        "log_uniform": [5e-5, 1e-3],
+    }
     assert resolved["encoder"] == {"architecture": "mrcnn", "dropout": 0.25}
     assert (resolved["workers"], resolved["cpus_per_worker"]) == (1, 1.0)
 
@@ -130,7 +133,7 @@ def test_what_is_dumped_is_the_file_with_every_default(tmp_path: Path) -> None:
     assert resolved["folds"] == {"kind": "leave_one_subject_out", "n_validation": 1}
     assert resolved["network"]["dropout"] == 0.25
     assert resolved["training"]["class_weights"] == [1.0, 1.2, 1.0, 1.0, 1.25]
-    assert resolved["search"]["space"] == {"alpha_y": {"uniform": [0, 0.5]}}
+    assert resolved["search"]["space"] == {"alpha_y": {"extend": False, "uniform": [0, 0.5]}}
     # A row keeps to what it sets otherwise, so that it follows the sections when they change.
     assert resolved["rows"] == [
         {"name": "NaiveMG", "ours": "a reading", "modulation": {"mod_y": False, "mod_d": False}},
@@ -179,11 +182,13 @@ def test_diff_names_rows_by_name_and_keys_that_come_or_go(tmp_path: Path) -> Non
     assert diff(read(tmp_path, SLEEPMG), changed) == [
         "folds.kind: leave_one_subject_out -> k_fold",
         "folds.n_folds: absent -> 3",
+        "search.space.alpha_d.extend: absent -> false",
         "search.space.alpha_d.uniform: absent -> 0.0, 0.5",
         "search.enqueue: {alpha_y: 0.5} -> {alpha_d: 0.5}",
         "rows: NaiveMG, SleepMG -> NaiveMG, Others",
         "rows.NaiveMG.modulation.mod_f: absent -> true",
         "rows.NaiveMG.modulation.mod_y: false -> true",
+        "search.space.alpha_y.extend: false -> absent",
         "search.space.alpha_y.uniform: 0.0, 0.5 -> absent",
         "rows.NaiveMG.ours: a reading -> absent",
     ]
