@@ -11,7 +11,6 @@ from orchestrator.config.validation import Section, wrong_key
 from search_spaces.space import Choice, Integer, LogUniform, Params, Uniform
 from trainables.errors import SettingsError
 
-
 Positive = Annotated[float, Field(gt=0)]
 
 

@@ -400,6 +400,12 @@ class S3Server:
     secret: str = field(repr=False)
     is_rgw: bool
     """False: a mock that takes any secret."""
+    folder: Path
+    """Of its files."""
+
+    def tell(self, action: str) -> None:
+        """Have the real server ``kill``, ``resume``, ``deny`` or ``allow``."""
+        _run([str(RGW), action, str(self.folder)])
 
     @property
     def env(self) -> dict[str, str]:
@@ -425,6 +431,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         key="test-key",
         secret=secrets.token_hex(16),
         is_rgw=shutil.which("radosgw") is not None,
+        folder=folder,
     )
     if not server.is_rgw and os.environ.get("REQUIRE_RGW") == "1":
         pytest.fail("REQUIRE_RGW=1, but radosgw is not on the PATH")

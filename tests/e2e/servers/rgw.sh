@@ -4,6 +4,8 @@
 #   rgw.sh start DIR PORT KEY SECRET    returns when http://127.0.0.1:PORT answers and the user exists (2-4 s)
 #   rgw.sh kill DIR                     kills the S3 server alone; the objects stay
 #   rgw.sh resume DIR                   starts it again, on the same port
+#   rgw.sh deny DIR                     refuses the user's keys, as if they had expired
+#   rgw.sh allow DIR                    takes them again
 #   rgw.sh stop DIR                     ends what start began there, by the process ids it wrote down
 #
 # Needs radosgw, ceph-mon and ceph-osd, but no root: all files are under DIR, and PORT and PORT+1 are the only
@@ -51,6 +53,10 @@ resume() {
     [ "$SECONDS" -lt "$deadline" ] || die "no answer on port $port after $START_TIMEOUT_S s; logs are in $DIR"
     sleep 0.1
   done
+}
+
+admin() { # COMMAND...: of the user database, which the running server follows
+  quietly timeout "$START_TIMEOUT_S" radosgw-admin -n client.rgw -c "$CONF" "$@" --uid=test
 }
 
 is_open() { # PORT: whether something listens there
@@ -158,12 +164,11 @@ start() {
     [ "$SECONDS" -lt "$deadline" ] || die "no answer on port $PORT after $START_TIMEOUT_S s; logs are in $DIR"
     sleep 0.1
   done
-  quietly timeout "$START_TIMEOUT_S" radosgw-admin -n client.rgw -c "$CONF" user create \
-    --uid=test --display-name=test --access-key="$KEY" --secret="$SECRET"
+  admin user create --display-name=test --access-key="$KEY" --secret="$SECRET"
   trap - ERR EXIT
 }
 
-[ $# -ge 2 ] || die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh kill|resume|stop DIR"
+[ $# -ge 2 ] || die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh kill|resume|deny|allow|stop DIR"
 ACTION=$1
 DIR=$(realpath -m -- "$2")
 CONF=$DIR/ceph.conf
@@ -174,6 +179,8 @@ case "$ACTION $#" in
     ;;
   "kill 2") kill_server ;;
   "resume 2") resume ;;
+  "deny 2") admin user suspend ;;
+  "allow 2") admin user enable ;;
   "stop 2") stop ;;
-  *) die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh kill|resume|stop DIR" ;;
+  *) die "usage: rgw.sh start DIR PORT KEY SECRET | rgw.sh kill|resume|deny|allow|stop DIR" ;;
 esac
