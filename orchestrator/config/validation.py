@@ -4,6 +4,7 @@ Each line says file:line:column, the key, the value and what is allowed.
 """
 
 import dataclasses
+import difflib
 import json
 import re
 import types
@@ -88,16 +89,34 @@ def validate(model_class: type[ModelT], path: str | Path) -> ModelT:
         ``x.yaml:12:5: unknown key 'n_trails' in search. Did you mean 'n_trials'? Allowed: ...``.
     """
     source = load(path)
+    model, mistakes = check(model_class, source)
+    if model is None:
+        raise as_error(source, mistakes)
+    return model
+
+
+Mistake = tuple[Position, str]
+"""Where in a file, and a sentence on what is wrong."""
+
+
+def check(
+    model_class: type[ModelT], source: YamlSource
+) -> tuple[ModelT, set[Mistake]] | tuple[None, set[Mistake]]:
+    """Make a model of a file's data; or return None, and every mistake."""
     try:
-        return model_class.model_validate_json(json.dumps(source.data), strict=True)
+        return model_class.model_validate_json(json.dumps(source.data), strict=True), set()
     except ValidationError as error:
-        found = {
+        return None, {
             _explain(model_class, source, detail)
             for detail in error.errors()
             if not _follows_from_another(detail)
         }
-    lines = (f"{source.path}:{at.line}:{at.column}: {message}" for at, message in sorted(found))
-    raise ConfigError("\n".join(lines))
+
+
+def as_error(source: YamlSource, mistakes: Iterable[Mistake]) -> ConfigError:
+    """Return the error of a file with these mistakes, a line each, in the order of the file."""
+    lines = (f"{source.path}:{at.line}:{at.column}: {what}" for at, what in sorted(set(mistakes)))
+    return ConfigError("\n".join(lines))
 
 
 def _follows_from_another(detail: ErrorDetails) -> bool:
@@ -131,6 +150,10 @@ def _explain(
             return source.position(path[:-1], of_key=True), f"missing key '{name}' in {section}."
         case "union_tag_not_found":
             (key,) = _quoted(str(context["discriminator"]))[-1:]
+            if meant := difflib.get_close_matches(key, detail["input"], n=1):
+                return source.position((*path, *meant), of_key=True), _unknown_key(
+                    meant[0], _name(path), [key]
+                )
             return source.position(path, of_key=True), f"missing key '{key}' in {_name(path)}."
         case "union_tag_invalid":
             path = (*path, *_quoted(str(context["discriminator"]))[-1:])

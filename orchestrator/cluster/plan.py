@@ -1,0 +1,208 @@
+"""What a cluster file comes to: which machines, at what price, and what is wrong with its doors. Asks nobody."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.cluster.prices import PriceTable, price_table
+from orchestrator.cluster.security import Finding, findings
+from orchestrator.config.cluster import AwsProvider, ClusterFile, NodeType
+from orchestrator.config.yaml_source import YamlSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePlan:
+    """Machines of one kind."""
+
+    name: str
+    fewest: int
+    most: int
+    instance_type: str
+    spot: bool
+    resources: Mapping[str, int]
+    """Of each; empty where neither the file nor the price table says them."""
+    least_usd: float | None
+    """An hour of one, its disks included; None where the table has no price."""
+    most_usd: float | None
+    """The same at most: spot counts at the on-demand price."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """List prices, in USD; traffic and S3 are not in them."""
+
+    least_per_hour: float
+    """While nothing runs: head, and the fewest workers."""
+    most_per_hour: float
+    """With as many workers as there may be, the dearest kinds first."""
+    until_idle: float
+    """From the end of the last trial until the idle timeout has ended the workers, at most."""
+    until_ttl: float | None
+    """From launch until the time to live has ended all machines, at most; None without one."""
+    prices_as_of: str
+    prices_of_region: str
+    without_price: tuple[str, ...]
+    """Instance types that are in none of the sums."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What launching a file would do."""
+
+    cluster_name: str
+    provider: str
+    region: str | None
+    nodes: tuple[NodePlan, ...]
+    """The head first; none where the machines are there already."""
+    max_workers: int
+    idle_timeout_minutes: float
+    ttl_hours: float | None
+    store: str | None
+    cost: Cost | None
+    """None where the machines are there already."""
+    findings: tuple[Finding, ...]
+    """About safety and limits, in the order of the file."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the cluster would be open to others."""
+        return any(finding.refused for finding in self.findings)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the plan as JSON has it."""
+        return asdict(self)
+
+
+def plan_cluster(cluster: ClusterFile, source: YamlSource) -> Plan:
+    """Work out what launching a cluster file would do."""
+    provider, options = cluster.provider, cluster.orchestrator
+    nodes: tuple[NodePlan, ...] = ()
+    cost = None
+    if isinstance(provider, AwsProvider):
+        table = price_table()
+        head = cluster.head
+        assert head is not None
+        assert cluster.head_node_type is not None
+        nodes = (
+            _node_plan(cluster.head_node_type, head, 1, 1, table),
+            *(
+                _node_plan(name, kind, kind.min_workers, cluster.most(kind), table)
+                for name, kind in cluster.workers.items()
+            ),
+        )
+        cost = _cost(nodes, cluster, table)
+    return Plan(
+        cluster_name=cluster.cluster_name,
+        provider=provider.type,
+        region=provider.region if isinstance(provider, AwsProvider) else None,
+        nodes=nodes,
+        max_workers=cluster.max_workers,
+        idle_timeout_minutes=cluster.idle_timeout_minutes,
+        ttl_hours=options.ttl_hours,
+        store=options.store,
+        cost=cost,
+        findings=tuple(findings(cluster, source)),
+    )
+
+
+def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTable) -> NodePlan:
+    config = kind.node_config
+    spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+    disks = (item.get("Ebs", {}) for item in config.get("BlockDeviceMappings", ()))
+    disk_usd = table.disk_usd(sum(disk.get("VolumeSize", 8) for disk in disks))
+    instance = table.instances.get(config["InstanceType"])
+    on_demand = instance.usd if instance else None
+    return NodePlan(
+        name=name,
+        fewest=fewest,
+        most=most,
+        instance_type=config["InstanceType"],
+        spot=spot,
+        resources=dict(kind.resources or (instance.resources if instance else {})),
+        least_usd=None
+        if on_demand is None
+        else on_demand * (table.least_share_of_spot if spot else 1) + disk_usd,
+        most_usd=None if on_demand is None else on_demand + disk_usd,
+    )
+
+
+def _cost(nodes: tuple[NodePlan, ...], cluster: ClusterFile, table: PriceTable) -> Cost:
+    head, *workers = nodes
+    head_usd = head.most_usd or 0.0
+    machines = [node.most_usd or 0.0 for node in workers for _ in range(node.most)]
+    dearest = sum(sorted(machines, reverse=True)[: cluster.max_workers])
+    ttl_hours = cluster.orchestrator.ttl_hours
+    return Cost(
+        least_per_hour=(head.least_usd or 0.0)
+        + sum(n.fewest * (n.least_usd or 0.0) for n in workers),
+        most_per_hour=head_usd + dearest,
+        until_idle=(head_usd + dearest) * cluster.idle_timeout_minutes / 60,
+        until_ttl=None if ttl_hours is None else (head_usd + dearest) * ttl_hours,
+        prices_as_of=table.as_of,
+        prices_of_region=table.region,
+        without_price=tuple(sorted({n.instance_type for n in nodes if n.most_usd is None})),
+    )
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as a person reads it."""
+    where = f" in {plan.region}" if plan.region else ""
+    lines = [f"cluster    {plan.cluster_name}: provider {plan.provider}{where}"]
+    lines += _columns(plan.nodes)
+    if plan.nodes:
+        lines.append(
+            f"limits     {plan.max_workers} workers; one that is idle ends after {plan.idle_timeout_minutes:g} min; "
+            + (f"all end after {plan.ttl_hours:g} h" if plan.ttl_hours else "no time to live")
+        )
+    if plan.cost:
+        lines += _cost_lines(plan.cost, plan)
+    if plan.store:
+        lines.append(f"store      {plan.store}")
+    for finding in plan.findings:
+        lines.append(
+            f"{'refused' if finding.refused else 'note':<10} {finding.where}: {finding.problem}"
+        )
+    return "\n".join(lines)
+
+
+def _columns(nodes: Iterable[NodePlan]) -> list[str]:
+    rows = []
+    for node in nodes:
+        count = f"{node.most}" if node.fewest == node.most else f"{node.fewest} to {node.most}"
+        market = "spot" if node.spot else "on demand"
+        has = ", ".join(f"{n} {name}" for name, n in node.resources.items())
+        if node.least_usd is None or node.most_usd is None:
+            price = "price unknown"
+        elif node.spot:
+            price = f"${node.least_usd:.2f} to ${node.most_usd:.2f}/h each"
+        else:
+            price = f"${node.most_usd:.2f}/h"
+        rows.append((node.name, count, node.instance_type, market, has, price))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)] if rows else []
+    return [
+        "machines   "
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
+    lines = [
+        f"cost       ${cost.least_per_hour:.2f}/h while nothing runs, at most ${cost.most_per_hour:.2f}/h with "
+        f"{plan.max_workers} workers; at most ${cost.until_idle:.2f} from the last trial to the idle timeout"
+    ]
+    if cost.until_ttl is not None:
+        lines.append(
+            f"           at most ${cost.until_ttl:.2f} until the time to live of {plan.ttl_hours:g} h ends it"
+        )
+    lines.append(
+        f"           list prices of {cost.prices_as_of} in {cost.prices_of_region}, spot at most at the on-demand "
+        "price; without traffic and S3"
+    )
+    if plan.region != cost.prices_of_region:
+        lines.append(f"           {plan.region} has other prices: in Europe up to a third more")
+    if cost.without_price:
+        lines.append(
+            f"           not in the sums: {', '.join(cost.without_price)}, whose price is unknown"
+        )
+    return lines

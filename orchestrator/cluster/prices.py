@@ -1,0 +1,63 @@
+"""What machines cost, from a table with a date: a plan is made without asking anyone."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+HOURS_PER_MONTH = 730
+"""As Amazon counts them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instance:
+    """One hour of an instance type, on demand."""
+
+    usd: float
+    """List price of an hour, without its disk."""
+    resources: Mapping[str, int]
+    """CPUs and GPUs, under the names that Ray has for them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriceTable:
+    """List prices of one region."""
+
+    as_of: str
+    """Month of the prices, ``YYYY-MM``."""
+    region: str
+    """Others differ: by up to a third in the regions of Europe."""
+    gp3_usd_per_gb_month: float
+    """Of a disk."""
+    least_share_of_spot: float
+    """Spot costs at least this share of the on-demand price, and hardly ever more than all of it."""
+    instances: Mapping[str, Instance]
+    """By instance type; others have no known price."""
+
+    def disk_usd(self, gigabytes: float) -> float:
+        """Return what an hour of a disk costs.
+
+        >>> round(price_table().disk_usd(100), 5)
+        0.01096
+        """
+        return gigabytes * self.gp3_usd_per_gb_month / HOURS_PER_MONTH
+
+
+@functools.cache
+def price_table() -> PriceTable:
+    """Return the table that comes with this program."""
+    data = json.loads((files("orchestrator.cluster") / "prices.json").read_text())
+    instances = {
+        name: Instance(
+            usd=entry["usd"], resources={key: n for key, n in entry.items() if key != "usd"}
+        )
+        for name, entry in data["instances"].items()
+    }
+    return PriceTable(
+        as_of=data["as_of"],
+        region=data["region"],
+        gp3_usd_per_gb_month=data["gp3_usd_per_gb_month"],
+        least_share_of_spot=data["least_share_of_spot"],
+        instances=instances,
+    )
