@@ -11,6 +11,8 @@
     |  `- ReplayError                4  a sweep whose record its own configuration does not give again
     |- SolverError                   5  an optimal-transport problem that did not converge
     |- StoreUnreachableError         6  bucket, endpoint or credentials
+    |- CloudError                    6  a provider of machines refuses, or has none
+    |  `- RemainsError               6  something of a cluster that was ended is still there
     |- SetupError                    7  permissions, versions, a missing program
     |- SweepFailedError              8  every trial failed, or the failure quota was reached
     `- InterruptedSweepError       130  stopped by the user; can be resumed
@@ -85,6 +87,16 @@ class StoreUnreachableError(OrchestratorError):
     """The store, its bucket or its endpoint cannot be reached, or refuses the credentials."""
 
     exit_code = 6
+
+
+class CloudError(OrchestratorError):
+    """A provider of machines refuses a request, or has no machine to give."""
+
+    exit_code = 6
+
+
+class RemainsError(CloudError):
+    """Something of a cluster that was ended is still there, and may be billed."""
 
 
 class SetupError(OrchestratorError):

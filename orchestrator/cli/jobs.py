@@ -9,15 +9,14 @@ import click
 @click.argument("sweep_file", metavar="FILE")
 @click.option(
     "--address",
-    required=True,
     envvar="RAY_API_SERVER_ADDRESS",
     metavar="URL",
     help="Of the cluster's dashboard, such as http://127.0.0.1:8265. Also: RAY_API_SERVER_ADDRESS.",
 )
+@click.option("--cluster", "cluster_file", metavar="FILE", help="The cluster of this file instead.")
 @click.option(
     "--store",
     "store_uri",
-    required=True,
     envvar="ORCHESTRATOR_STORE",
     metavar="URI",
     help="s3://bucket/prefix, or a folder that every node sees. Also: ORCHESTRATOR_STORE.",
@@ -39,8 +38,9 @@ import click
 @click.option("--python", default="python", show_default=True, help="Python on the cluster.")
 def submit(
     sweep_file: str,
-    address: str,
-    store_uri: str,
+    address: str | None,
+    cluster_file: str | None,
+    store_uri: str | None,
     name: str | None,
     retry_failed: bool,
     wheel: Path | None,
@@ -58,6 +58,12 @@ def submit(
     from orchestrator.store.store import absolute_uri
 
     sweep = load_sweep(sweep_file)
+    if cluster_file is not None:
+        address, store_uri = _of_cluster(cluster_file, store_uri)
+    if address is None:
+        raise click.UsageError("Name the cluster: --cluster FILE, or --address URL.")
+    if store_uri is None:
+        raise click.UsageError("Name the store: --store s3://bucket/prefix.")
     options: tuple[str, ...] = ()
     if name is not None:
         renamed(sweep, name)  # a mistake is told here
@@ -73,6 +79,15 @@ def submit(
         python=python,
     )
     return run_job(job, address, click.echo)
+
+
+def _of_cluster(cluster_file: str, store_uri: str | None) -> tuple[str, str | None]:
+    """Return address and store of a cluster that was launched from here, and have its token sent along."""
+    from orchestrator.cluster.launch import reachable
+    from orchestrator.config.cluster import load_cluster
+
+    cluster, _ = load_cluster(cluster_file)
+    return reachable(cluster), store_uri or cluster.orchestrator.store
 
 
 COMMANDS = (submit,)

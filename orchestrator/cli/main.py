@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import data, jobs, machine, results, search, watch
+from orchestrator.cli import clusters, data, jobs, machine, results, search, watch
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.telemetry.session import prepare_ray_environment
 
@@ -25,6 +25,7 @@ def commands(debug: bool) -> None:
 for command in (
     *data.COMMANDS,
     *search.COMMANDS,
+    *clusters.COMMANDS,
     *jobs.COMMANDS,
     *watch.COMMANDS,
     *results.COMMANDS,

@@ -18,12 +18,30 @@ store_option: Callable[..., Any] = click.option(
     help="Folder, or s3://bucket/prefix, of everything durable. Also: ORCHESTRATOR_STORE.",
 )
 
+cluster_option: Callable[..., Any] = click.option(
+    "--cluster",
+    "cluster_file",
+    metavar="FILE",
+    help="The cluster of this file, launched from here; its store, unless --store names one.",
+)
+
 cpus_option: Callable[..., Any] = click.option(
     "--cpus",
     "n_cpus",
     type=click.IntRange(min=1),
     help="CPUs to use on this machine; all by default.",
 )
+
+
+def store_of(uri: str, cluster_file: str | None) -> str:
+    """Return the store that a command means: of a cluster file, unless another one was named."""
+    source = click.get_current_context().get_parameter_source("store_uri")
+    if cluster_file is None or source is not click.core.ParameterSource.DEFAULT:
+        return uri
+    from orchestrator.config.cluster import load_cluster
+
+    cluster, _ = load_cluster(cluster_file)
+    return cluster.orchestrator.store or uri
 
 
 def writable_store(uri: str) -> "Store":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import store_option
+from orchestrator.cli.options import cluster_option, store_of, store_option
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -21,16 +21,24 @@ json_option: Callable[..., Any] = click.option(
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @store_option
+@cluster_option
 @json_option
 @click.option("--watch", is_flag=True, help="Again every two seconds, until it ends.")
-def status(name: str, store_uri: str, as_json: bool, watch: bool) -> None:
-    """Say where sweep NAME stands: trials, the best one, what runs."""
+def status(
+    name: str | None, store_uri: str, cluster_file: str | None, as_json: bool, watch: bool
+) -> None:
+    """Say where sweep NAME stands: trials, the best one, what runs. With --cluster alone, where the cluster stands."""
     from orchestrator.sweep.status import status_text, sweep_status
     from orchestrator.telemetry.progress import on_terminal
 
-    store = _store(store_uri)
+    if name is None:
+        if cluster_file is None:
+            raise click.UsageError("Name a sweep, or a cluster with --cluster FILE.")
+        _cluster_status(cluster_file, as_json)
+        return
+    store = _store(store_of(store_uri, cluster_file))
     if watch and not as_json and on_terminal(stderr=False):
         _watch(store, name)
         return
@@ -40,6 +48,15 @@ def status(name: str, store_uri: str, as_json: bool, watch: bool) -> None:
         if not watch or found.state != "running":
             return
         time.sleep(_LOOK_S)
+
+
+def _cluster_status(cluster_file: str, as_json: bool) -> None:
+    from orchestrator.cluster.status import cluster_status, cluster_text
+    from orchestrator.config.cluster import load_cluster
+
+    cluster, _ = load_cluster(cluster_file)
+    found = cluster_status(cluster)
+    click.echo(json.dumps(found.as_data()) if as_json else cluster_text(found))
 
 
 def _watch(store: "Store", name: str) -> None:
@@ -62,13 +79,14 @@ def _watch(store: "Store", name: str) -> None:
 @click.command()
 @click.argument("name")
 @store_option
+@cluster_option
 @json_option
 @click.option("--follow", is_flag=True, help="Go on with what comes, until it ends.")
-def logs(name: str, store_uri: str, as_json: bool, follow: bool) -> None:
+def logs(name: str, store_uri: str, cluster_file: str | None, as_json: bool, follow: bool) -> None:
     """Print the event log of sweep NAME."""
     from orchestrator.sweep.status import event_text, sweep_events, sweep_status
 
-    store = _store(store_uri)
+    store = _store(store_of(store_uri, cluster_file))
     n_shown = 0
     while True:
         running = follow and sweep_status(store, name).state == "running"
@@ -84,14 +102,15 @@ def logs(name: str, store_uri: str, as_json: bool, follow: bool) -> None:
 @click.command()
 @click.argument("name")
 @store_option
+@cluster_option
 @click.option("--now", is_flag=True, help="End the running trials at their last checkpoints, too.")
-def stop(name: str, store_uri: str, now: bool) -> None:
+def stop(name: str, store_uri: str, cluster_file: str | None, now: bool) -> None:
     """Let sweep NAME end after the trials that run now, wherever it runs. `orchestrator sweep` takes it up again."""
     from orchestrator.errors import ConfigError
     from orchestrator.sweep.lock import BEAT_S, ask_to_stop
     from orchestrator.sweep.status import sweep_status
 
-    store = _store(store_uri)
+    store = _store(store_of(store_uri, cluster_file))
     found = sweep_status(store, name)
     if found.state != "running":
         raise ConfigError(f"sweep {name!r} does not run: it is {found.state}.")

@@ -42,7 +42,7 @@ def request_mistakes(config: Mapping[str, Any], name: str) -> Iterator[tuple[Key
     shape = _session().get_service_model("ec2").operation_model("RunInstances").input_shape
     for key in set(config) & set(_SET_BY_RAY):
         yield (key,), True, f"{name}.{key} is set by Ray; remove it."
-    subnets = config.get("SubnetIds", [])
+    subnets: Any = config.get("SubnetIds", [])
     if not isinstance(subnets, list) or not all(isinstance(item, str) for item in subnets):
         yield (
             ("SubnetIds",),
@@ -83,7 +83,8 @@ def _mistakes(
             yield wrong("must be a list")
         case "string" if not isinstance(value, str):
             yield wrong("must be text; put it in quotes")
-        case "string" if (allowed := getattr(shape, "enum", None)) and value not in allowed:
+        case "string" if value not in (getattr(shape, "enum", None) or [value]):
+            allowed = list(shape.enum)
             hint = did_you_mean(value, allowed)
             listed = f" Allowed: {', '.join(allowed)}" if len(allowed) <= 12 else ""
             yield wrong(f"EC2 does not know this value.{hint}{listed}".rstrip("."))

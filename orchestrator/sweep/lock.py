@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
+from orchestrator.telemetry.processes import started_at, this_machine
 from orchestrator.telemetry.progress import note
 
 BEAT_S = 5.0
@@ -87,8 +87,8 @@ def holder_of(store: Store, name: str) -> tuple[str, bool]:
     if data is None:
         return "", False
     found = json.loads(data)
-    here = found["machine"] == _machine()
-    return _about(found), not here or _started(found["pid"]) == found["process_started"]
+    here = found["machine"] == this_machine()
+    return _about(found), not here or started_at(found["pid"]) == found["process_started"]
 
 
 def ask_to_stop(store: Store, name: str, *, now: bool) -> None:
@@ -118,9 +118,9 @@ class _Lock:
         self._mine: dict[str, Any] = {
             "token": secrets.token_hex(8),
             "host": socket.gethostname(),
-            "machine": _machine(),
+            "machine": this_machine(),
             "pid": os.getpid(),
-            "process_started": _started(os.getpid()),
+            "process_started": started_at(os.getpid()),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "beat": 0,
         }
@@ -162,7 +162,7 @@ class _Lock:
 
     def _is_alive(self, found: dict[str, Any]) -> bool:
         if found["machine"] == self._mine["machine"]:
-            return bool(_started(found["pid"]) == found["process_started"])
+            return bool(started_at(found["pid"]) == found["process_started"])
         note(
             f"Sweep {self._name!r} was begun elsewhere: {_about(found)}. Waiting {self._silent_s:g} s for a sign of "
             "life."
@@ -189,23 +189,3 @@ def _encoded(lock: dict[str, Any]) -> bytes:
 def _about(lock: dict[str, Any]) -> str:
     age_s = (datetime.now(UTC) - datetime.fromisoformat(lock["since"])).total_seconds()
     return f"process {lock['pid']} on {lock['host']}, since {lock['since']} ({age_s / 60:.0f} min)"
-
-
-def _machine() -> str:
-    """Return what is the same for processes that see each other's ids: this boot, this namespace of processes."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    if not boot.exists():  # not Linux
-        return socket.gethostname()
-    return f"{boot.read_text().strip()} {os.stat('/proc/self/ns/pid').st_ino}"
-
-
-def _started(pid: int) -> str | None:
-    """Return when a process began, in the system's own count (where that is told); None where it is gone."""
-    try:
-        if not Path("/proc").is_dir():  # not Linux
-            os.kill(pid, 0)
-            return "unknown"
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else fields[19]

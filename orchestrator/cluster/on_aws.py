@@ -1,0 +1,123 @@
+"""A cluster of machines that Amazon rents out, through Ray's launcher and autoscaler."""
+
+import copy
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
+from orchestrator.cluster.job_server import answers
+from orchestrator.cluster.joining import await_nodes
+from orchestrator.cluster.ray_config import DASHBOARD_PORT, ray_config, remote_folder
+from orchestrator.cluster.ray_up import ray_up
+from orchestrator.cluster.ssh import Ssh, end_process, free_port
+from orchestrator.cluster.state import ClusterState, Running
+from orchestrator.config.cluster import AwsProvider, ClusterFile
+from orchestrator.errors import CloudError
+from orchestrator.telemetry.processes import started_at
+
+
+@dataclass(frozen=True, slots=True)
+class OnAws:
+    """See :class:`orchestrator.cluster.launch.Provider`."""
+
+    cluster: ClusterFile
+    provider: AwsProvider
+    data: dict[str, Any]
+    """Of the file, as Ray's launcher is to see it."""
+    state: ClusterState
+    wheel: Path | None
+
+    def start(self) -> Running:
+        """Make the security group, launch the head, and wait for the workers that are always there."""
+        token_file = self.state.make_token()
+        ttl_hours = self.cluster.orchestrator.ttl_hours
+        now = datetime.now(UTC)
+        ends_at = None if ttl_hours is None else now + timedelta(hours=ttl_hours)
+        group = self._ec2.closed_group()
+        refused = self._ec2.try_out(group)
+        if refused:
+            raise CloudError("; ".join(refused))
+        ray_up(self._config(token_file, group, ends_at), self.state, token_file, {})
+        address = next((m.address for m in self._ec2.machines() if m.is_head), None)
+        if address is None:
+            raise CloudError(
+                "the head has no address that is reached from here. Give its subnet public addresses, or set "
+                "provider.use_internal_ips inside the network."
+            )
+        assert self.cluster.auth is not None
+        ssh = Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
+        local_port = free_port()
+        tunnel = ssh.tunnel(address, DASHBOARD_PORT, local_port, self.state.log_file)
+        running = Running(
+            provider=self.provider.type,
+            address=f"http://127.0.0.1:{local_port}",
+            launched_at=now.isoformat(timespec="seconds"),
+            ends_at=None if ends_at is None else ends_at.isoformat(timespec="seconds"),
+            pid=tunnel,
+            process_started=started_at(tunnel),
+        )
+        self.state.note(running)
+        fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
+        await_nodes(running, token_file, fewest)
+        return running
+
+    def is_up(self) -> bool:
+        """Tell whether the head's job server answers."""
+        running = self.state.running()
+        return running is not None and answers(running.address, self.state.token_file)
+
+    def end(self) -> bool:
+        """Terminate all of its machines, and remove its security group."""
+        running = self.state.running()
+        if running is not None and running.pid is not None:
+            if started_at(running.pid) == running.process_started:
+                end_process(running.pid)
+        return self._ec2.end()
+
+    def remaining(self) -> list[str]:
+        """Ask EC2 what it has of this cluster: stopped machines count, their disks are billed."""
+        return self._ec2.remaining()
+
+    @property
+    def _ec2(self) -> Ec2:
+        return Ec2(self.cluster, self.provider)
+
+    def _config(self, token_file: Path, group: str, ends_at: datetime | None) -> dict[str, Any]:
+        config = ray_config(self.cluster, self.data, token_file, self.wheel)
+        config["provider"].setdefault("cache_stopped_nodes", False)
+        tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}
+        for kind in config["available_node_types"].values():
+            node = kind["node_config"]
+            node.setdefault("SecurityGroupIds", [group])
+            tags = copy.deepcopy(node.get("TagSpecifications", []))
+            node["TagSpecifications"] = [*tags, {"ResourceType": "volume", "Tags": [tag]}]
+            if "InstanceMarketOptions" not in node:  # spot machines are terminated anyway
+                node.setdefault("InstanceInitiatedShutdownBehavior", "terminate")
+        if ends_at is not None:
+            config["initialization_commands"].append(_off_at(ends_at))
+            folder = remote_folder(self.cluster)
+            config["head_start_ray_commands"].append(
+                _expiry_command(folder, ends_at, self.provider.region, self.cluster.cluster_name)
+            )
+        return config
+
+
+def _off_at(ends_at: datetime) -> str:
+    """Return a command that turns a machine off in time, in case that nobody else does."""
+    seconds = math.ceil(ends_at.timestamp()) + 120
+    return (
+        f"sudo -n shutdown -h +$(( ({seconds} - $(date +%s) + 59) / 60 )) >/dev/null 2>&1 || true"
+    )
+
+
+def _expiry_command(folder: str, ends_at: datetime, region: str, name: str) -> str:
+    """Return a command that leaves a process on the head, which terminates the cluster in time."""
+    seconds = math.ceil(ends_at.timestamp())
+    return (
+        f"[ -f {folder}/expiry.pid ] && kill $(cat {folder}/expiry.pid) 2>/dev/null; . {folder}/env; "
+        f"setsid nohup bash -c 'echo $$ > {folder}/expiry.pid; exec python3 -m orchestrator.cluster.expiry "
+        f"{seconds} {region} {name}' >> {folder}/expiry.log 2>&1 < /dev/null & true"
+    )

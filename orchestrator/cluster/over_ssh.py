@@ -1,0 +1,100 @@
+"""A cluster of machines that are there already and take SSH, through Ray's launcher."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.job_server import answers
+from orchestrator.cluster.joining import await_nodes
+from orchestrator.cluster.ray_config import (
+    DASHBOARD_PORT,
+    ray_config,
+    remote_folder,
+    stop_command,
+)
+from orchestrator.cluster.ray_up import ray_up
+from orchestrator.cluster.ssh import Ssh, end_process, free_port, unreachable
+from orchestrator.cluster.state import ClusterState, Running
+from orchestrator.config.cluster import ClusterFile, LocalProvider
+from orchestrator.errors import SetupError
+from orchestrator.telemetry.processes import started_at
+
+
+@dataclass(frozen=True, slots=True)
+class OverSsh:
+    """See :class:`orchestrator.cluster.launch.Provider`."""
+
+    cluster: ClusterFile
+    provider: LocalProvider
+    data: dict[str, Any]
+    """Of the file, as Ray's launcher is to see it."""
+    state: ClusterState
+    wheel: Path | None
+
+    def start(self) -> Running:
+        """Launch the head, which brings up the workers, and wait for all of them."""
+        token_file = self.state.make_token()
+        self._ray_up(token_file)
+        local_port = free_port()
+        tunnel = self._ssh.tunnel(
+            self.provider.head_ip, DASHBOARD_PORT, local_port, self.state.log_file
+        )
+        running = Running(
+            provider=self.provider.type,
+            address=f"http://127.0.0.1:{local_port}",
+            launched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            ends_at=None,
+            pid=tunnel,
+            process_started=started_at(tunnel),
+        )
+        self.state.note(running)
+        await_nodes(running, token_file, len(self._hosts))
+        return running
+
+    def is_up(self) -> bool:
+        """Tell whether the head's job server answers."""
+        running = self.state.running()
+        return running is not None and answers(running.address, self.state.token_file)
+
+    def end(self) -> bool:
+        """End the Ray that was started on each machine, the head's first: it would start the workers' again."""
+        running = self.state.running()
+        script = stop_command(remote_folder(self.cluster))
+        ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
+        if running is not None and running.pid is not None:
+            if started_at(running.pid) == running.process_started:
+                end_process(running.pid)
+        return running is not None or not unreachable(ended)
+
+    def remaining(self) -> list[str]:
+        """Return the machines where Ray of this cluster runs, or that do not answer."""
+        folder = remote_folder(self.cluster)
+        script = f"[ -f {folder}/ray.pid ] && kill -0 $(cat {folder}/ray.pid) 2>/dev/null && echo runs; true"
+        found = []
+        for host in self._hosts:
+            done = self._ssh.run(host, script)
+            if done.returncode != 0:
+                found.append(f"{host}, which does not answer")
+            elif "runs" in done.stdout:
+                found.append(f"Ray on {host}")
+        return found
+
+    @property
+    def _hosts(self) -> tuple[str, ...]:
+        return (self.provider.head_ip, *self.provider.worker_ips)
+
+    @property
+    def _ssh(self) -> Ssh:
+        assert self.cluster.auth is not None
+        return Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
+
+    def _ray_up(self, token_file: Path) -> None:
+        refused = unreachable([(host, self._ssh.run(host, "true")) for host in self._hosts])
+        if refused:
+            raise SetupError(
+                f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
+            )
+        config = ray_config(self.cluster, self.data, token_file, self.wheel)
+        # With machines that are there already, the newer autoscaler leaves one worker out.
+        ray_up(config, self.state, token_file, {"RAY_UP_enable_autoscaler_v2": "0"})

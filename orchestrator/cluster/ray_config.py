@@ -1,0 +1,136 @@
+"""A cluster file of ours as Ray's launcher takes it: with a token, closed doors, and Ray under a process id that we know.
+
+Nothing is written into a user's ``.bashrc``, and nothing is stopped but what was started here: machines on premises
+may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of each machine.
+"""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
+
+HEAD_PORT = 6379
+DASHBOARD_PORT = 8265
+
+SETTINGS: Mapping[str, str] = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A node that vanishes without a word otherwise holds up whatever waits for it for three minutes.
+    "RAY_grpc_client_keepalive_time_ms": "10000",
+    "RAY_grpc_client_keepalive_timeout_ms": "5000",
+}
+"""Environment of Ray on each machine, and of its launcher here."""
+
+
+def remote_folder(cluster: ClusterFile) -> str:
+    """Return the cluster's folder on each machine, as its shells there write it."""
+    return f"~/.sleep-orchestrator/{cluster.cluster_name}"
+
+
+def ray_config(
+    cluster: ClusterFile, data: Mapping[str, Any], token_file: Path, wheel: Path | None
+) -> dict[str, Any]:
+    """Return what Ray's launcher is given.
+
+    Parameters
+    ----------
+    cluster : ClusterFile
+    data : mapping
+        The file's own data: what Ray knows of it is passed on as it is.
+    token_file : Path
+        Copied to each machine.
+    wheel : Path or None
+        Of this program, installed on each machine; None where it is there already.
+
+    Returns
+    -------
+    dict
+        Without a secret: files are named by their paths.
+    """
+    config = {key: copy.deepcopy(value) for key, value in data.items() if key != "orchestrator"}
+    config["max_workers"] = _max_workers(cluster)
+    config["idle_timeout_minutes"] = cluster.idle_timeout_minutes
+    home = _home(cluster)
+    folder = remote_folder(cluster).replace("~", home)
+    mounts = {f"{folder}/token": str(token_file)}
+    install = []
+    if wheel is not None:
+        mounts[f"{folder}/{wheel.name}"] = str(wheel)
+        install = [f"python3 -m pip install --quiet {folder}/{wheel.name}"]
+    config["file_mounts"] = {**mounts, **cluster.file_mounts}
+    settings = {**SETTINGS, "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
+    exports = " ".join(f"'export {key}={value}'" for key, value in settings.items())
+    config["initialization_commands"] = [
+        f"mkdir -p {folder} && chmod 700 {folder}",
+        f"printf '%s\\n' {exports} > {folder}/env",
+        *cluster.initialization_commands,
+    ]
+    config["setup_commands"] = [f"chmod 600 {folder}/token", *cluster.setup_commands, *install]
+    config["head_start_ray_commands"] = list(cluster.head_start_ray_commands) or [
+        stop_command(folder),
+        start_command(folder, _head_arguments(cluster)),
+        _await_command(folder, DASHBOARD_PORT),
+    ]
+    config["worker_start_ray_commands"] = list(cluster.worker_start_ray_commands) or [
+        stop_command(folder),
+        start_command(folder, _worker_arguments()),
+    ]
+    if isinstance(cluster.provider, LocalProvider):
+        config.pop("orchestrator", None)
+    return config
+
+
+def start_command(folder: str, arguments: str) -> str:
+    """Return a shell command that starts Ray in the background and notes its process id."""
+    return (
+        f". {folder}/env; ulimit -c 0; ulimit -n 65536 2>/dev/null; "
+        f"setsid nohup bash -c 'echo $$ > {folder}/ray.pid; exec ray start --block {arguments}' "
+        f">> {folder}/ray.log 2>&1 < /dev/null &"
+    )
+
+
+def stop_command(folder: str) -> str:
+    """Return a shell command that ends the Ray that was started from a folder, and no other one."""
+    return (
+        f"if [ -f {folder}/ray.pid ]; then pid=$(cat {folder}/ray.pid); kill -TERM $pid 2>/dev/null; "
+        "for i in $(seq 150); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done; "
+        f"kill -KILL $pid 2>/dev/null; rm -f {folder}/ray.pid; fi; true"
+    )
+
+
+def _await_command(folder: str, port: int) -> str:
+    return (
+        f"for i in $(seq 300); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && exit 0; "
+        f"kill -0 $(cat {folder}/ray.pid) || break; sleep 0.2; done; tail -n 20 {folder}/ray.log; exit 1"
+    )
+
+
+def _head_arguments(cluster: ClusterFile) -> str:
+    return (
+        f"--head --port={HEAD_PORT} --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD_PORT} "
+        f"--temp-dir=/tmp/sleep-{cluster.cluster_name} --autoscaling-config=~/ray_bootstrap_config.yaml "
+        "--disable-usage-stats"
+    )
+
+
+def _worker_arguments() -> str:
+    return f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
+
+
+def _max_workers(cluster: ClusterFile) -> int:
+    if isinstance(cluster.provider, LocalProvider):
+        return len(cluster.provider.worker_ips)
+    return cluster.max_workers
+
+
+def _home(cluster: ClusterFile) -> str:
+    assert cluster.auth is not None
+    user = cluster.auth.ssh_user
+    return "/root" if user == "root" else f"/home/{user}"
+
+
+def is_on_aws(cluster: ClusterFile) -> bool:
+    """Tell whether the machines are billed."""
+    return isinstance(cluster.provider, AwsProvider)

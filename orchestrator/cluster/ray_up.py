@@ -1,0 +1,79 @@
+"""Ray's own launcher, as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.ec2 import refusal_in
+from orchestrator.cluster.ray_config import SETTINGS
+from orchestrator.cluster.state import ClusterState
+from orchestrator.errors import SetupError
+
+_LAUNCH_S = 1200.0
+
+
+def ray_up(
+    config: Mapping[str, Any], state: ClusterState, token_file: Path, settings: Mapping[str, str]
+) -> None:
+    """Run ``ray up``, with its output in the cluster's log.
+
+    Parameters
+    ----------
+    config : mapping
+        As :func:`orchestrator.cluster.ray_config.ray_config` gives it.
+    state : ClusterState
+    token_file : Path
+    settings : mapping
+        Further environment of the launcher.
+
+    Raises
+    ------
+    CloudError
+        EC2 refused something.
+    SetupError
+        It failed otherwise.
+    """
+    file = state.folder / "ray.yaml"  # JSON is YAML
+    file.write_text(json.dumps(config, indent=1))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment = {
+        **kept,
+        **SETTINGS,
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
+        # Ray keeps there what it knows of a cluster's head; ours is forgotten with the cluster.
+        "RAY_TMPDIR": str(state.folder),
+        **settings,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "up",
+        "-y",
+        "--no-config-cache",
+        str(file),
+    ]
+    try:
+        with state.log_file.open("ab") as log:
+            done = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=_LAUNCH_S,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        raise SetupError(
+            f"Ray's launcher did not end within {_LAUNCH_S:g} s. Its output is in {state.log_file}."
+        ) from None
+    if done.returncode != 0:
+        said = state.log_file.read_text(errors="replace")
+        raise refusal_in(said) or SetupError(
+            f"Ray's launcher failed: {state.last_words()}. All of its output is in {state.log_file}."
+        )

@@ -1,0 +1,137 @@
+"""The machines of a cluster by SSH: a command on one, and a tunnel to its job server."""
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config.cluster import Auth
+from orchestrator.errors import SetupError
+
+_CONNECT_S = 15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ssh:
+    """How the machines of a cluster are reached."""
+
+    auth: Auth
+    known_hosts: Path
+    """Keys of the machines: noted when one is seen first, and compared ever after."""
+
+    def command(self, host: str, *options: str) -> list[str]:
+        """Return ``ssh`` with its options, up to the host."""
+        key = self.auth.ssh_private_key
+        proxy = self.auth.ssh_proxy_command
+        return [
+            *("ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_S}"),
+            *(
+                "-o",
+                "StrictHostKeyChecking=accept-new",
+                "-o",
+                f"UserKnownHostsFile={self.known_hosts}",
+            ),
+            *(
+                "-o",
+                "LogLevel=ERROR",
+                "-o",
+                "ServerAliveInterval=10",
+                "-o",
+                "ServerAliveCountMax=3",
+            ),
+            *(
+                ()
+                if key is None
+                else ("-i", str(Path(key).expanduser()), "-o", "IdentitiesOnly=yes")
+            ),
+            *(() if proxy is None else ("-o", f"ProxyCommand={proxy}")),
+            *options,
+            f"{self.auth.ssh_user}@{host}",
+        ]
+
+    def run(
+        self, host: str, script: str, timeout_s: float = 60.0
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a script of bash on a machine; its exit code is 255 where the machine is not reached."""
+        command = [*self.command(host), f"bash -c {shlex.quote(script)}"]
+        try:
+            return subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            said = f"no answer within {timeout_s:g} s"
+            return subprocess.CompletedProcess(command, 255, stdout="", stderr=said)
+
+    def tunnel(self, host: str, remote_port: int, local_port: int, log: Path) -> int:
+        """Lead a port of the loopback address here to one of the loopback address there, until the process ends.
+
+        Returns
+        -------
+        int
+            Id of the process, which outlives this one.
+
+        Raises
+        ------
+        SetupError
+            It did not come up.
+        """
+        forward = f"127.0.0.1:{local_port}:127.0.0.1:{remote_port}"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                self.command(host, "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _CONNECT_S + 5
+        while not is_open(local_port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                end_process(process.pid)
+                raise SetupError(
+                    f"no SSH tunnel to {self.auth.ssh_user}@{host}; what ssh said is in {log}."
+                )
+            time.sleep(0.1)
+        return process.pid
+
+
+def end_process(pid: int) -> None:
+    """Ask a process to end; one that is gone already is no matter."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def is_open(port: int) -> bool:
+    """Tell whether something listens on a port of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def unreachable(results: Sequence[tuple[str, "subprocess.CompletedProcess[str]"]]) -> list[str]:
+    """Return the machines whose command failed, each with what it said."""
+    return [
+        f"{host} ({' '.join(done.stderr.split())[-200:] or f'exit {done.returncode}'})"
+        for host, done in results
+        if done.returncode != 0
+    ]

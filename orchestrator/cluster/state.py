@@ -1,0 +1,91 @@
+"""What this user's machine knows of a cluster: its token, and where it is."""
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HOME = "ORCHESTRATOR_HOME"
+"""Environment variable: folder of what is known of clusters; ``~/.sleep-orchestrator`` by default."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A cluster that was launched from here."""
+
+    provider: str
+    address: str
+    """Of its job server, as it is reached from here."""
+    launched_at: str
+    """ISO 8601, in UTC."""
+    ends_at: str | None
+    """When its time to live ends it."""
+    pid: int | None = None
+    """Of the process on this machine that it hangs on, where there is one."""
+    process_started: str | None = None
+    """When that process began: its id may be another's by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """The folder of one cluster."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, cluster_name: str) -> "ClusterState":
+        """Return the folder of a cluster by its name; nothing is made."""
+        home = os.environ.get(HOME) or Path.home() / ".sleep-orchestrator"
+        return cls(Path(home) / "clusters" / cluster_name)
+
+    @property
+    def token_file(self) -> Path:
+        """Only its owner may read it, and programs are given its path, never its content."""
+        return self.folder / "token"
+
+    @property
+    def log_file(self) -> Path:
+        """Output of what launched the cluster."""
+        return self.folder / "launch.log"
+
+    def make_token(self) -> Path:
+        """Make the cluster's token, unless there is one, and return its file."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self.token_file.exists():
+            partial = self.folder / f".token.{os.getpid()}"
+            with os.fdopen(
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+            ) as file:
+                file.write(secrets.token_hex(32))
+            partial.replace(self.token_file)
+        return self.token_file
+
+    def running(self) -> Running | None:
+        """Return what was noted when the cluster was launched; None unless it was, or after it was ended."""
+        try:
+            return Running(**json.loads((self.folder / "running.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def note(self, running: Running) -> None:
+        """Note where the cluster is."""
+        partial = self.folder / f".running.{os.getpid()}"
+        partial.write_text(json.dumps(asdict(running), indent=1))
+        partial.replace(self.folder / "running.json")
+
+    def clean(self) -> None:
+        """Remove what an earlier launch noted: its cluster has ended."""
+        (self.folder / "running.json").unlink(missing_ok=True)
+        self.log_file.unlink(missing_ok=True)
+
+    def last_words(self) -> str:
+        """Return the end of the launch's output, in one line."""
+        text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return " / ".join(lines[-3:])[-400:].rstrip(".") or f"it said nothing in {self.log_file}"
+
+    def forget(self) -> None:
+        """Remove everything about the cluster, its token included."""
+        shutil.rmtree(self.folder, ignore_errors=True)

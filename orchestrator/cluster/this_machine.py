@@ -1,0 +1,129 @@
+"""A cluster of one node on this machine, next to any other Ray: started and ended by its own process id."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from orchestrator.cluster.job_server import answers
+from orchestrator.cluster.ssh import free_port
+from orchestrator.cluster.state import ClusterState, Running
+from orchestrator.config.cluster import ThisMachine
+from orchestrator.errors import SetupError
+from orchestrator.telemetry.processes import having, started_at
+
+_MARK = "ORCHESTRATOR_CLUSTER"
+"""Environment variable of everything that the node starts: the cluster's folder here."""
+_START_S = 90.0
+_END_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class OnThisMachine:
+    """See :class:`orchestrator.cluster.launch.Provider`."""
+
+    provider: ThisMachine
+    ttl_hours: float | None
+    state: ClusterState
+
+    def start(self) -> Running:
+        """Start the node, and wait for its job server."""
+        token_file = self.state.make_token()
+        now = datetime.now(UTC)
+        ends_at = None if self.ttl_hours is None else now + timedelta(hours=self.ttl_hours)
+        with self.state.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [*self._ended_in_time(), *self._command()],
+                env=self._environment(token_file),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in this terminal, or its end, is no matter of the cluster
+            )
+        running = Running(
+            provider=self.provider.type,
+            address=f"http://127.0.0.1:{self.provider.dashboard_port}",
+            launched_at=now.isoformat(timespec="seconds"),
+            ends_at=None if ends_at is None else ends_at.isoformat(timespec="seconds"),
+            pid=process.pid,
+            process_started=started_at(process.pid),
+        )
+        self.state.note(running)
+        deadline = time.monotonic() + _START_S
+        while not answers(running.address, token_file):
+            if process.poll() is not None:
+                raise SetupError(f"Ray did not start on this machine: {self.state.last_words()}.")
+            if time.monotonic() > deadline:
+                raise SetupError(
+                    f"Ray started on this machine, but its job server does not answer at {running.address} after "
+                    f"{_START_S:g} s. Its output is in {self.state.log_file}."
+                )
+            time.sleep(0.2)
+        return running
+
+    def is_up(self) -> bool:
+        """Tell whether the node that was launched still runs."""
+        running = self.state.running()
+        return running is not None and _is_ours(running)
+
+    def end(self) -> bool:
+        """End the node and everything that it started, and nothing else."""
+        running = self.state.running()
+        if running is None:
+            return False
+        if _is_ours(running) and running.pid is not None:
+            os.kill(running.pid, signal.SIGTERM)  # Ray ends its own processes then
+        there = bool(self._processes())
+        deadline = time.monotonic() + _END_S
+        while self._processes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in self._processes():
+            os.kill(pid, signal.SIGKILL)
+        return there
+
+    def remaining(self) -> list[str]:
+        """Return the processes that still run."""
+        return [f"process {pid} on this machine" for pid in sorted(self._processes())]
+
+    def _processes(self) -> set[int]:
+        return having(_MARK, str(self.state.folder))
+
+    def _ended_in_time(self) -> list[str]:
+        if self.ttl_hours is None:
+            return []
+        return ["timeout", "--signal=TERM", "--kill-after=60", f"{self.ttl_hours}h"]
+
+    def _command(self) -> list[str]:
+        limits = {"--num-cpus": self.provider.cpus, "--num-gpus": self.provider.gpus}
+        return [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
+            *("--disable-usage-stats", "--node-ip-address", "127.0.0.1"),
+            *("--port", str(self.provider.port), "--dashboard-host", "127.0.0.1"),
+            *("--dashboard-port", str(self.provider.dashboard_port)),
+            *("--temp-dir", str(self._temp_dir())),
+            # Wherever there is room, so that no other Ray is in the way.
+            *("--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", "0"),
+            *("--metrics-export-port", "0", "--min-worker-port", "0", "--max-worker-port", "0"),
+            *(text for flag, n in limits.items() if n is not None for text in (flag, str(n))),
+        ]
+
+    def _temp_dir(self) -> Path:
+        # Sockets are made in it, whose paths may have 107 characters.
+        return Path("/tmp") / f"sleep-{os.getuid()}-{self.state.folder.name}"
+
+    def _environment(self, token_file: Path) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        return {
+            **kept,
+            _MARK: str(self.state.folder),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token_file),
+        }
+
+
+def _is_ours(running: Running) -> bool:
+    return running.pid is not None and started_at(running.pid) == running.process_started

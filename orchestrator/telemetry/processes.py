@@ -1,0 +1,38 @@
+"""Which process is which: an id alone is given again to another one."""
+
+import os
+import socket
+from pathlib import Path
+
+
+def this_machine() -> str:
+    """Return what is the same for processes that see each other's ids: this boot, this namespace of processes."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():  # not Linux
+        return socket.gethostname()
+    return f"{boot.read_text().strip()} {os.stat('/proc/self/ns/pid').st_ino}"
+
+
+def started_at(pid: int) -> str | None:
+    """Return when a process began, in the system's own count (where that is told); None where it is gone."""
+    try:
+        if not Path("/proc").is_dir():  # not Linux
+            os.kill(pid, 0)
+            return "unknown"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def having(variable: str, value: str) -> set[int]:
+    """Return the processes whose environment has a variable with this value; none where the system does not tell."""
+    wanted = f"{variable}={value}".encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if wanted in path.read_bytes().split(b"\0"):
+                found.add(int(path.parent.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
