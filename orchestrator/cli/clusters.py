@@ -39,7 +39,7 @@ def launch(
         return
     if not yes:
         click.confirm(f"Launch {cluster.cluster_name}?", abort=True)
-    launch_cluster(cluster, cluster_file, click.echo)
+    launch_cluster(cluster, source.data, cluster_file, click.echo)
 
 
 @click.command()
@@ -52,8 +52,8 @@ def down(cluster_file: str, verify: bool) -> None:
     from orchestrator.cluster.launch import end_cluster
     from orchestrator.config.cluster import load_cluster
 
-    cluster, _ = load_cluster(cluster_file)
-    end_cluster(cluster, verify=verify, say=click.echo)
+    cluster, source = load_cluster(cluster_file)
+    end_cluster(cluster, source.data, verify=verify, say=click.echo)
 
 
 COMMANDS = (launch, down)

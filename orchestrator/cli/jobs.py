@@ -86,8 +86,8 @@ def _of_cluster(cluster_file: str, store_uri: str | None) -> tuple[str, str | No
     from orchestrator.cluster.launch import reachable
     from orchestrator.config.cluster import load_cluster
 
-    cluster, _ = load_cluster(cluster_file)
-    return reachable(cluster), store_uri or cluster.orchestrator.store
+    cluster, source = load_cluster(cluster_file)
+    return reachable(cluster, source.data), store_uri or cluster.orchestrator.store
 
 
 COMMANDS = (submit,)

@@ -54,8 +54,8 @@ def _cluster_status(cluster_file: str, as_json: bool) -> None:
     from orchestrator.cluster.status import cluster_status, cluster_text
     from orchestrator.config.cluster import load_cluster
 
-    cluster, _ = load_cluster(cluster_file)
-    found = cluster_status(cluster)
+    cluster, source = load_cluster(cluster_file)
+    found = cluster_status(cluster, source.data)
     click.echo(json.dumps(found.as_data()) if as_json else cluster_text(found))
 
 

@@ -1,12 +1,14 @@
 """Start and end a cluster, whoever's machines it runs on."""
 
-import os
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
+from orchestrator.cluster.health import check_health, use_token
+from orchestrator.cluster.on_aws import OnAws
+from orchestrator.cluster.over_ssh import OverSsh
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.this_machine import OnThisMachine
-from orchestrator.config.cluster import ClusterFile, ThisMachine
+from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider, ThisMachine
 from orchestrator.errors import RemainsError, SetupError
 
 Say = Callable[[str], None]
@@ -15,12 +17,16 @@ Say = Callable[[str], None]
 class Provider(Protocol):
     """Machines that a cluster runs on."""
 
+    @property
+    def python(self) -> str:
+        """How the machines call Python."""
+
     def start(self) -> Running:
-        """Start what is missing and wait for its job server; note in the state where it is, as soon as that is known.
+        """Start what is missing, and wait for the machines to join; note in the state where it is.
 
         Raises
         ------
-        SetupError
+        CloudError, SetupError
             It did not come up; the caller ends what there is of it.
         """
 
@@ -34,12 +40,16 @@ class Provider(Protocol):
         """Return what is still there, and may cost, named so that a person finds it."""
 
 
-def launch_cluster(cluster: ClusterFile, file: str, say: Say) -> None:
+def launch_cluster(
+    cluster: ClusterFile, data: Mapping[str, Any], file: str, say: Say
+) -> None:
     """Launch a cluster, or say that it is up. A launch that fails leaves nothing running.
 
     Parameters
     ----------
     cluster : ClusterFile
+    data : mapping
+        Of the file, as Ray's launcher is to see it.
     file : str
         As the user called it, for what to type next.
     say : callable
@@ -47,35 +57,35 @@ def launch_cluster(cluster: ClusterFile, file: str, say: Say) -> None:
 
     Raises
     ------
-    SetupError
+    CloudError, SetupError
         It did not come up.
     RemainsError
         It did not, and something of it could not be ended.
     """
     state = ClusterState.of(cluster.cluster_name)
-    provider = provider_of(cluster, state)
-    if provider.is_up():
-        running = state.running()
-        assert running is not None
+    provider = provider_of(cluster, data, state)
+    running = state.running()
+    if running is not None and provider.is_up():
         say(f"{cluster.cluster_name} is up since {running.launched_at}; nothing was changed")
     else:
         state.clean()
         try:
             running = provider.start()
-        except BaseException:
+            check_health(running, state.token_file, cluster.orchestrator.store, provider.python)
+        except BaseException as error:
+            say("the launch failed; ending what there is of it")
             provider.end()
-            remaining = provider.remaining()
-            if remaining:
-                raise RemainsError(_remains(cluster, remaining)) from None
+            if remaining := provider.remaining():
+                raise RemainsError(f"{error} {_remains(cluster, remaining)}") from error
             raise
         ends = f"; it ends at {running.ends_at}" if running.ends_at else ""
         say(f"{cluster.cluster_name} is up{ends}")
-    say(f"dashboard  {running.address} (its token is in {state.token_file})")
+    say(f"dashboard  {running.address}, with the token in {state.token_file}")
     say(f"next       orchestrator submit SWEEP --cluster {file}")
-    say(f"in the end orchestrator down {file}")
+    say(f"in the end orchestrator down {file} --verify")
 
 
-def reachable(cluster: ClusterFile) -> str:
+def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:
     """Return the address of a cluster's job server, and have this process use the cluster's token.
 
     Raises
@@ -85,17 +95,17 @@ def reachable(cluster: ClusterFile) -> str:
     """
     state = ClusterState.of(cluster.cluster_name)
     running = state.running()
-    if running is None or not provider_of(cluster, state).is_up():
+    if running is None or not provider_of(cluster, data, state).is_up():
         raise SetupError(
             f"cluster {cluster.cluster_name!r} does not run, as far as this machine knows. Launch it first."
         )
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(state.token_file)
-    os.environ.pop("RAY_AUTH_TOKEN", None)
+    use_token(state.token_file)
     return running.address
 
 
-def end_cluster(cluster: ClusterFile, *, verify: bool, say: Say) -> None:
+def end_cluster(
+    cluster: ClusterFile, data: Mapping[str, Any], *, verify: bool, say: Say
+) -> None:
     """End a cluster; with `verify`, ask afterwards what is still there.
 
     Raises
@@ -104,32 +114,32 @@ def end_cluster(cluster: ClusterFile, *, verify: bool, say: Say) -> None:
         Something is.
     """
     state = ClusterState.of(cluster.cluster_name)
-    provider = provider_of(cluster, state)
+    provider = provider_of(cluster, data, state)
     ended = provider.end()
-    remaining = provider.remaining() if verify else []
-    if remaining:
+    if verify and (remaining := provider.remaining()):
         raise RemainsError(_remains(cluster, remaining))
     state.forget()
-    say(
-        f"{cluster.cluster_name} {'has ended' if ended else 'was not running; nothing was changed'}"
-    )
+    was = "has ended" if ended else "was not running; nothing was changed"
+    say(f"{cluster.cluster_name} {was}")
     if verify:
         say("verified: nothing of it is left")
 
 
-def provider_of(cluster: ClusterFile, state: ClusterState) -> Provider:
+def provider_of(
+    cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState
+) -> Provider:
     """Return what starts and ends a cluster."""
     match cluster.provider:
         case ThisMachine() as provider:
             return OnThisMachine(provider, cluster.orchestrator.ttl_hours, state)
         case LocalProvider() as provider:
-            return OverSsh(cluster, provider, data, state, wheel)
+            return OverSsh(cluster, provider, data, state)
         case AwsProvider() as provider:
-            return OnAws(cluster, provider, data, state, wheel)
+            return OnAws(cluster, provider, data, state)
 
 
 def _remains(cluster: ClusterFile, remaining: list[str]) -> str:
     return (
-        f"of cluster {cluster.cluster_name!r} there is still: {', '.join(remaining)}. End it by hand, or try "
+        f"Of cluster {cluster.cluster_name!r} there is still: {', '.join(remaining)}. End it by hand, or try "
         "'orchestrator down' again."
     )

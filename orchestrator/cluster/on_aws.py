@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +13,9 @@ from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_nodes
 from orchestrator.cluster.ray_config import DASHBOARD_PORT, ray_config, remote_folder
 from orchestrator.cluster.ray_up import ray_up
-from orchestrator.cluster.ssh import Ssh, end_process, free_port
+from orchestrator.cluster.ssh import Ssh, end_tunnel, free_port
 from orchestrator.cluster.state import ClusterState, Running
+from orchestrator.cluster.wheel import wheel_for
 from orchestrator.config.cluster import AwsProvider, ClusterFile
 from orchestrator.errors import CloudError
 from orchestrator.telemetry.processes import started_at
@@ -25,10 +27,14 @@ class OnAws:
 
     cluster: ClusterFile
     provider: AwsProvider
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     """Of the file, as Ray's launcher is to see it."""
     state: ClusterState
-    wheel: Path | None
+
+    @property
+    def python(self) -> str:
+        """How the machines call Python."""
+        return "python3"
 
     def start(self) -> Running:
         """Make the security group, launch the head, and wait for the workers that are always there."""
@@ -72,9 +78,8 @@ class OnAws:
     def end(self) -> bool:
         """Terminate all of its machines, and remove its security group."""
         running = self.state.running()
-        if running is not None and running.pid is not None:
-            if started_at(running.pid) == running.process_started:
-                end_process(running.pid)
+        if running is not None:
+            end_tunnel(running)
         return self._ec2.end()
 
     def remaining(self) -> list[str]:
@@ -86,7 +91,7 @@ class OnAws:
         return Ec2(self.cluster, self.provider)
 
     def _config(self, token_file: Path, group: str, ends_at: datetime | None) -> dict[str, Any]:
-        config = ray_config(self.cluster, self.data, token_file, self.wheel)
+        config = ray_config(self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder))
         config["provider"].setdefault("cache_stopped_nodes", False)
         tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}
         for kind in config["available_node_types"].values():

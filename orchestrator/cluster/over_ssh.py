@@ -1,5 +1,6 @@
 """A cluster of machines that are there already and take SSH, through Ray's launcher."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from orchestrator.cluster.ray_config import (
     stop_command,
 )
 from orchestrator.cluster.ray_up import ray_up
-from orchestrator.cluster.ssh import Ssh, end_process, free_port, unreachable
+from orchestrator.cluster.ssh import Ssh, end_tunnel, free_port, unreachable
 from orchestrator.cluster.state import ClusterState, Running
+from orchestrator.cluster.wheel import wheel_for
 from orchestrator.config.cluster import ClusterFile, LocalProvider
 from orchestrator.errors import SetupError
 from orchestrator.telemetry.processes import started_at
@@ -27,10 +29,14 @@ class OverSsh:
 
     cluster: ClusterFile
     provider: LocalProvider
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     """Of the file, as Ray's launcher is to see it."""
     state: ClusterState
-    wheel: Path | None
+
+    @property
+    def python(self) -> str:
+        """How the machines call Python."""
+        return "python3"
 
     def start(self) -> Running:
         """Launch the head, which brings up the workers, and wait for all of them."""
@@ -62,9 +68,8 @@ class OverSsh:
         running = self.state.running()
         script = stop_command(remote_folder(self.cluster))
         ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
-        if running is not None and running.pid is not None:
-            if started_at(running.pid) == running.process_started:
-                end_process(running.pid)
+        if running is not None:
+            end_tunnel(running)
         return running is not None or not unreachable(ended)
 
     def remaining(self) -> list[str]:
@@ -95,6 +100,6 @@ class OverSsh:
             raise SetupError(
                 f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
             )
-        config = ray_config(self.cluster, self.data, token_file, self.wheel)
+        config = ray_config(self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder))
         # With machines that are there already, the newer autoscaler leaves one worker out.
         ray_up(config, self.state, token_file, {"RAY_UP_enable_autoscaler_v2": "0"})

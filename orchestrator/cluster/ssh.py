@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.cluster.state import Running
 from orchestrator.config.cluster import Auth
 from orchestrator.errors import SetupError
+from orchestrator.telemetry.processes import started_at
 
 _CONNECT_S = 15
 
@@ -97,7 +99,7 @@ class Ssh:
         deadline = time.monotonic() + _CONNECT_S + 5
         while not is_open(local_port):
             if process.poll() is not None or time.monotonic() > deadline:
-                end_process(process.pid)
+                process.terminate()
                 raise SetupError(
                     f"no SSH tunnel to {self.auth.ssh_user}@{host}; what ssh said is in {log}."
                 )
@@ -105,12 +107,10 @@ class Ssh:
         return process.pid
 
 
-def end_process(pid: int) -> None:
-    """Ask a process to end; one that is gone already is no matter."""
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+def end_tunnel(running: Running) -> None:
+    """End the tunnel of a cluster, unless it has ended and its id is another's by now."""
+    if running.pid is not None and started_at(running.pid) == running.process_started:
+        os.kill(running.pid, signal.SIGTERM)
 
 
 def is_open(port: int) -> bool:

@@ -1,5 +1,6 @@
 """Where a cluster stands: its machines and its jobs, as its job server tells."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -53,7 +54,7 @@ class ClusterStatus:
         return asdict(self)
 
 
-def cluster_status(cluster: ClusterFile) -> ClusterStatus:
+def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStatus:
     """Ask where a cluster stands."""
     state = ClusterState.of(cluster.cluster_name)
     running = state.running()
@@ -64,7 +65,7 @@ def cluster_status(cluster: ClusterFile) -> ClusterStatus:
         "launched_at": running and running.launched_at,
         "ends_at": running and running.ends_at,
     }
-    if running is None or not provider_of(cluster, state).is_up():
+    if running is None or not provider_of(cluster, data, state).is_up():
         return ClusterStatus(**known, state="down")
     nodes = job_server.get(running.address, "/api/v0/nodes?limit=1000&detail=1", state.token_file)
     jobs = job_server.get(running.address, "/api/jobs/", state.token_file)

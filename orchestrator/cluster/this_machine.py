@@ -30,6 +30,11 @@ class OnThisMachine:
     ttl_hours: float | None
     state: ClusterState
 
+    @property
+    def python(self) -> str:
+        """The one that runs here."""
+        return sys.executable
+
     def start(self) -> Running:
         """Start the node, and wait for its job server."""
         token_file = self.state.make_token()
