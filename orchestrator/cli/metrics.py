@@ -1,0 +1,42 @@
+"""The command ``metrics``."""
+
+import click
+
+from orchestrator.cli.options import cluster_option, store_of, store_option
+
+
+@click.command()
+@store_option
+@cluster_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=9464, show_default=True, type=click.IntRange(0, 65535))
+def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> None:
+    """Serve the metrics of all sweeps in a store to Prometheus, until Ctrl-C.
+
+    They are at /metrics. /targets is for Prometheus' service discovery: this server and, with --cluster, the machines of
+    a cluster with Ray's own metrics.
+    """
+    from orchestrator.store.store import Store
+    from orchestrator.sweep.metrics import StoreCollector
+    from orchestrator.sweep.metrics_server import MetricsServer
+
+    store = Store.open(store_of(store_uri, cluster_file), existing=True)
+    server = MetricsServer(StoreCollector(store), host, port, _targets(cluster_file))
+    click.echo(f"metrics of {store.uri} at {server.address}/metrics", err=True)
+    try:
+        server.wait()
+    finally:
+        server.close()
+
+
+def _targets(cluster_file: str | None):  # noqa: ANN202
+    if cluster_file is None:
+        return list
+    from orchestrator.cluster.launch import ray_targets
+    from orchestrator.config.cluster import load_cluster
+
+    cluster, source = load_cluster(cluster_file)
+    return lambda: ray_targets(cluster, source.data)
+
+
+COMMANDS = (metrics,)

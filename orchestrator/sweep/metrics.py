@@ -1,0 +1,286 @@
+"""Prometheus metrics of everything in a store, from its event logs.
+
+One exporter serves all sweeps of a store, wherever they run, and goes on when a driver dies; trials open no port. What a
+trial says of itself arrives in the log of its sweep every few seconds. The names are documented in docs/operations.md.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.lock import holder_of
+from orchestrator.sweep.status import SweepStatus, Tally
+from orchestrator.telemetry.follow import Follower
+
+PREFIX = "sleep_orchestrator"
+
+TRIAL_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
+"""Upper bounds of the histogram of trainings: from a finetuning of seconds to a cross-validation of hours."""
+
+MAX_CAUSES = 10
+"""Causes of failure that have a series of their own; the others are counted together."""
+
+
+@dataclass(slots=True)
+class SweepMetrics:
+    """What the events of a sweep add up to."""
+
+    tally: Tally
+    seconds: list[float] = field(default_factory=list)
+    """Of each training that ended."""
+    waited_s: float = 0.0
+    trained_s: float = 0.0
+    causes: Counter[str] = field(default_factory=Counter)
+    latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Running trial -> what it last said of its training."""
+    progress_at: float = 0.0
+    """When a trial last came further, in seconds since 1970."""
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Take the next event."""
+        self.tally.add(event)
+        kind = event["event"]
+        if "trained_s" in event:
+            self.seconds.append(event["trained_s"])
+            self.trained_s += event["trained_s"]
+            self.waited_s += event.get("waited_s", 0.0)
+        if kind == "trial_metrics":
+            self.latest[event["trial"]] = event
+        if kind == "trial_failed":
+            self.causes[_cause(event["error"])] += 1
+        if kind in ("trial_done", "trial_failed", "trial_stopped"):
+            self.latest.pop(event["trial"], None)
+        if kind == "sweep_started":
+            self.latest.clear()
+        if kind.startswith(("trial_", "arm_", "row_", "sweep_", "search_")):
+            self.progress_at = datetime.fromisoformat(event["time"]).timestamp()
+
+
+@dataclass(slots=True)
+class WorkMetrics:
+    """What the events of a scoring or an ingest add up to."""
+
+    n_wanted: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+    pairs: int = 0
+    began: float = 0.0
+    last: float = 0.0
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Take the next event."""
+        now = datetime.fromisoformat(event["time"]).timestamp()
+        match event["event"]:
+            case "scoring_started":
+                self.n_wanted, self.done, self.pairs = event["n_tiles"], Counter(), 0
+                self.began = self.last = now
+            case "tile_scored":
+                self.done["tile"] += 1
+                self.pairs += event["n_pairs"]
+                self.last = now
+            case "ingest_started":
+                self.n_wanted, self.done = event["n_recordings"], Counter()
+            case "recording_done":
+                self.done[event["status"]] += 1
+
+
+class StoreCollector(Collector):
+    """Reads the logs of a store in the background, so that a scrape only writes down what is known.
+
+    Parameters
+    ----------
+    store : Store
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._sweeps = Follower(
+            store,
+            begin=lambda path: SweepMetrics(Tally(path.split("/")[1])),
+            add=SweepMetrics.add,
+            ends=("sweep_finished",),
+        )
+        self._scores = Follower(
+            store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=("scoring_finished",)
+        )
+        self._ingests = Follower(
+            store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=()
+        )
+        self._lock = threading.Lock()
+        self._families: list[Metric] = []
+        self._looks_failed = 0
+
+    def look(self) -> None:
+        """Read what is new. Where the store is out of reach, what was known stays, and the failure is counted."""
+        try:
+            families = [*self._of_sweeps(), *self._of_scores(), *self._of_ingests()]
+        except OrchestratorError:
+            self._looks_failed += 1
+            return
+        with self._lock:
+            self._families = families
+
+    def follow(self, ended: threading.Event, every_s: float) -> None:
+        """Look again and again, until told to end."""
+        while not ended.wait(every_s):
+            self.look()
+
+    def collect(self) -> Iterable[Metric]:
+        """Give what is known, as Prometheus wants it."""
+        failed = CounterMetricFamily(f"{PREFIX}_looks_failed", "Times that the store could not be read.")
+        failed.add_metric([], self._looks_failed)
+        with self._lock:
+            return [*self._families, failed]
+
+    def _of_sweeps(self) -> list[Metric]:
+        gauges, states, causes = _Gauges("sweep"), _Gauges("sweep", "state"), _Gauges("sweep", "cause")
+        seconds = HistogramMetricFamily(
+            f"{PREFIX}_training_seconds", "Trainings that ended, by how long they took.", labels=["sweep"]
+        )
+        trials = _Gauges("sweep", "trial")
+        modalities = _Gauges("sweep", "trial", "modality", "head")
+        for path, known in self._sweeps.look(self._logs(paths.SWEEPS)):
+            name = path.split("/")[1]
+            status = self._status(name, known)
+            _sweep(gauges, states, causes, name, known, status)
+            seconds.add_metric([name], _buckets(known.seconds), sum(known.seconds))
+            for running in status.running:
+                _trial(trials, modalities, name, running.trial, known.latest.get(running.trial))
+        several = (gauges, states, causes, trials, modalities)
+        return [seconds, *(family for each in several for family in each.families)]
+
+    def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
+        finished = self._store.exists(paths.sweep_trials(name))
+        _, alive = ("", False) if finished else holder_of(self._store, name)
+        return known.tally.status("finished" if finished else "running" if alive else "stopped")
+
+    def _of_scores(self) -> list[Metric]:
+        gauges = _Gauges("score")
+        for path, known in self._scores.look(self._logs("scores")):
+            score = path.split("/")[1]
+            gauges.set("scoring_tiles_left", "Tiles of a score table that are not solved yet.", known.n_wanted - known.done["tile"], score)
+            gauges.set("scoring_pairs", "Pairs of batches that this attempt has solved.", known.pairs, score)
+            passed = known.last - known.began
+            if passed > 0:
+                gauges.set("scoring_pairs_per_second", "At the pace of this attempt.", known.pairs / passed, score)
+        return gauges.families
+
+    def _of_ingests(self) -> list[Metric]:
+        gauges = _Gauges("dataset", "status")
+        for path, known in self._ingests.look(self._logs(paths.EPOCHS)):
+            for status, n in known.done.items():
+                gauges.set("ingest_recordings", "Recordings of the last ingest, by what became of them.", n, path.split("/")[1], status)
+        return gauges.families
+
+    def _logs(self, folder: str) -> list[str]:
+        return [f"{folder}/{name}/events.jsonl" for name in self._store.folders(folder)]
+
+
+class _Gauges:
+    """Gauges with the same labels, made when the first value comes."""
+
+    def __init__(self, *labels: str) -> None:
+        self._labels = labels
+        self._found: dict[str, GaugeMetricFamily] = {}
+
+    def set(self, name: str, meaning: str, value: float, *labels: str) -> None:
+        if name not in self._found:
+            self._found[name] = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=self._labels)
+        self._found[name].add_metric(labels, value)
+
+    @property
+    def families(self) -> list[Metric]:
+        return list(self._found.values())
+
+
+def _sweep(
+    gauges: _Gauges,
+    states: _Gauges,
+    causes: _Gauges,
+    name: str,
+    known: SweepMetrics,
+    status: SweepStatus,
+) -> None:
+    running = status.state == "running"
+    gauges.set("sweep_running", "1 while a process runs the sweep.", running, name)
+    gauges.set(
+        "sweep_progress_timestamp_seconds",
+        "When a trial of the sweep last came further, in seconds since 1970.",
+        known.progress_at,
+        name,
+    )
+    if status.n_trials is not None:
+        gauges.set("sweep_trials_wanted", "Trials of the search.", status.n_trials, name)
+    if status.best_objective is not None:
+        gauges.set("sweep_best_objective", "Highest objective so far.", status.best_objective, name)
+    gauges.set(
+        "sweep_data_wait_seconds", "Time that trainings waited for batches.", known.waited_s, name
+    )
+    gauges.set("sweep_training_seconds", "Time that trainings took in all.", known.trained_s, name)
+    gauges.set("sweep_lost_processes", "Processes lost under trials.", status.n_lost, name)
+    for state, n in {
+        "complete": status.n_complete,
+        "reused": status.n_reused,
+        "ended_early": status.n_stopped,
+        "failed": status.n_failed,
+        "running": len(status.running),
+    }.items():
+        meaning = "Trials by state; those that share a training count as complete and as reused."
+        states.set("sweep_trials", meaning, n, name, state)
+    named = known.causes.most_common(MAX_CAUSES)
+    rest = sum(known.causes.values()) - sum(n for _, n in named)
+    for cause, n in [*named, *([("other", rest)] if rest else [])]:
+        causes.set("sweep_failures", "Failed trials by kind of error.", n, name, cause)
+
+
+_OF_TRIAL = {
+    "loss": ("trial_loss", "Mean loss of the last pass of a running trial."),
+    "epochs_per_s": ("trial_epochs_per_second", "Epochs that a running trial trains on in a second."),
+    "data_wait": ("trial_data_wait_ratio", "Share of its time that a running trial waits for batches."),
+    "gpu_bytes": ("trial_gpu_memory_bytes", "Most GPU memory that a running trial has held."),
+}
+
+
+def _trial(
+    trials: _Gauges, modalities: _Gauges, sweep: str, trial: str, said: Mapping[str, Any] | None
+) -> None:
+    if said is None:
+        return
+    for key, (name, meaning) in _OF_TRIAL.items():
+        if said.get(key) is not None:
+            trials.set(name, meaning, said[key], sweep, trial)
+    for key, value in said.get("modalities", {}).items():
+        # As the pass reports it: rho_y/eeg, k_d/emg ...
+        quantity, _, modality = key.partition("/")
+        symbol, _, head = quantity.partition("_")
+        if symbol == "rho":
+            meaning = "How far a modality leads the others; 1: as good as they are."
+            modalities.set("modality_ratio", meaning, value, sweep, trial, modality, head)
+        if symbol == "k":
+            meaning = "Coefficient of a modality's gradients; 1: not held back."
+            modalities.set("modality_coefficient", meaning, value, sweep, trial, modality, head)
+
+
+def _buckets(seconds: list[float]) -> list[tuple[str, float]]:
+    counts = [(str(float(limit)), float(sum(s <= limit for s in seconds))) for limit in TRIAL_SECONDS]
+    return [*counts, ("+Inf", float(len(seconds)))]
+
+
+def _cause(error: str) -> str:
+    """Return the kind of an error, as :func:`orchestrator.sweep.failures.described` begins with it."""
+    first = error.partition("\n")[0]
+    kind, colon, _ = first.partition(": ")
+    return kind if colon and kind.isidentifier() else first[:60]
