@@ -3,8 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ray import tune
-
 from search_spaces.space import Params
 
 if TYPE_CHECKING:
@@ -45,6 +43,7 @@ Trial = Callable[[InputsRef, Params, AfterPart], Outcome]
 
 def run_trial(params: dict[str, Any], *, trial: Trial, inputs_ref: InputsRef) -> Outcome:
     """Run a trial in Tune's actor, which hears of its parts."""
+    from ray import tune  # here: the several workers of a trial import this module, and have no use for Tune
 
     def after_part(n_done: int, objective: float | None = None) -> None:
         tune.report({N_PARTS: n_done, SO_FAR: objective})
