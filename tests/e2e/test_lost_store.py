@@ -16,7 +16,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Done, S3Server, Tiny, Tools
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 N_TRIALS = 14
 MIB = 2**20
