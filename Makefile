@@ -20,7 +20,7 @@ test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-en
 test-unit: .venv/installed  ## no network, no Ray, about a minute
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
 
-test-long: .venv/installed  ## what is too long for each change: trials with two workers, scoring on one and two CPUs
+test-long: .venv/installed  ## what is too long for each change: trials with two workers, a store that is lost
 	$(PYTEST) -q -m slow --durations=10 $(PYTEST_ARGS)
 
 test-cluster: .venv/installed  ## sweeps as jobs of Ray clusters on this machine; CI runs them, too

@@ -53,7 +53,7 @@ from orchestrator.sweep.selective.epochs import (  # noqa: E402
 from orchestrator.sweep.selective.plan import plan_sweep  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
-from trainables import metrics, selective  # noqa: E402
+from trainables import inference, metrics, selective  # noqa: E402
 from trainables.settings import FinetuneSettings  # noqa: E402
 from trainables.stage_loss import class_weights  # noqa: E402
 from trainables.stages import Stage  # noqa: E402
@@ -196,7 +196,7 @@ def scored(arrays: Arrays) -> NDArray[np.float64]:
     model = build(arrays.weights)
 
     def features(x: NDArray[np.float32]) -> NDArray[np.float64]:
-        flat = selective.encode(model, x.reshape(-1, *x.shape[2:]), "afr_gap")
+        flat = inference.encode(model, x.reshape(-1, *x.shape[2:]), "afr_gap")
         return flat.reshape(*x.shape[:2], -1).astype(np.float64)
 
     source, target = features(arrays.source_x), features(arrays.target_x)
@@ -249,7 +249,7 @@ def finetuned(
         settings=FinetuneSettings(n_steps=arrays.n_steps, learning_rate=learning_rate),
         seed=arrays.seed,
     )
-    probability = selective.predict(model, arrays.held_out_x, declared=arrays.learned)
+    probability = inference.predict(model, arrays.held_out_x, declared=arrays.learned)
     counted = np.isin(arrays.held_out_stages, list(arrays.declared))
     of_declared = np.full_like(probability, -1)
     of_declared[:, list(arrays.declared)] = probability[:, list(arrays.declared)]

@@ -13,9 +13,8 @@ from orchestrator.errors import IntegrityError, OrchestratorError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.execution import outcome_of
 from orchestrator.sweep.failures import LostError, described, ends_sweep, from_data
-from orchestrator.sweep.reports import ENDS_SWEEP, ERROR
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, outcome_of
 from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.search import DIED
 from orchestrator.sweep.study import NOT_A_NUMBER

@@ -1,6 +1,6 @@
 """What trials of every kind share on Ray, and the fixed ones: tasks side by side. A search is in `tuning`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import ray
@@ -11,20 +11,14 @@ from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import (
     MAX_RETRIES,
-    LostError,
-    as_data,
-    described,
-    ends_sweep,
     from_data,
-    is_lost,
 )
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, SIGNATURE, InputsRef, Outcome, as_fields
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, SIGNATURE, InputsRef, Outcome
 from orchestrator.sweep.search import DIED
 from orchestrator.sweep.workers import n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
-from trainables.training import Seconds
 
 _LOOK_S = 0.5
 """How often a wait looks whether the user wants to end it."""
@@ -47,31 +41,6 @@ class Run:
             f"sweep {self.sweep.name!r} was interrupted after {n_done} of {n} {what}. The same command goes on where "
             "it was."
         )
-
-
-def outcome_of(run: Callable[[], str], seconds: Sequence[Seconds] = ()) -> Outcome:
-    """Return the signature that a trial gives, or why it gives none: one bad trial never ends a sweep.
-
-    Parameters
-    ----------
-    run : callable
-    seconds : sequence of Seconds
-        What each training took, known when `run` returns; empty where nothing was trained.
-
-    Raises
-    ------
-    LostError
-        Something died under the trial. Ray tries it again, elsewhere perhaps, and it goes on from its checkpoint.
-    """
-    try:
-        outcome: Outcome = {SIGNATURE: run()}
-    except Exception as error:
-        if is_lost(error):
-            raise LostError(f"{type(error).__name__}: {error}") from None
-        if isinstance(error, OrchestratorError) and ends_sweep(error):
-            return {ENDS_SWEEP: as_data(error)}
-        return {ERROR: described(error)}
-    return outcome | (as_fields(sum(seconds, Seconds())) if seconds else {})
 
 
 def run_fixed(

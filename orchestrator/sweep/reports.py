@@ -1,10 +1,10 @@
 """What a trial tells the driver, through Ray Tune. A trial's process needs nothing else of the search."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ray import tune
-
+from orchestrator.errors import OrchestratorError
+from orchestrator.sweep.failures import LostError, as_data, described, ends_sweep, is_lost
 from search_spaces.space import Params
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ Trial = Callable[[InputsRef, Params, AfterPart], Outcome]
 
 def run_trial(params: dict[str, Any], *, trial: Trial, inputs_ref: InputsRef) -> Outcome:
     """Run a trial in Tune's actor, which hears of its parts."""
+    from ray import (
+        tune,  # here: the several workers of a trial import this module, and have no use for Tune
+    )
 
     def after_part(n_done: int, objective: float | None = None) -> None:
         tune.report({N_PARTS: n_done, SO_FAR: objective})
@@ -60,3 +63,28 @@ def so_far(params: Params, report: Mapping[str, Any]) -> float:
 def as_fields(seconds: "Seconds") -> dict[str, float]:
     """Return what training took as a report and an event hold it."""
     return {WAITED_S: round(seconds.waited, 4), TRAINED_S: round(seconds.total, 4)}
+
+
+def outcome_of(run: Callable[[], str], seconds: "Sequence[Seconds]" = ()) -> Outcome:
+    """Return the signature that a trial gives, or why it gives none: one bad trial never ends a sweep.
+
+    Parameters
+    ----------
+    run : callable
+    seconds : sequence of Seconds
+        What each training took, known when `run` returns; empty where nothing was trained.
+
+    Raises
+    ------
+    LostError
+        Something died under the trial. Ray tries it again, elsewhere perhaps, and it goes on from its checkpoint.
+    """
+    try:
+        outcome: Outcome = {SIGNATURE: run()}
+    except Exception as error:
+        if is_lost(error):
+            raise LostError(f"{type(error).__name__}: {error}") from None
+        if isinstance(error, OrchestratorError) and ends_sweep(error):
+            return {ENDS_SWEEP: as_data(error)}
+        return {ERROR: described(error)}
+    return outcome | (as_fields(sum(seconds[1:], seconds[0])) if seconds else {})

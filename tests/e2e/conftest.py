@@ -15,10 +15,13 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import boto3
 import edfio
 import numpy as np
 import pytest
+from botocore.config import Config
 
 COMMAND = Path(sys.executable).with_name("orchestrator")
 RGW = Path(__file__).parent / "servers" / "rgw.sh"
@@ -402,6 +405,18 @@ class S3Server:
     """False: a mock that takes any secret."""
     folder: Path
     """Of its files."""
+
+    @property
+    def client(self) -> Any:
+        """A client of it."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            region_name="us-east-1",
+            config=Config(request_checksum_calculation="when_required"),
+        )
 
     def tell(self, action: str) -> None:
         """Have the real server ``kill``, ``resume``, ``deny`` or ``allow``."""

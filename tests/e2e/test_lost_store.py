@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pyarrow.parquet as pq
 import pytest
-from botocore.config import Config
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Done, S3Server, Tiny, Tools
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 N_TRIALS = 14
 MIB = 2**20
@@ -41,14 +39,7 @@ def test_keys_that_expire_in_the_middle(
 ) -> None:
     if not s3_server.is_rgw:
         pytest.skip("moto's server takes any secret")
-    client: Any = boto3.client(
-        "s3",
-        endpoint_url=s3_server.endpoint,
-        aws_access_key_id=s3_server.key,
-        aws_secret_access_key=s3_server.secret,
-        region_name="us-east-1",
-        config=Config(request_checksum_calculation="when_required"),
-    )
+    client = s3_server.client
     client.create_bucket(Bucket="expiring")
     for name, content in tools.tree(
         tiny_done.store, "epochs", "encoders", "features", "scores"

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Done, Nights, Result, S3Server, Tiny, Tools
@@ -26,14 +24,7 @@ Client = Any
 @pytest.fixture(scope="module")
 def client(s3_server: "S3Server") -> Client:
     """A client of the server, with the test's bucket made."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_server.endpoint,
-        aws_access_key_id=s3_server.key,
-        aws_secret_access_key=s3_server.secret,
-        region_name="us-east-1",
-        config=Config(request_checksum_calculation="when_required"),
-    )
+    client = s3_server.client
     client.create_bucket(Bucket=BUCKET)
     return client
 

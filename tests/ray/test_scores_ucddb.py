@@ -26,7 +26,7 @@ from orchestrator.sweep.selective.epochs import batch_stages
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.telemetry.events import EventLog, read_events
-from trainables import selective
+from trainables import inference, selective
 from trainables.stages import Stage
 
 pytestmark = pytest.mark.ray
@@ -228,7 +228,7 @@ def test_features_are_what_the_model_gives_in_this_process(
     assert stored.features.dtype == np.float32
     _, _, signal = raw(ucddb_store, TARGET)
     x = signal[stored.epoch_index[:64]].astype(np.float32)
-    expected = selective.encode(build(scored.encoder.weights), x, LAYER)
+    expected = inference.encode(build(scored.encoder.weights), x, LAYER)
     np.testing.assert_allclose(stored.features[:64], expected, rtol=1e-3, atol=1e-3)
 
 

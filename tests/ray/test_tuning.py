@@ -22,10 +22,18 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import tuning
-from orchestrator.sweep.execution import Run, outcome_of, run_fixed
+from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.reports import ERROR, SIGNATURE, AfterPart, InputsRef, Outcome, Trial
+from orchestrator.sweep.reports import (
+    ERROR,
+    SIGNATURE,
+    AfterPart,
+    InputsRef,
+    Outcome,
+    Trial,
+    outcome_of,
+)
 from orchestrator.sweep.search import DIED, Scores
 from orchestrator.sweep.study import error_of, name_of, reused_from, stopped_after
 from orchestrator.sweep.tuning import run_search

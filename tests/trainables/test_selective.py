@@ -1,4 +1,4 @@
-"""Pretraining, finetuning and prediction on tiny synthetic epochs of 6 s, one sine per stage."""
+"""Pretraining and finetuning on tiny synthetic epochs of 6 s, one sine per stage."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,13 @@ from torch import nn
 from trainables import selective
 from trainables.checkpoint import to_bytes
 from trainables.errors import DivergedError, EpochsError, SettingsError, TrainableError
+from trainables.inference import predict
 from trainables.metrics import macro_f1
 from trainables.models.mrcnn import StageClassifier
 from trainables.selective import (
     PretrainOutcome,
     build_model,
-    encode,
     finetune,
-    predict,
     pretrain,
 )
 from trainables.settings import EncoderSettings, FinetuneSettings, PretrainSettings
@@ -349,65 +348,6 @@ def test_unusable_class_weights_are_refused(weights: list[float]) -> None:
         )
 
 
-# --- prediction and features
-
-
-def test_probabilities_are_a_softmax_over_the_declared_stages() -> None:
-    model = fresh_model()
-    x, _ = make_epochs((0, 1, 2, 3, 4))
-    before = state_bytes(model)
-    found = predict(model, x, declared=FEW)
-    assert model.training  # the mode is given back, the statistics were not touched
-    assert state_bytes(model) == before
-    with torch.inference_mode():
-        logits = model.eval()(torch.from_numpy(x.copy())).double().numpy()
-    chosen = np.exp(logits[:, list(FEW)])
-    assert found.shape == (5, 5)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found[:, FEW], chosen / chosen.sum(1, keepdims=True), rtol=1e-5)
-    assert not found[:, [1, 4]].any()
-
-
-@pytest.mark.parametrize("n_epochs", [0, 1, 4, 5])
-def test_batch_size_is_only_a_matter_of_memory(n_epochs: int) -> None:
-    model = fresh_model()
-    x, _ = make_epochs((0, 1, 2, 3, 4))
-    x = x[:n_epochs]
-    np.testing.assert_allclose(
-        predict(model, x, declared=ALL, batch_size=2),
-        predict(model, x, declared=ALL),
-        rtol=1e-4,
-        atol=1e-6,
-    )
-    features = encode(model, x, "afr_gap", batch_size=2)
-    assert features.shape == (n_epochs, 30)
-    assert features.dtype == np.float32
-    np.testing.assert_allclose(features, encode(model, x, "afr_gap"), rtol=1e-4, atol=1e-6)
-
-
-def test_features_at_3000_times() -> None:
-    model = build_model(EncoderSettings(), n_channels=1)
-    x = np.random.default_rng(0).normal(size=(2, 1, 3000)).astype(np.float32)
-    for layer, feature_dim in {"afr_gap": 30, "afr_flat": 2400, "concat_gap": 128}.items():
-        assert encode(model, x, layer).shape == (2, feature_dim)
-
-
-def test_features_are_repeatable_without_dropout() -> None:
-    model, (x, _) = fresh_model(), make_epochs((0, 2, 3))
-    assert encode(model, x, "concat_gap").tobytes() == encode(model, x, "concat_gap").tobytes()
-
-
-@pytest.mark.parametrize("call", [predict, encode])
-def test_weights_that_are_not_finite_give_an_error_and_no_nan(call: Any) -> None:
-    model, (x, _) = fresh_model(), make_epochs((0, 2))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(torch.nan)
-    arguments = {"declared": ALL} if call is predict else {"layer": "afr_gap"}
-    with pytest.raises(DivergedError, match="NaN or infinite"):
-        call(model, x, **arguments)
-
-
 # --- bad input
 
 
@@ -441,13 +381,3 @@ def test_bad_input_is_refused_before_training(changes: dict[str, Any], message: 
     }
     with pytest.raises(TrainableError, match=message):
         pretrain(**{**arguments, **changes})
-
-
-def test_bad_arguments_of_prediction_are_refused() -> None:
-    model, (x, _) = fresh_model(), make_epochs((0, 2))
-    with pytest.raises(EpochsError, match=r"shape \(2, 600\)"):
-        predict(model, x[:, 0], declared=ALL)
-    with pytest.raises(SettingsError, match="batch_size is 0"):
-        encode(model, x, "afr_gap", batch_size=0)
-    with pytest.raises(SettingsError, match="layer is 'gap'"):
-        selective.encode(model, x, "gap")

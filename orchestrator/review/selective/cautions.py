@@ -39,6 +39,7 @@ def cautions(
         *_failed(trials),
         *_missing_arms(comparisons),
         *_no_selection(chosen),
+        *_no_adaptation(trials, chosen),
         *_agreement(agreement),
         *_weak_encoder(manifest),
     ]
@@ -208,6 +209,20 @@ def _no_selection(chosen: Trial | None) -> list[Caution]:
             level=Level.NOTE,
             title="The objective prefers no selection.",
             text=f"The chosen trial {chosen.trial} keeps every selectable batch.",
+        )
+    ]
+
+
+def _no_adaptation(trials: Sequence[Trial], chosen: Trial | None) -> list[Caution]:
+    before = next((t.objective for t in trials if t.arm == "no_adapt"), None)
+    if chosen is None or chosen.objective is None or before is None or before < chosen.objective:
+        return []
+    return [
+        Caution(
+            level=Level.WARNING,
+            title="The objective prefers no adaptation.",
+            text=f"It is {number(before)} for the pretrained encoder as it was and {number(chosen.objective)} for the "
+            f"chosen trial {chosen.trial}: whoever goes by it alone, without target labels, would not adapt.",
         )
     ]
 

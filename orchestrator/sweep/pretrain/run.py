@@ -15,12 +15,11 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import study
-from orchestrator.sweep.execution import Run, outcome_of
+from orchestrator.sweep.execution import Run
 from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.pretrain import trial
+from orchestrator.sweep.pretrain import remote, trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan, plan_pretraining
 from orchestrator.sweep.pretrain.results import Entry, Tables
-from orchestrator.sweep.reports import AfterPart, InputsRef, Outcome
 from orchestrator.sweep.samplers import check_sampler
 from orchestrator.sweep.search import Scores
 from orchestrator.sweep.selective.trial import predictions_table
@@ -28,7 +27,6 @@ from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.warm_start import check_warm_start
 from search_spaces.space import LogUniform, Params
 from trainables.stages import Stage
-from trainables.training import Seconds
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
@@ -73,7 +71,7 @@ class PretrainRun:
             sweep.search,
             space=sweep.search.space.declared(),
             first=sweep.first_trials(),
-            trial=_run_trial,
+            trial=remote.run_trial,
             inputs_ref=[ray.put(inputs)],
             identify=lambda params: trial.signature(plan, params),
             evaluate=evaluate,
@@ -177,10 +175,3 @@ def objective_judge(gate: LabelGate, plan: PretrainPlan) -> Judge:
 
 def _subjects(recordings: tuple[StoredRecording, ...]) -> list[str]:
     return sorted({recording.subject for recording in recordings})
-
-
-def _run_trial(inputs_ref: InputsRef, params: Params, after_part: AfterPart) -> Outcome:
-    """Run a trial; it has one part."""
-    inputs: trial.TrialInputs = ray.get(inputs_ref[0])
-    seconds: list[Seconds] = []
-    return outcome_of(lambda: trial.run(inputs, params, seconds.append), seconds)

@@ -26,7 +26,7 @@ from orchestrator.sweep.selective.epochs import UnlabelledEpochs, unlabelled_epo
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
-from trainables import selective
+from trainables import inference
 from trainables.stages import Stage
 from trainables.training import Seconds
 
@@ -103,6 +103,6 @@ def run(
     torch.set_num_threads(1)  # as where a selective sweep judges its encoder, to the last digit
     learned = [Stage[stage] for stage in encoder.metadata["learned_stages"]]
     epochs = inputs.objective_epochs
-    probability = selective.predict(build(encoder.weights), epochs.x, declared=learned)
+    probability = inference.predict(build(encoder.weights), epochs.x, declared=learned)
     store.write_table(path, predictions_table("objective", epochs, probability))
     return name

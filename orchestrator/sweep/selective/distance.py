@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.alignment.emd import Metric, emd
-from trainables import selective
+from trainables import inference
 from trainables.models.mrcnn import StageClassifier
 
 MAX_EPOCHS = 512
@@ -43,7 +43,7 @@ def target_emd(
         The network simplex did not converge.
     """
     source, target = (
-        selective.encode(model, x[evenly_spaced(len(x))], layer).astype(np.float64)
+        inference.encode(model, x[evenly_spaced(len(x))], layer).astype(np.float64)
         for x in (source_x, target_x)
     )
     center, spread = source.mean(axis=0), source.std(axis=0)

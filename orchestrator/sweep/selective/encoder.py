@@ -19,7 +19,7 @@ from orchestrator.sweep.failures import naming_checkpoint
 from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
-from trainables import checkpoint, selective
+from trainables import checkpoint, inference, selective
 from trainables.errors import CheckpointError, TrainableError
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import EncoderSettings, PretrainSettings
@@ -155,7 +155,7 @@ def build(weights: bytes) -> StageClassifier:
 def encode_with(weights: bytes, layer: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features; for Ray tasks, which get the weights by object reference. One thread."""
     torch.set_num_threads(1)
-    return selective.encode(build(weights), x, layer)
+    return inference.encode(build(weights), x, layer)
 
 
 def encoder_function(encoder: Encoder, layer: str) -> "partial[NDArray[np.float32]]":

@@ -14,12 +14,12 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import reports, study
-from orchestrator.sweep.execution import Run, outcome_of, run_fixed
+from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
-from orchestrator.sweep.reports import AfterPart, InputsRef, Outcome
+from orchestrator.sweep.reports import InputsRef, Outcome
 from orchestrator.sweep.samplers import check_sampler
-from orchestrator.sweep.selective import record, trial
+from orchestrator.sweep.selective import record, remote, trial
 from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.results import Entry, trial_row, trials_table
@@ -29,7 +29,6 @@ from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
-from trainables.training import Seconds
 
 
 class SelectiveRun:
@@ -83,7 +82,7 @@ class SelectiveRun:
             sweep.search,
             space=sweep.search.space.declared(),
             first=sweep.search.first_trials(),
-            trial=_run_trial,
+            trial=remote.run_trial,
             inputs_ref=inputs_ref,
             identify=lambda params: trial.signature_of_all(
                 inputs, trial.trial_configurations(inputs, params)
@@ -118,7 +117,7 @@ class SelectiveRun:
     def _run_arms(self, inputs_ref: InputsRef, run: Run) -> dict[str, Outcome]:
         """Run the arms; ``no_adapt`` in any case: it says what the pretrained model is worth."""
         names: list[str] = sorted({*self._sweep.arms, "no_adapt"})
-        arms = run_fixed(run, "arm", names, _run_arm, inputs_ref)
+        arms = run_fixed(run, "arm", names, remote.run_arm, inputs_ref)
         if reports.ERROR in arms["no_adapt"]:
             raise SweepFailedError(
                 f"the pretrained model cannot predict: {arms['no_adapt'][reports.ERROR]}"
@@ -213,24 +212,4 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> tri
         n_steps=sweep.search.n_steps,
         seed=sweep.seed,
         sweep=sweep,
-    )
-
-
-def _run_arm(inputs_ref: InputsRef, arm: str) -> Outcome:
-    inputs: trial.TrialInputs = ray.get(inputs_ref[0])
-    seeds = trial.arm_configurations(inputs, arm)
-    seconds: list[Seconds] = []
-    return outcome_of(
-        lambda: trial.run_all(inputs, seeds, inputs_ref, trained=seconds.append), seconds
-    )
-
-
-def _run_trial(
-    inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart
-) -> Outcome:
-    inputs: trial.TrialInputs = ray.get(inputs_ref[0])
-    seeds = trial.trial_configurations(inputs, params)
-    seconds: list[Seconds] = []
-    return outcome_of(
-        lambda: trial.run_all(inputs, seeds, inputs_ref, after_part, seconds.append), seconds
     )

@@ -35,7 +35,7 @@ from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.workers import Rows, run_on_workers
-from trainables import selective
+from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
 from trainables.snapshot import Snapshot
@@ -298,7 +298,7 @@ def _finetune_and_predict(
         parts = []
         for role in roles:
             epochs = of_role[role]
-            probability = selective.predict(model, epochs.x, declared=inputs.learned_stages)
+            probability = inference.predict(model, epochs.x, declared=inputs.learned_stages)
             parts.append(predictions_table(role, epochs, probability))
         table = pa.concat_tables(parts)
         if inputs.sweep.search.objective == "target_emd":

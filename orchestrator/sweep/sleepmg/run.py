@@ -20,21 +20,20 @@ from orchestrator.psg import feed
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import reports, study
-from orchestrator.sweep.execution import Run, outcome_of, run_fixed
+from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.failures import digest, digest_text
 from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.reports import AfterPart, InputsRef, Outcome
+from orchestrator.sweep.reports import Outcome
 from orchestrator.sweep.samplers import check_sampler
-from orchestrator.sweep.sleepmg import trial
+from orchestrator.sweep.sleepmg import remote, trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, plan_cross_validation
 from orchestrator.sweep.sleepmg.results import Entry, Tables
 from orchestrator.sweep.sleepmg.worth import Worth
 from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
-from search_spaces.space import Choice, LogUniform, Params
+from search_spaces.space import Choice, LogUniform
 from trainables.stages import Stage
-from trainables.training import Seconds
 
 _PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
@@ -76,7 +75,7 @@ class SleepMGRun:
         judge = objective_judge(gate, plan)
         self._write_manifest(inputs, judge)
         inputs_ref = [ray.put(inputs)]
-        outcomes = run_fixed(run, "row", list(self._rows), _run_row, inputs_ref)
+        outcomes = run_fixed(run, "row", list(self._rows), remote.run_row, inputs_ref)
         if outcomes and all(reports.ERROR in outcome for outcome in outcomes.values()):
             failed = ((name, outcome[reports.ERROR]) for name, outcome in outcomes.items())
             raise SweepFailedError(
@@ -91,7 +90,7 @@ class SleepMGRun:
                 sweep.search,
                 space=sweep.search.space.declared(),
                 first=list(sweep.first_trials()),
-                trial=_run_trial,
+                trial=remote.run_trial,
                 inputs_ref=inputs_ref,
                 identify=lambda params: trial.signature_of_all(
                     inputs, sweep.settings_for(params), sweep.trial_seeds
@@ -260,29 +259,3 @@ def _majority_macro_f1(
     """Return the macro-F1 of always answering one stage: its F1 is 2 p / (p + 1), that of the others 0."""
     share = counts[majority.name] / sum(counts[stage.name] for stage in declared)
     return 2 * share / (share + 1) / len(declared)
-
-
-def _run_row(inputs_ref: InputsRef, name: str) -> Outcome:
-    inputs: CrossValidationInputs = ray.get(inputs_ref[0])
-    slug, _, seed = name.removeprefix("row-").rpartition("-seed")
-    (row,) = (row for row in inputs.sweep.rows if row.slug == slug)
-    settings = inputs.sweep.row_settings(row)
-    seconds: list[Seconds] = []
-    return outcome_of(
-        lambda: trial.run(
-            inputs, settings, int(seed), inputs_ref=inputs_ref, trained=seconds.append
-        ),
-        seconds,
-    )
-
-
-def _run_trial(inputs_ref: InputsRef, params: Params, after_part: AfterPart) -> Outcome:
-    inputs: CrossValidationInputs = ray.get(inputs_ref[0])
-    settings = inputs.sweep.settings_for(params)
-    seconds: list[Seconds] = []
-    return outcome_of(
-        lambda: trial.run_all(
-            inputs, settings, inputs.sweep.trial_seeds, after_part, inputs_ref, seconds.append
-        ),
-        seconds,
-    )

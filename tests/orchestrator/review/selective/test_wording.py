@@ -160,6 +160,15 @@ def test_failed_trials_and_missing_arms_are_named(made: Any) -> None:
     assert "Not run: no_adapt, all_source, random." in said
 
 
+def test_an_objective_that_no_trial_raises_is_said(made: Any) -> None:
+    arms = [made.arm("no_adapt", objective=0.702), made.arm("all_source"), made.arm("random")]
+    said = text_of(cautions_of(made.manifest(), [made.trial(objective=0.690), *arms]))
+    assert "The objective prefers no adaptation." in said
+    assert "It is 0.702 for the pretrained encoder as it was and 0.690 for the chosen trial" in said
+    said = text_of(cautions_of(made.manifest(), [made.trial(objective=0.703), *arms]))
+    assert "prefers no adaptation" not in said
+
+
 def test_choosing_everything_is_said(made: Any) -> None:
     trials = [made.trial(n_kept=20), *all_arms(made)]
     assert "prefers no selection" in text_of(cautions_of(made.manifest(), trials))

@@ -21,7 +21,7 @@ from orchestrator.sweep.selective.encoder import build, ensure_encoder, stored_e
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.telemetry.events import EventLog, read_events
-from trainables import selective
+from trainables import inference, selective
 from trainables.stages import Stage
 
 MakePretrain = Callable[..., PretrainSweep]
@@ -100,7 +100,7 @@ def test_predictions_are_of_the_held_out_subjects_that_do_not_stop_training(
     # What the arm without adaptation of a selective sweep predicts, to the last bit.
     torch.set_num_threads(1)
     model = build(stored_encoder(store, name).weights)
-    expected = selective.predict(model, inputs.objective_epochs.x, declared=tuple(Stage))
+    expected = inference.predict(model, inputs.objective_epochs.x, declared=tuple(Stage))
     found = np.stack([table[f"p_{stage.name}"].to_numpy() for stage in Stage], axis=1)
     assert found.tobytes() == expected.tobytes()
 

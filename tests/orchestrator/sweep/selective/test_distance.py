@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.emd import Metric
 from orchestrator.sweep.selective.distance import MAX_EPOCHS, evenly_spaced, target_emd
-from trainables import selective
+from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings
@@ -33,7 +33,7 @@ def model() -> StageClassifier:
 def test_it_is_that_of_pot(model: StageClassifier, metric: Metric, layer: str) -> None:
     source_x, target_x = signals(12, 1), signals(7, 2, gain=1.5)
     source, target = (
-        selective.encode(model, x, layer).astype(np.float64) for x in (source_x, target_x)
+        inference.encode(model, x, layer).astype(np.float64) for x in (source_x, target_x)
     )
     spread = source.std(axis=0)
     spread[spread < 1e-6 * spread.max()] = 1
@@ -54,12 +54,12 @@ def test_shrinking_all_features_gains_nothing(
 ) -> None:
     source_x, target_x = signals(8, 4), signals(8, 5, gain=1.5)
     before = target_emd(model, source_x, target_x, "afr_gap", "euclidean")
-    encode = selective.encode
+    encode = inference.encode
 
     def shrunk(*arguments: Any) -> NDArray[np.floating]:
         return encode(*arguments) / 1024
 
-    monkeypatch.setattr(selective, "encode", shrunk)
+    monkeypatch.setattr(inference, "encode", shrunk)
     after = target_emd(model, source_x, target_x, "afr_gap", "euclidean")
     assert after == pytest.approx(before, rel=1e-9)
 
@@ -80,7 +80,7 @@ def test_only_those_are_encoded(model: StageClassifier, monkeypatch: pytest.Monk
         seen.append(x)
         return x[:, 0, :3]
 
-    monkeypatch.setattr(selective, "encode", spy)
+    monkeypatch.setattr(inference, "encode", spy)
     x = np.random.default_rng(0).normal(size=(3 * MAX_EPOCHS, 1, 4)).astype(np.float32)
     target_emd(model, x, x[:5], "afr_gap", "euclidean")
     assert seen[0].tobytes() == x[evenly_spaced(len(x))].tobytes()

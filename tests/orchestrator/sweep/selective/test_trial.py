@@ -25,7 +25,7 @@ from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.selective.trial import Configuration, TrialInputs
 from orchestrator.sweep.selective.worth import objective_value
-from trainables import checkpoint, selective
+from trainables import checkpoint, inference, selective
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings
 from trainables.stage_loss import class_weights
@@ -132,7 +132,7 @@ def test_no_adapt_predicts_with_the_pretrained_model(inputs: TrialInputs) -> Non
         (slice(0, 7), inputs.objective_epochs),
         (slice(7, 12), inputs.test_epochs),
     ):
-        expected = selective.predict(model, epochs.x, declared=LEARNED)
+        expected = inference.predict(model, epochs.x, declared=LEARNED)
         assert probability[rows].tobytes() == expected.tobytes()
 
 

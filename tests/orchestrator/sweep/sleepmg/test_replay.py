@@ -27,6 +27,7 @@ from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.replay import replay, replay_text
 from orchestrator.sweep.reports import so_far
 from orchestrator.sweep.search import Hooks, begin_search
+from orchestrator.sweep.sleepmg import remote
 from orchestrator.sweep.sleepmg import run as sleepmg_run
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.tuning import Found
@@ -115,6 +116,7 @@ def finished(
         patch.setattr(sleepmg_run, "run_search", search_here)
         here = SimpleNamespace(put=lambda value: value, get=lambda value: value)
         patch.setattr(sleepmg_run, "ray", here)
+        patch.setattr(remote, "ray", here)
         store.write_bytes(paths.sweep_file("probe"), dump(sweep).encode())
         log.emit("sweep_started", machine="here", n_cpus=1, n_gpus=0)
         run = Run(store=store, sweep=sweep, log=log, halt=Halt())

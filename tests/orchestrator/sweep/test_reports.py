@@ -1,0 +1,20 @@
+"""What a trial's process imports, and what it tells."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+METHODS = ("selective", "sleepmg", "pretrain")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_trial_imports_nothing_of_the_search(method: str) -> None:
+    code = (
+        f"import json, sys\nimport orchestrator.sweep.{method}.remote\n"
+        "heavy = ('optuna', 'ray.tune', 'scipy.stats', 'matplotlib', 'mne', 'boto3', 'pandas')\n"
+        "print(json.dumps([name for name in heavy if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
