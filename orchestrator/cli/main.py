@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import clusters, data, jobs, machine, results, search, watch
+from orchestrator.cli import clusters, data, jobs, machine, metrics, results, search, watch
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.telemetry.session import prepare_ray_environment
 
@@ -30,6 +30,7 @@ for command in (
     *watch.COMMANDS,
     *results.COMMANDS,
     *machine.COMMANDS,
+    *metrics.COMMANDS,
 ):
     commands.add_command(command)
 

@@ -1,8 +1,13 @@
 """The command ``metrics``."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from orchestrator.cli.options import cluster_option, store_of, store_option
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.metrics_server import Targets
 
 
 @click.command()
@@ -13,8 +18,8 @@ from orchestrator.cli.options import cluster_option, store_of, store_option
 def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> None:
     """Serve the metrics of all sweeps in a store to Prometheus, until Ctrl-C.
 
-    They are at /metrics. /targets is for Prometheus' service discovery: this server and, with --cluster, the machines of
-    a cluster with Ray's own metrics.
+    They are at /metrics. /targets is for Prometheus' service discovery: this server and, with --cluster, the
+    machines of a cluster with Ray's own metrics.
     """
     from orchestrator.store.store import Store
     from orchestrator.sweep.metrics import StoreCollector
@@ -29,7 +34,7 @@ def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> N
         server.close()
 
 
-def _targets(cluster_file: str | None):  # noqa: ANN202
+def _targets(cluster_file: str | None) -> "Targets":
     if cluster_file is None:
         return list
     from orchestrator.cluster.launch import ray_targets

@@ -224,7 +224,7 @@ def translated() -> Iterator[None]:
         yield
     except NoCredentialsError as error:
         raise CloudError(
-            "no AWS credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run 'aws configure'."
+            "no AWS credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
         ) from error
     except ClientError as error:
         found = error.response["Error"]

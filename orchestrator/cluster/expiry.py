@@ -1,4 +1,4 @@
-"""Terminates a cluster at the end of its time to live. Runs on its head: ``expiry.py SECONDS_SINCE_1970 REGION NAME``."""
+"""Terminates a cluster at the end of its time to live. Runs on its head: ``expiry.py SINCE_1970_S REGION NAME``."""
 
 import sys
 import time

@@ -57,7 +57,9 @@ def _probe(running: Running, token_file: Path, store: str | None, python: str) -
     while not client.get_job_status(job).is_terminal():
         if time.monotonic() > deadline:
             client.stop_job(job)
-            raise SetupError(f"a job that only looks around did not end within {_PROBE_S:g} s there.")
+            raise SetupError(
+                f"a job that only looks around did not end within {_PROBE_S:g} s there."
+            )
         time.sleep(0.5)
     said = client.get_job_logs(job)
     client.delete_job(job)

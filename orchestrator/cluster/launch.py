@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from orchestrator.cluster.health import check_health, use_token
+from orchestrator.cluster.job_server import get
 from orchestrator.cluster.on_aws import OnAws
 from orchestrator.cluster.over_ssh import OverSsh
 from orchestrator.cluster.state import ClusterState, Running
@@ -40,9 +41,7 @@ class Provider(Protocol):
         """Return what is still there, and may cost, named so that a person finds it."""
 
 
-def launch_cluster(
-    cluster: ClusterFile, data: Mapping[str, Any], file: str, say: Say
-) -> None:
+def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say: Say) -> None:
     """Launch a cluster, or say that it is up. A launch that fails leaves nothing running.
 
     Parameters
@@ -103,9 +102,17 @@ def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:
     return running.address
 
 
-def end_cluster(
-    cluster: ClusterFile, data: Mapping[str, Any], *, verify: bool, say: Say
-) -> None:
+def ray_targets(cluster: ClusterFile, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return where Prometheus finds the metrics of Ray on a cluster's machines; nothing while it is not reached."""
+    state = ClusterState.of(cluster.cluster_name)
+    running = state.running()
+    if running is None or not provider_of(cluster, data, state).is_up():
+        return []
+    found: list[dict[str, Any]] = get(running.address, "/api/prometheus/sd", state.token_file) or []
+    return found
+
+
+def end_cluster(cluster: ClusterFile, data: Mapping[str, Any], *, verify: bool, say: Say) -> None:
     """End a cluster; with `verify`, ask afterwards what is still there.
 
     Raises
@@ -125,9 +132,7 @@ def end_cluster(
         say("verified: nothing of it is left")
 
 
-def provider_of(
-    cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState
-) -> Provider:
+def provider_of(cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState) -> Provider:
     """Return what starts and ends a cluster."""
     match cluster.provider:
         case ThisMachine() as provider:

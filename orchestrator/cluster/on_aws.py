@@ -91,7 +91,9 @@ class OnAws:
         return Ec2(self.cluster, self.provider)
 
     def _config(self, token_file: Path, group: str, ends_at: datetime | None) -> dict[str, Any]:
-        config = ray_config(self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder))
+        config = ray_config(
+            self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder)
+        )
         config["provider"].setdefault("cache_stopped_nodes", False)
         tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}
         for kind in config["available_node_types"].values():

@@ -100,6 +100,8 @@ class OverSsh:
             raise SetupError(
                 f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
             )
-        config = ray_config(self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder))
+        config = ray_config(
+            self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder)
+        )
         # With machines that are there already, the newer autoscaler leaves one worker out.
         ray_up(config, self.state, token_file, {"RAY_UP_enable_autoscaler_v2": "0"})

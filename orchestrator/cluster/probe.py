@@ -1,4 +1,4 @@
-"""What a cluster's machine has: runs there as a job, prints one line of JSON. ``python -m orchestrator.cluster.probe [STORE]``."""
+"""What a cluster's machine has: ``python -m orchestrator.cluster.probe [STORE]`` runs there, and prints JSON."""
 
 import json
 import platform

@@ -1,4 +1,4 @@
-"""A cluster file of ours as Ray's launcher takes it: with a token, closed doors, and Ray under a process id that we know.
+"""A cluster file of ours as Ray's launcher takes it: with a token, closed doors, and Ray under a process id we know.
 
 Nothing is written into a user's ``.bashrc``, and nothing is stopped but what was started here: machines on premises
 may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of each machine.

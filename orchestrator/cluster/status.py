@@ -58,7 +58,7 @@ def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStat
     """Ask where a cluster stands."""
     state = ClusterState.of(cluster.cluster_name)
     running = state.running()
-    known = {
+    known: dict[str, Any] = {
         "cluster_name": cluster.cluster_name,
         "provider": cluster.provider.type,
         "address": running and running.address,

@@ -30,7 +30,17 @@ def wheel_for(cluster: ClusterFile, folder: Path) -> Path | None:
             "orchestrator.wheel: name the file of the wheel that the machines are to install; it can only be built "
             "from the sources, and this program runs without them."
         )
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(root)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(root),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("sleep_orchestrator-*.whl"), key=lambda path: path.stat().st_mtime)
     if done.returncode != 0 or not wheels:

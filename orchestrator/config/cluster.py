@@ -60,7 +60,7 @@ class Options(Section):
     """Who may reach the nodes by SSH: ``caller`` for the address of whoever launches, or a network. No other port is
     open from outside the cluster."""
     install: bool = True
-    """Install this program on the machines; without it, they have it already. Not on ``this_machine``, which runs it."""
+    """Install this program on the machines; without it, they have it already, as ``this_machine`` always does."""
     wheel: str | None = None
     """File of this program's wheel that the nodes install; built from the running version unless given."""
 

@@ -1,7 +1,7 @@
 """Prometheus metrics of everything in a store, from its event logs.
 
-One exporter serves all sweeps of a store, wherever they run, and goes on when a driver dies; trials open no port. What a
-trial says of itself arrives in the log of its sweep every few seconds. The names are documented in docs/operations.md.
+One exporter serves all sweeps of a store, wherever they run, and goes on when a driver dies; trials open no port. What
+a trial says of itself arrives in the log of its sweep every few seconds. docs/operations.md documents the names.
 """
 
 import threading
@@ -116,9 +116,7 @@ class StoreCollector(Collector):
         self._scores = Follower(
             store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=("scoring_finished",)
         )
-        self._ingests = Follower(
-            store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=()
-        )
+        self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=())
         self._lock = threading.Lock()
         self._families: list[Metric] = []
         self._looks_failed = 0
@@ -140,15 +138,23 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give what is known, as Prometheus wants it."""
-        failed = CounterMetricFamily(f"{PREFIX}_looks_failed", "Times that the store could not be read.")
+        failed = CounterMetricFamily(
+            f"{PREFIX}_looks_failed", "Times that the store could not be read."
+        )
         failed.add_metric([], self._looks_failed)
         with self._lock:
             return [*self._families, failed]
 
     def _of_sweeps(self) -> list[Metric]:
-        gauges, states, causes = _Gauges("sweep"), _Gauges("sweep", "state"), _Gauges("sweep", "cause")
+        gauges, states, causes = (
+            _Gauges("sweep"),
+            _Gauges("sweep", "state"),
+            _Gauges("sweep", "cause"),
+        )
         seconds = HistogramMetricFamily(
-            f"{PREFIX}_training_seconds", "Trainings that ended, by how long they took.", labels=["sweep"]
+            f"{PREFIX}_training_seconds",
+            "Trainings that ended, by how long they took.",
+            labels=["sweep"],
         )
         trials = _Gauges("sweep", "trial")
         modalities = _Gauges("sweep", "trial", "modality", "head")
@@ -171,18 +177,39 @@ class StoreCollector(Collector):
         gauges = _Gauges("score")
         for path, known in self._scores.look(self._logs("scores")):
             score = path.split("/")[1]
-            gauges.set("scoring_tiles_left", "Tiles of a score table that are not solved yet.", known.n_wanted - known.done["tile"], score)
-            gauges.set("scoring_pairs", "Pairs of batches that this attempt has solved.", known.pairs, score)
+            gauges.set(
+                "scoring_tiles_left",
+                "Tiles left of a score table.",
+                known.n_wanted - known.done["tile"],
+                score,
+            )
+            gauges.set(
+                "scoring_pairs",
+                "Pairs of batches that this attempt has solved.",
+                known.pairs,
+                score,
+            )
             passed = known.last - known.began
             if passed > 0:
-                gauges.set("scoring_pairs_per_second", "At the pace of this attempt.", known.pairs / passed, score)
+                gauges.set(
+                    "scoring_pairs_per_second",
+                    "At the pace of this attempt.",
+                    known.pairs / passed,
+                    score,
+                )
         return gauges.families
 
     def _of_ingests(self) -> list[Metric]:
         gauges = _Gauges("dataset", "status")
         for path, known in self._ingests.look(self._logs(paths.EPOCHS)):
             for status, n in known.done.items():
-                gauges.set("ingest_recordings", "Recordings of the last ingest, by what became of them.", n, path.split("/")[1], status)
+                gauges.set(
+                    "ingest_recordings",
+                    "Recordings of the last ingest.",
+                    n,
+                    path.split("/")[1],
+                    status,
+                )
         return gauges.families
 
     def _logs(self, folder: str) -> list[str]:
@@ -248,8 +275,14 @@ def _sweep(
 
 _OF_TRIAL = {
     "loss": ("trial_loss", "Mean loss of the last pass of a running trial."),
-    "epochs_per_s": ("trial_epochs_per_second", "Epochs that a running trial trains on in a second."),
-    "data_wait": ("trial_data_wait_ratio", "Share of its time that a running trial waits for batches."),
+    "epochs_per_s": (
+        "trial_epochs_per_second",
+        "Epochs that a running trial trains on in a second.",
+    ),
+    "data_wait": (
+        "trial_data_wait_ratio",
+        "Share of its time that a running trial waits for batches.",
+    ),
     "gpu_bytes": ("trial_gpu_memory_bytes", "Most GPU memory that a running trial has held."),
 }
 
@@ -275,7 +308,9 @@ def _trial(
 
 
 def _buckets(seconds: list[float]) -> list[tuple[str, float]]:
-    counts = [(str(float(limit)), float(sum(s <= limit for s in seconds))) for limit in TRIAL_SECONDS]
+    counts = [
+        (str(float(limit)), float(sum(s <= limit for s in seconds))) for limit in TRIAL_SECONDS
+    ]
     return [*counts, ("+Inf", float(len(seconds)))]
 
 

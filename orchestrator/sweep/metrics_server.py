@@ -37,7 +37,8 @@ class MetricsServer:
 
         def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             if environ["PATH_INFO"] != "/targets":
-                return metrics(environ, start_response)
+                answer: Iterable[bytes] = metrics(environ, start_response)
+                return answer
             here = {"targets": [environ["HTTP_HOST"]], "labels": {"job": "sleep-orchestrator"}}
             start_response("200 OK", [("Content-Type", "application/json")])
             return [json.dumps([here, *targets()]).encode()]
@@ -58,7 +59,7 @@ class MetricsServer:
     def address(self) -> str:
         """Where it listens."""
         host, port = self._server.server_address[:2]
-        return f"http://{str(host)}:{port}"
+        return f"http://{host!s}:{port}"
 
     def wait(self) -> None:
         """Return when it is closed."""
