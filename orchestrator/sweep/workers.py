@@ -7,7 +7,7 @@ them takes one.
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 Rows = dict[str, NDArray[Any]]
 """Column -> one value (of any shape) for each row."""
 
-Work = Callable[[Any, Iterator[Rows]], Any]
-"""What each worker does: with its arguments, and an iterator over its share of every batch."""
+Work = Callable[[Any, Iterator[Iterator[Rows]]], Any]
+"""What each worker does: with its arguments, and for each feed an iterator over its share of every batch. It may leave
+a feed unfinished when it takes the next."""
 
 _READERS = 1
 """CPUs of the task that reads for the workers."""
@@ -36,7 +37,17 @@ _STALLED_S = 600
 """Without progress for so long, reading fails instead of waiting for ever. The first worker validates while the others
 wait and nobody reads: a minute, which is enough to notice a hang, is not enough for a large validation."""
 
-_SHARE = "share"
+_SHARE, _N_FEEDS = "share", "n_feeds"
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What all workers train one model on."""
+
+    n_rows: int
+    """For all workers and all passes together; a multiple of ``share * sweep.workers``."""
+    rows_of: Callable[[NDArray[np.int64]], Rows]
+    """Numbers of rows to what they hold; runs in a Ray Data task."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,8 +149,7 @@ def resources_of(sweep: SweepBase) -> dict[str, float]:
 def run_on_workers(
     work: Work,
     arguments: Any,
-    n_rows: int,
-    rows_of: Callable[[NDArray[np.int64]], Rows],
+    feeds: Sequence[Feed],
     *,
     sweep: SweepBase,
     share: int,
@@ -149,13 +159,11 @@ def run_on_workers(
     Parameters
     ----------
     work : callable
-        Importable; gets `arguments` and an iterator over `share` rows at a time.
+        Importable; gets `arguments` and, for each feed, an iterator over `share` rows at a time.
     arguments : any
         Object references stay references.
-    n_rows : int
-        Rows for all workers and all passes together; a multiple of ``share * sweep.workers``.
-    rows_of : callable
-        Numbers of rows to what they hold; runs in a Ray Data task.
+    feeds : sequence of Feed
+        Each is read by a process of its own, from when the workers come to it until all of them have ended.
     sweep : SweepBase
         Workers, and what each takes.
     share : int
@@ -174,17 +182,18 @@ def run_on_workers(
     configure_data()
     context = ray.data.DataContext.get_current()
     context.execution_no_progress_timeout_s = _STALLED_S
-    n_blocks = max(1, n_rows // share)
-    dataset = ray.data.range(n_rows, override_num_blocks=n_blocks).map_batches(
-        lambda batch: rows_of(batch["id"]), batch_size=None, num_cpus=_READERS
-    )
     options = ray.data.ExecutionOptions()
     options.preserve_order = True  # which worker gets which rows must not depend on timing
     # Ray Train's own files: nothing is reported to it, so nothing reads them again, on whichever node they are.
     with tempfile.TemporaryDirectory(prefix="orchestrator-train-") as scratch:
         trainer = TorchTrainer(
             _worker,
-            train_loop_config={"work": work, "arguments": arguments, _SHARE: share},
+            train_loop_config={
+                "work": work,
+                "arguments": arguments,
+                _SHARE: share,
+                _N_FEEDS: len(feeds),
+            },
             scaling_config=train.ScalingConfig(
                 num_workers=sweep.workers,
                 use_gpu=sweep.gpus_per_worker > 0,
@@ -198,10 +207,8 @@ def run_on_workers(
                 storage_path=scratch,
                 failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),  # type: ignore[call-arg]
             ),
-            datasets={"epochs": dataset},
-            dataset_config=train.DataConfig(
-                datasets_to_split=["epochs"], execution_options=options
-            ),
+            datasets={_name(i): _dataset(feed, share) for i, feed in enumerate(feeds)},
+            dataset_config=train.DataConfig(execution_options=options),
         )
         try:
             return trainer.fit().return_value  # type: ignore[attr-defined]
@@ -222,10 +229,27 @@ def _worker(config: dict[str, Any]) -> Any:
     from ray import train
 
     torch.set_num_threads(1)
-    rows = train.get_dataset_shard("epochs").iter_batches(
-        batch_size=config[_SHARE], batch_format="numpy", prefetch_batches=1
+    # Ray splits a dataset when its shard is first asked for, so a feed costs nothing before its turn.
+    feeds = (
+        iter(
+            train.get_dataset_shard(_name(i)).iter_batches(
+                batch_size=config[_SHARE], batch_format="numpy", prefetch_batches=1
+            )
+        )
+        for i in range(config[_N_FEEDS])
     )
-    return config["work"](config["arguments"], iter(rows))
+    return config["work"](config["arguments"], feeds)
+
+
+def _name(i: int) -> str:
+    return f"feed-{i}"
+
+
+def _dataset(feed: Feed, share: int) -> "ray.data.Dataset":
+    n_blocks = max(1, feed.n_rows // share)
+    return ray.data.range(feed.n_rows, override_num_blocks=n_blocks).map_batches(
+        lambda batch: feed.rows_of(batch["id"]), batch_size=None, num_cpus=_READERS
+    )
 
 
 def _cluster(what: str) -> float:

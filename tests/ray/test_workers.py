@@ -14,7 +14,7 @@ from ray import train
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.failures import LostError
-from orchestrator.sweep.workers import Room, Rows, check_fits, n_that_fit, run_on_workers
+from orchestrator.sweep.workers import Feed, Room, Rows, check_fits, n_that_fit, run_on_workers
 from trainables.errors import DivergedError
 
 pytestmark = pytest.mark.ray
@@ -65,12 +65,14 @@ def squares(row: NDArray[np.int64]) -> Rows:
     return {"row": row, "square": np.stack([row, row**2], axis=1)}
 
 
-def collect(arguments: str, shares: Iterator[Rows]) -> tuple[str, list[list[int]], list[int]]:
+def collect(
+    arguments: str, feeds: Iterator[Iterator[Rows]]
+) -> tuple[str, list[list[int]], list[int]]:
     """Return what this worker got, step by step, and what all got in the first step together."""
     import torch
     import torch.distributed as dist
 
-    got = [share["row"].tolist() for share in shares]
+    got = [share["row"].tolist() for share in next(feeds)]
     first: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(first, got)
     assert torch.get_num_threads() == 1
@@ -79,23 +81,43 @@ def collect(arguments: str, shares: Iterator[Rows]) -> tuple[str, list[list[int]
 
 def test_each_worker_gets_its_share_of_every_step_and_nothing_is_lost(ray_cluster: Any) -> None:
     name, first, everything = run_on_workers(
-        collect, "hello", 48, squares, sweep=sweep(2, 0.5), share=4
+        collect, "hello", [Feed(48, squares)], sweep=sweep(2, 0.5), share=4
     )
     assert name == "hello"
     assert [len(step) for step in first] == [4] * 6
     assert everything == list(range(48))
 
 
-def diverge(arguments: None, shares: Iterator[Rows]) -> None:
+def stop_early(arguments: None, feeds: Iterator[Iterator[Rows]]) -> list[list[int]]:
+    """Return the first rows of each feed, of all workers, and leave the rest of every feed but the last."""
+    import torch.distributed as dist
+
+    found = []
+    for n_steps, shares in zip((1, 2, 3), feeds, strict=True):
+        got: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(got, [next(shares)["row"].tolist() for _ in range(n_steps)])
+        found.append(sorted(row for rank in got for step in rank for row in step))
+    return found
+
+
+def test_the_same_workers_take_one_feed_after_the_other_also_when_they_leave_one_unfinished(
+    ray_cluster: Any,
+) -> None:
+    feeds = [Feed(800, squares), Feed(48, lambda row: squares(row + 1000)), Feed(24, squares)]
+    found = run_on_workers(stop_early, None, feeds, sweep=sweep(2, 0.5), share=4)
+    assert found == [list(range(8)), list(range(1000, 1016)), list(range(24))]
+
+
+def diverge(arguments: None, feeds: Iterator[Iterator[Rows]]) -> None:
     raise DivergedError("the loss of step 3 is nan")
 
 
 def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any) -> None:
     with pytest.raises(DivergedError, match="step 3 is nan"):
-        run_on_workers(diverge, None, 8, squares, sweep=sweep(2, 0.5), share=4)
+        run_on_workers(diverge, None, [Feed(8, squares)], sweep=sweep(2, 0.5), share=4)
 
 
-def die(arguments: None, shares: Iterator[Rows]) -> None:
+def die(arguments: None, feeds: Iterator[Iterator[Rows]]) -> None:
     if train.get_context().get_world_rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)  # until the others notice
@@ -103,4 +125,4 @@ def die(arguments: None, shares: Iterator[Rows]) -> None:
 
 def test_a_worker_that_dies_is_lost_and_not_at_fault(ray_cluster: Any) -> None:
     with pytest.raises(LostError):
-        run_on_workers(die, None, 8, squares, sweep=sweep(2, 0.5), share=4)
+        run_on_workers(die, None, [Feed(8, squares)], sweep=sweep(2, 0.5), share=4)

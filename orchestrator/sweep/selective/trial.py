@@ -34,7 +34,7 @@ from orchestrator.sweep.reports import AfterPart, InputsRef
 from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
-from orchestrator.sweep.workers import Rows, run_on_workers
+from orchestrator.sweep.workers import Feed, Rows, run_on_workers
 from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
@@ -388,8 +388,7 @@ def _on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
         (inputs_ref, configuration, saved),
-        len(order) * n_workers,
-        rows_of,
+        [Feed(len(order) * n_workers, rows_of)],
         sweep=inputs.sweep,
         share=1,
     )
@@ -397,7 +396,7 @@ def _on_workers(
 
 
 def _on_worker(
-    arguments: tuple[InputsRef, Configuration, bytes | None], shares: Iterator[Rows]
+    arguments: tuple[InputsRef, Configuration, bytes | None], feeds: Iterator[Iterator[Rows]]
 ) -> Seconds | None:
     inputs_ref, configuration, saved = arguments
     inputs: TrialInputs = ray.get(inputs_ref[0])
@@ -407,7 +406,7 @@ def _on_worker(
             torch.tensor(share["x"][0], device=device),
             torch.tensor(share["stages"][0], device=device),
         )
-        for share in shares
+        for share in next(feeds)
     )
     return _finetune_and_predict(
         inputs, configuration, saved, own_batches=batches, wrap=DistributedDataParallel

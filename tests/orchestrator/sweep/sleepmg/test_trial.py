@@ -15,7 +15,7 @@ from orchestrator.errors import ConfigError, DataError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.sleepmg import trial
+from orchestrator.sweep.sleepmg import fold_training, trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
 from orchestrator.sweep.sleepmg.plan import plan_cross_validation
 from orchestrator.telemetry.events import EventLog
@@ -226,7 +226,7 @@ def test_a_killed_fold_goes_on_to_the_same_weights(
 
     settings = inputs.sweep.settings()
     fold_id = inputs.fold_id(inputs.folds[0], settings, 1)
-    monkeypatch.setattr(trial, "CHECKPOINT_STEPS", 1)
+    monkeypatch.setattr(fold_training, "CHECKPOINT_STEPS", 1)
     write = Store.write_bytes
     saved = 0
 
