@@ -7,6 +7,8 @@
     |- EpochsError                  arrays of epochs, stages or predictions that do not fit
     |- DivergedError                loss or output became NaN or infinite
     `- CheckpointError              bytes that are no checkpoint of ours
+
+    LeaveError                      nothing is wrong: training was asked to leave, and has saved itself
 """
 
 
@@ -28,3 +30,7 @@ class DivergedError(TrainableError):
 
 class CheckpointError(TrainableError):
     """Bytes cannot be read as a checkpoint."""
+
+
+class LeaveError(Exception):
+    """Training was asked to leave this machine, and can go on elsewhere from its last checkpoint."""

@@ -18,6 +18,7 @@ from trainables.seeding import seed_everything
 from trainables.settings import FoldSettings, SleepMGSettings
 from trainables.stage_loss import check_declared
 from trainables.stages import Stage
+from trainables.surroundings import Surroundings
 from trainables.training import Checkpoints, Report, TrainingOutcome, train
 from trainables.workers import Workers
 
@@ -25,7 +26,7 @@ PREDICT_BATCH = 64
 """Epochs predicted at a time; a matter of memory, and of the last bits."""
 
 
-VERSION = 2
+VERSION = 3
 """Of the method: raised where the same data, settings and seed give other weights or records, by hand."""
 
 
@@ -147,6 +148,7 @@ def train_fold(
     trace: Trace | None = None,
     batches_of: Callable[[int], Iterable[MultimodalBatch]] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
+    surroundings: Surroundings | None = None,
 ) -> FoldOutcome:
     """Train a network on one fold.
 
@@ -174,9 +176,13 @@ def train_fold(
         Number of a pass (from 1) to its batches, where they come from elsewhere: one worker's part of each.
     wrap : callable, optional
         Makes of the network what is called in training, where several workers train it.
+    surroundings : Surroundings, optional
+        Who is told how it goes, and who may end it.
 
     Raises
     ------
+    LeaveError
+        The surroundings asked for it; everything is saved.
     SettingsError
         One domain with the adversary on, one modality with ``multimodal`` on, or the seed is out of range.
     DivergedError
@@ -204,10 +210,7 @@ def train_fold(
     )
 
     def batches_of_pass(pass_number: int) -> Iterable[MultimodalBatch]:
-        workers.seed(
-            seed, pass_number
-        )  # several workers go on from a pass, each with its own dropout
-        return (batches_of or own_batches)(pass_number)
+        return workers.seeded((batches_of or own_batches)(pass_number), seed, pass_number)
 
     def own_batches(pass_number: int) -> Iterator[MultimodalBatch]:
         order = order_of_pass(fold, seed, pass_number)
@@ -234,6 +237,8 @@ def train_fold(
         patience=settings.training.patience,
         report=report,
         checkpoints=checkpoints,
+        surroundings=surroundings,
+        workers=workers,
     )
     return FoldOutcome(model=model.eval(), training=outcome)
 

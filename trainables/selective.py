@@ -35,6 +35,7 @@ from trainables.stage_loss import (
     weight_of_each,
 )
 from trainables.stages import Stage
+from trainables.surroundings import Surroundings
 from trainables.training import (
     Batch,
     Checkpoints,
@@ -95,6 +96,7 @@ def pretrain(
     seed: int,
     report: Report | None = None,
     checkpoints: Checkpoints | None = None,
+    surroundings: Surroundings | None = None,
 ) -> PretrainOutcome:
     """Train a model on source epochs, with early stop on epochs of held-out source subjects.
 
@@ -117,6 +119,8 @@ def pretrain(
     report : callable, optional
         Called after each pass.
     checkpoints : Checkpoints, optional
+    surroundings : Surroundings, optional
+        Who is told how it goes, and who may end it with a `LeaveError`; everything is saved then.
 
     Returns
     -------
@@ -177,6 +181,7 @@ def pretrain(
         min_passes=settings.min_passes,
         report=report,
         checkpoints=checkpoints,
+        surroundings=surroundings,
     )
     assert outcome.best_pass is not None  # there is a validation, and it is finite
     return PretrainOutcome(
@@ -204,6 +209,7 @@ def finetune(
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     checkpoints: Checkpoints | None = None,
+    surroundings: Surroundings | None = None,
 ) -> TrainingOutcome:
     """Finetune a model in place on kept source batches, for exactly ``settings.n_steps`` steps.
 
@@ -238,6 +244,8 @@ def finetune(
     wrap : callable, optional
         Makes of the model what is called in training, where several workers finetune.
     checkpoints : Checkpoints, optional
+    surroundings : Surroundings, optional
+        Who is told how it goes, and who may end it with a `LeaveError`; everything is saved then.
 
     Returns
     -------
@@ -270,10 +278,8 @@ def finetune(
         sync_batch_norm(model)
 
     def batches_of(pass_number: int) -> Iterable[Batch]:
-        # Several workers go on from a pass, each with its own dropout.
-        workers.seed(seed, pass_number)
         if own_batches is not None:
-            return itertools.islice(own_batches, len(counted))
+            return workers.seeded(itertools.islice(own_batches, len(counted)), seed, pass_number)
         return (
             _to_batch(batches_x[i], batches_stages[i], device)
             for i in _shuffled(counted, seed, pass_number)
@@ -292,6 +298,8 @@ def finetune(
         report=report,
         after_step=after_step,
         checkpoints=checkpoints,
+        surroundings=surroundings,
+        workers=workers,
     )
     model.eval()
     return outcome

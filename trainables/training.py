@@ -15,8 +15,9 @@ from typing import Generic, NotRequired, Protocol, TypedDict, TypeVar
 import torch
 from torch import Tensor, nn
 
-from trainables.errors import DivergedError, TrainableError
+from trainables.errors import DivergedError, LeaveError, TrainableError
 from trainables.snapshot import Progress, Snapshot
+from trainables.surroundings import Surroundings, Watch
 from trainables.workers import Workers
 
 Batch = tuple[Tensor, Tensor]
@@ -178,6 +179,8 @@ def train(
     report: Report | None = None,
     after_step: Callable[[int], None] | None = None,
     checkpoints: Checkpoints | None = None,
+    surroundings: Surroundings | None = None,
+    workers: Workers | None = None,
 ) -> TrainingOutcome:
     """Train a model in place until the steps, the passes or the patience are used up.
 
@@ -206,6 +209,10 @@ def train(
         Called after each step with how many were taken. Must leave the model in train mode and the random numbers
         alone.
     checkpoints : Checkpoints, optional
+    surroundings : Surroundings, optional
+        Who is told how it goes, and who may end it.
+    workers : Workers, optional
+        That train together, if they are several.
 
     Returns
     -------
@@ -217,6 +224,8 @@ def train(
         The loss or the validation is not finite. The last checkpoint is from before.
     CheckpointError
         The checkpoint belongs to another training.
+    LeaveError
+        The surroundings asked for it. Everything is saved, the step that was just taken included.
     TrainableError
         A pass holds no batch, the passes end before ``n_steps``, there is patience without
         validation, or no limit.
@@ -226,7 +235,8 @@ def train(
     if n_passes is None and n_steps is None:
         raise TrainableError("neither n_passes nor n_steps is given; training needs an end.")
     began_s = time.perf_counter()
-    loop = _Loop(step, checkpoints)
+    watch = Watch(surroundings or Surroundings())
+    loop = _Loop(step, checkpoints, watch, workers or Workers())
     while not loop.progress.is_finished:
         pass_number = loop.progress.pass_number
         if n_passes is not None and pass_number > n_passes:
@@ -263,9 +273,17 @@ def train(
 class _Loop(Generic[AnyBatch]):
     """Where a training stands, and how it is saved."""
 
-    def __init__(self, step: TrainingStep[AnyBatch], checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self,
+        step: TrainingStep[AnyBatch],
+        checkpoints: Checkpoints | None,
+        watch: Watch,
+        workers: Workers,
+    ) -> None:
         self.step = step
         self.checkpoints = checkpoints
+        self.watch = watch
+        self.workers = workers
         self.progress: Progress[PassMetrics] = Progress()
         self.best_weights: Mapping[str, Tensor] = {}
         self.saved_s = time.monotonic()
@@ -301,6 +319,10 @@ class _Loop(Generic[AnyBatch]):
                 self.save()
             if after_step is not None:
                 after_step(progress.n_steps)
+            self.watch.step(loss, self.waited_s)
+            if self.watch.must_leave(self.workers):
+                self.save(now=True)
+                raise LeaveError(f"asked to leave after step {progress.n_steps}.")
         if not progress.losses:
             raise TrainableError(
                 f"pass {progress.pass_number} holds no batch; it needs at least one."
@@ -337,17 +359,19 @@ class _Loop(Generic[AnyBatch]):
                 self.best_weights = copy.deepcopy(self.step.model.state_dict())
         details = self.step.end_pass()
         if details:
-            metrics["details"] = details
+            metrics["details"] = self.watch.details = details
         progress.history.append(metrics)
         progress.pass_number += 1
         progress.losses.clear()
         if report is not None:
             report(metrics)
 
-    def save(self) -> None:
-        """Hand over all that a later process needs to go on, unless that was just done."""
+    def save(self, now: bool = False) -> None:
+        """Hand over all that a later process needs to go on, unless that was just done and need not be `now`."""
         checkpoints = self.checkpoints
-        if checkpoints is None or time.monotonic() - self.saved_s < checkpoints.min_interval_s:
+        if checkpoints is None:
+            return
+        if not now and time.monotonic() - self.saved_s < checkpoints.min_interval_s:
             return
         snapshot = Snapshot.take(
             self.step.model,

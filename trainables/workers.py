@@ -4,12 +4,16 @@ Whatever depends on the whole batch (the weight of the loss, the modality scores
 of them, so that N workers compute what one would.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+AnyBatch = TypeVar("AnyBatch")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +33,20 @@ class Workers:
             return cls(n=dist.get_world_size(), rank=dist.get_rank())
         return cls()
 
-    def seed(self, *numbers: int) -> None:
-        """Seed torch differently in each of several workers, so that each draws its own dropout; one is left alone."""
-        if self.n > 1:
-            state = np.random.SeedSequence((*numbers, self.rank)).generate_state(1)
+    def seeded(self, batches: Iterable[AnyBatch], *numbers: int) -> Iterable[AnyBatch]:
+        """Seed torch before each batch, differently in each of several workers, so that each draws its own dropout.
+
+        They draw the same for a batch whichever one a training goes on from. One worker is left alone.
+        """
+        if self.n == 1:
+            return batches
+        return self._seeded(batches, numbers)
+
+    def _seeded(self, batches: Iterable[AnyBatch], numbers: tuple[int, ...]) -> Iterator[AnyBatch]:
+        for i, batch in enumerate(batches):
+            state = np.random.SeedSequence((*numbers, i, self.rank)).generate_state(1)
             torch.manual_seed(int(state[0]))
+            yield batch
 
     def sum(self, value: Tensor) -> Tensor:
         """Return the sum over all workers, without gradient; every worker has to call it."""
@@ -43,11 +56,22 @@ class Workers:
             dist.all_reduce(value)
         return value
 
+    def any(self, value: bool) -> bool:
+        """Return whether it is true of any worker; every worker has to call it."""
+        if self.n > 1:
+            holder = torch.tensor([float(value)], device=self._device)
+            dist.all_reduce(holder, op=dist.ReduceOp.MAX)
+            value = bool(holder)
+        return value
+
     def first(self, value: float) -> float:
         """Return what the first worker has; every worker has to call it."""
         if self.n > 1:
-            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-            holder = torch.tensor([value], dtype=torch.float64, device=device)
+            holder = torch.tensor([value], dtype=torch.float64, device=self._device)
             dist.broadcast(holder, src=0)
             value = float(holder)
         return value
+
+    @property
+    def _device(self) -> str:
+        return "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -11,8 +11,18 @@ from typing import Any
 from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_nodes
-from orchestrator.cluster.ray_config import DASHBOARD_PORT, ray_config, remote_folder
+from orchestrator.cluster.ray_config import (
+    DASHBOARD_PORT,
+    HEAD_PORT,
+    WORKER_ARGUMENTS,
+    background_command,
+    ray_config,
+    remote_folder,
+    start_command,
+    stop_command,
+)
 from orchestrator.cluster.ray_up import ray_up
+from orchestrator.cluster.reclaim import LEAVE_FILE
 from orchestrator.cluster.ssh import Ssh, end_tunnel, free_port
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.wheel import wheel_for
@@ -103,12 +113,29 @@ class OnAws:
             node["TagSpecifications"] = [*tags, {"ResourceType": "volume", "Tags": [tag]}]
             if "InstanceMarketOptions" not in node:  # spot machines are terminated anyway
                 node.setdefault("InstanceInitiatedShutdownBehavior", "terminate")
+        folder = remote_folder(self.cluster)
         if ends_at is not None:
             config["initialization_commands"].append(_off_at(ends_at))
-            folder = remote_folder(self.cluster)
+            seconds = math.ceil(ends_at.timestamp())
+            expiry = f"{seconds} {self.provider.region} {self.cluster.cluster_name}"
             config["head_start_ray_commands"].append(
-                _expiry_command(folder, ends_at, self.provider.region, self.cluster.cluster_name)
+                background_command(
+                    folder, "expiry", f"python3 -m orchestrator.cluster.expiry {expiry}"
+                )
             )
+        if not self.cluster.worker_start_ray_commands:
+            leave = f"{folder}/leave"
+            config["worker_start_ray_commands"] = [
+                stop_command(folder),
+                f"rm -f {leave}",
+                start_command(folder, WORKER_ARGUMENTS, f"export {LEAVE_FILE}={leave}"),
+                background_command(
+                    folder,
+                    "reclaim",
+                    f"python3 -m orchestrator.cluster.reclaim {leave} $RAY_HEAD_IP:{HEAD_PORT}",
+                    "export RAY_HEAD_IP",
+                ),
+            ]
         return config
 
 
@@ -117,14 +144,4 @@ def _off_at(ends_at: datetime) -> str:
     seconds = math.ceil(ends_at.timestamp()) + 120
     return (
         f"sudo -n shutdown -h +$(( ({seconds} - $(date +%s) + 59) / 60 )) >/dev/null 2>&1 || true"
-    )
-
-
-def _expiry_command(folder: str, ends_at: datetime, region: str, name: str) -> str:
-    """Return a command that leaves a process on the head, which terminates the cluster in time."""
-    seconds = math.ceil(ends_at.timestamp())
-    return (
-        f"[ -f {folder}/expiry.pid ] && kill $(cat {folder}/expiry.pid) 2>/dev/null; . {folder}/env; "
-        f"setsid nohup bash -c 'echo $$ > {folder}/expiry.pid; exec python3 -m orchestrator.cluster.expiry "
-        f"{seconds} {region} {name}' >> {folder}/expiry.log 2>&1 < /dev/null & true"
     )

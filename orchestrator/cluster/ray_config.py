@@ -14,6 +14,9 @@ from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
 HEAD_PORT = 6379
 DASHBOARD_PORT = 8265
 
+WORKER_ARGUMENTS = f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
+"""Of ``ray start``; Ray's launcher sets the variable."""
+
 SETTINGS: Mapping[str, str] = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -75,19 +78,34 @@ def ray_config(
     ]
     config["worker_start_ray_commands"] = list(cluster.worker_start_ray_commands) or [
         stop_command(folder),
-        start_command(folder, _worker_arguments()),
+        start_command(folder, WORKER_ARGUMENTS),
     ]
     if isinstance(cluster.provider, LocalProvider):
         config.pop("orchestrator", None)
     return config
 
 
-def start_command(folder: str, arguments: str) -> str:
+def start_command(folder: str, arguments: str, settings: str = "") -> str:
     """Return a shell command that starts Ray in the background and notes its process id."""
+    before = f"{settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null".lstrip("; ")
+    return background_command(folder, "ray", f"python3 -m ray.scripts.scripts start --block {arguments}", before)
+
+
+def background_command(folder: str, name: str, command: str, before: str = "true") -> str:
+    """Return a shell command that leaves another one running, in place of what it left there before.
+
+    Parameters
+    ----------
+    folder : str
+        Of the cluster, on the machine. Holds ``NAME.pid`` and ``NAME.log``.
+    name, command : str
+    before : str
+        Commands of the shell that it is started from.
+    """
     return (
-        f". {folder}/env; ulimit -c 0; ulimit -n 65536 2>/dev/null; "
-        f"setsid nohup bash -c 'echo $$ > {folder}/ray.pid; exec ray start --block {arguments}' "
-        f">> {folder}/ray.log 2>&1 < /dev/null &"
+        f"[ -f {folder}/{name}.pid ] && kill $(cat {folder}/{name}.pid) 2>/dev/null; . {folder}/env; {before}; "
+        f"setsid nohup bash -c 'echo $$ > {folder}/{name}.pid; exec {command}' "
+        f">> {folder}/{name}.log 2>&1 < /dev/null & true"
     )
 
 
@@ -113,10 +131,6 @@ def _head_arguments(cluster: ClusterFile) -> str:
         f"--temp-dir=/tmp/sleep-{cluster.cluster_name} --autoscaling-config=~/ray_bootstrap_config.yaml "
         "--disable-usage-stats"
     )
-
-
-def _worker_arguments() -> str:
-    return f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
 
 
 def _max_workers(cluster: ClusterFile) -> int:

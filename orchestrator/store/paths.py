@@ -179,6 +179,11 @@ def predictions(name: str, signature: str) -> str:
     return f"{SWEEPS}/{name}/predictions/{signature}.parquet"
 
 
+def live_metrics(name: str, signature: str) -> str:
+    """How the training of a configuration is doing; removed when it ends."""
+    return f"{SWEEPS}/{name}/live/{signature}.json"
+
+
 def part_predictions(name: str, signature: str, part: int) -> str:
     """Predictions of a configuration under way, for the scheduler; removed when they are judged."""
     return f"{SWEEPS}/{name}/parts/{signature}-{part}.parquet"

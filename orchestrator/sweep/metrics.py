@@ -1,9 +1,10 @@
 """Prometheus metrics of everything in a store, from its event logs.
 
 One exporter serves all sweeps of a store, wherever they run, and goes on when a driver dies; trials open no port. What
-a trial says of itself arrives in the log of its sweep every few seconds. docs/operations.md documents the names.
+a trial says of itself lies in the store while it trains. docs/operations.md documents the names.
 """
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -45,8 +46,8 @@ class SweepMetrics:
     waited_s: float = 0.0
     trained_s: float = 0.0
     causes: Counter[str] = field(default_factory=Counter)
-    latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Running trial -> what it last said of its training."""
+    signatures: dict[str, str] = field(default_factory=dict)
+    """Running trial -> where it says how it is doing."""
     progress_at: float = 0.0
     """When a trial last came further, in seconds since 1970."""
 
@@ -58,14 +59,12 @@ class SweepMetrics:
             self.seconds.append(event["trained_s"])
             self.trained_s += event["trained_s"]
             self.waited_s += event.get("waited_s", 0.0)
-        if kind == "trial_metrics":
-            self.latest[event["trial"]] = event
+        if kind == "trial_started":
+            self.signatures[event["trial"]] = event["signature"]
         if kind == "trial_failed":
             self.causes[_cause(event["error"])] += 1
         if kind in ("trial_done", "trial_failed", "trial_stopped"):
-            self.latest.pop(event["trial"], None)
-        if kind == "sweep_started":
-            self.latest.clear()
+            self.signatures.pop(event["trial"], None)
         if kind.startswith(("trial_", "arm_", "row_", "sweep_", "search_")):
             self.progress_at = datetime.fromisoformat(event["time"]).timestamp()
 
@@ -164,7 +163,8 @@ class StoreCollector(Collector):
             _sweep(gauges, states, causes, name, known, status)
             seconds.add_metric([name], _buckets(known.seconds), sum(known.seconds))
             for running in status.running:
-                _trial(trials, modalities, name, running.trial, known.latest.get(running.trial))
+                if (said := self._said(name, known.signatures.get(running.trial))) is not None:
+                    _trial(trials, modalities, name, running.trial, said)
         several = (gauges, states, causes, trials, modalities)
         return [seconds, *(family for each in several for family in each.families)]
 
@@ -172,6 +172,12 @@ class StoreCollector(Collector):
         finished = self._store.exists(paths.sweep_trials(name))
         _, alive = ("", False) if finished else holder_of(self._store, name)
         return known.tally.status("finished" if finished else "running" if alive else "stopped")
+
+    def _said(self, sweep: str, signature: str | None) -> Mapping[str, Any] | None:
+        if signature is None:
+            return None
+        content = self._store.read_if_there(paths.live_metrics(sweep, signature))
+        return None if content is None else json.loads(content)
 
     def _of_scores(self) -> list[Metric]:
         gauges = _Gauges("score")
@@ -274,7 +280,7 @@ def _sweep(
 
 
 _OF_TRIAL = {
-    "loss": ("trial_loss", "Mean loss of the last pass of a running trial."),
+    "loss": ("trial_loss", "Mean loss of the last seconds of a running trial."),
     "epochs_per_s": (
         "trial_epochs_per_second",
         "Epochs that a running trial trains on in a second.",
@@ -288,10 +294,8 @@ _OF_TRIAL = {
 
 
 def _trial(
-    trials: _Gauges, modalities: _Gauges, sweep: str, trial: str, said: Mapping[str, Any] | None
+    trials: _Gauges, modalities: _Gauges, sweep: str, trial: str, said: Mapping[str, Any]
 ) -> None:
-    if said is None:
-        return
     for key, (name, meaning) in _OF_TRIAL.items():
         if said.get(key) is not None:
             trials.set(name, meaning, said[key], sweep, trial)

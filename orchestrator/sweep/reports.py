@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ray.exceptions import RayActorError
+
 from orchestrator.errors import OrchestratorError
 from orchestrator.sweep.failures import LostError, as_data, described, ends_sweep, is_lost
 from search_spaces.space import Params
+from trainables.errors import LeaveError
 
 if TYPE_CHECKING:
     import ray
@@ -78,9 +81,13 @@ def outcome_of(run: Callable[[], str], seconds: "Sequence[Seconds]" = ()) -> Out
     ------
     LostError
         Something died under the trial. Ray tries it again, elsewhere perhaps, and it goes on from its checkpoint.
+    RayActorError
+        Its machine is about to be taken away. Ray tries it again, and does not count it.
     """
     try:
         outcome: Outcome = {SIGNATURE: run()}
+    except LeaveError as error:
+        raise RayActorError(error_msg=str(error), preempted=True) from None
     except Exception as error:
         if is_lost(error):
             raise LostError(f"{type(error).__name__}: {error}") from None

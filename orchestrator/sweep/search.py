@@ -82,8 +82,8 @@ class Hooks:
     """After each change of the study."""
     told: Callable[[Told], None]
     """After each trial that ended."""
-    started: Callable[[str, Params], None]
-    """Before each trial that is run: its name and parameters."""
+    started: Callable[[str, str, Params], None]
+    """Before each trial that is run: its name, its signature and its parameters."""
     exhausted: Callable[[], str | None]
     """Which budget is used up, if one is: then no trial begins any more."""
     is_held: Callable[[], bool]
@@ -196,7 +196,7 @@ class StudySearch(OptunaSearch):
             else:
                 self._running[signature] = trial_id
                 self._ot_trials[trial_id] = trial
-                self._hooks.started(self.name_of(trial_id), trial.params)
+                self._hooks.started(self.name_of(trial_id), signature, trial.params)
                 return dict(trial.params)
         return Searcher.FINISHED
 

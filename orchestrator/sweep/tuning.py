@@ -136,8 +136,12 @@ def run_search(
                         evaluate_part=evaluate_part,
                         changed=journal.changed,
                         told=_Teller(run, search, study, advance),
-                        started=lambda name, params: run.log.emit(
-                            "trial_started", trial=name, params=dict(params), **describe(params)
+                        started=lambda name, signature, params: run.log.emit(
+                            "trial_started",
+                            trial=name,
+                            signature=signature,
+                            params=dict(params),
+                            **describe(params),
                         ),
                         exhausted=_budget(run, search, study),
                         is_held=_Space(run),

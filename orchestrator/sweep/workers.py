@@ -205,7 +205,10 @@ def run_on_workers(
             run_config=train.RunConfig(
                 name="train",
                 storage_path=scratch,
-                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),  # type: ignore[call-arg]
+                # What was lost begins again from our checkpoint, not inside of Ray Train from the arguments of before.
+                failure_config=train.FailureConfig(
+                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+                ),  # type: ignore[call-arg]
             ),
             datasets={_name(i): _dataset(feed, share) for i, feed in enumerate(feeds)},
             dataset_config=train.DataConfig(execution_options=options),

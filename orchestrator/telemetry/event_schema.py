@@ -75,6 +75,7 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         "A trial begins to train, in so many folds, or on so many of the source batches.",
         {
             "trial": _TRIAL,
+            "signature": _TEXT,
             "params": {"type": "object"},
             "n_parts": _COUNT,
             "unit": {"enum": ["fold", "pass", "tenth"]},

@@ -456,14 +456,49 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     stop()
 
 
-def _start_rgw(server: S3Server, folder: Path) -> Callable[[], None]:
+StartS3 = Callable[[str], S3Server]
+"""From an address of this machine to a real S3 server that listens there, too."""
+
+
+@pytest.fixture(scope="session")
+def start_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartS3]:
+    """Starts real S3 servers for machines of their own, see tests/e2e/servers/netlab.py."""
+    started: list[S3Server] = []
+
+    def start(host: str) -> S3Server:
+        assert shutil.which("radosgw"), "a real S3 server is needed: radosgw is not on the PATH"
+        server = S3Server(
+            endpoint=f"http://{host}:{_free_ports(2)}",
+            key="test-key",
+            secret=secrets.token_hex(16),
+            is_rgw=True,
+            folder=tmp_path_factory.mktemp("s3-of-machines"),
+        )
+        _start_rgw(server, server.folder, host)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        _run([str(RGW), "stop", str(server.folder)])
+
+
+def _start_rgw(server: S3Server, folder: Path, host: str = "") -> Callable[[], None]:
     port = server.endpoint.rpartition(":")[2]
-    _run([str(RGW), "start", str(folder), port, server.key, server.secret])
+    command = [str(RGW), "start", str(folder), port, server.key, server.secret]
+    _run(command, {"RGW_ALSO_ON": host})
     return lambda: _run([str(RGW), "stop", str(folder)])
 
 
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
     assert done.returncode == 0, done.stderr
 
 

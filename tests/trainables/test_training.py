@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.errors import CheckpointError, DivergedError, TrainableError
+from trainables.errors import CheckpointError, DivergedError, LeaveError, TrainableError
+from trainables.surroundings import Pulse, Surroundings
 from trainables.training import (
     Batch,
     Checkpoints,
@@ -240,7 +241,10 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 
 def noisy_training(
-    optimizer_name: str, checkpoints: Checkpoints | None, stop_after: int | None = None
+    optimizer_name: str,
+    checkpoints: Checkpoints | None,
+    stop_after: int | None = None,
+    surroundings: Surroundings | None = None,
 ) -> tuple[Tensor, TrainingOutcome]:
     """Train over four passes of five batches; `stop_after` so many steps of this process, it dies."""
     torch.manual_seed(0)
@@ -273,6 +277,7 @@ def noisy_training(
         validate=validate,
         patience=3,
         checkpoints=checkpoints,
+        surroundings=surroundings,
     )
     return torch.cat([value.flatten() for value in model.state_dict().values()]), outcome
 
@@ -294,6 +299,48 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
     )
     assert torch.equal(found, expected)
     assert resumed == uninterrupted
+
+
+@pytest.mark.parametrize("n_steps", [1, 4, 5, 7, 20])
+def test_asked_to_leave_it_loses_not_one_step(n_steps: int) -> None:
+    expected, uninterrupted = noisy_training("adam", None)
+    saved: list[bytes] = []
+    asked = itertools.count(1)
+    around = Surroundings(must_leave=lambda: next(asked) == n_steps)
+    seldom = Checkpoints(save=saved.append, every_n_steps=1, min_interval_s=3600)
+    with pytest.raises(LeaveError, match=f"after step {n_steps}"):
+        noisy_training("adam", seldom, surroundings=around)
+    assert len(saved) == 1
+    # Only the steps that are left are taken: one more would be one too many.
+    found, resumed = noisy_training(
+        "adam", Checkpoints(save=saved.append, resume_from=saved[-1]), stop_after=20 - n_steps
+    )
+    assert torch.equal(found, expected)
+    assert resumed == uninterrupted
+
+
+def test_pulses_come_at_their_interval_and_tell_loss_pace_and_wait() -> None:
+    pulses: list[Pulse] = []
+    n_taken = itertools.count(1)
+
+    def slow(pass_number: int) -> Iterator[Batch]:
+        for batch in itertools.islice(itertools.cycle(BATCHES), 6):
+            time.sleep(0.03)
+            yield batch
+
+    def loss(logits: Tensor, stages: Tensor) -> Tensor:
+        time.sleep(0.01)
+        return logits.sum() * 0 + float(next(n_taken))
+
+    model, optimizer = linear()
+    step = SupervisedStep(model=model, optimizer=optimizer, loss=loss)
+    around = Surroundings(pulse=pulses.append, every_s=0.1)  # 0.04 s a step: every third one
+    train(step, slow, n_passes=1, surroundings=around)
+    assert [pulse.loss for pulse in pulses] == [2.0, 5.0]  # of steps 1 to 3, and 4 to 6
+    for pulse in pulses:
+        assert 0 < pulse.steps_per_s <= 25
+        assert 0.5 < pulse.waited <= 1
+        assert pulse.details == {}
 
 
 def test_a_finished_training_resumes_to_its_end_without_a_step() -> None:

@@ -1,7 +1,8 @@
 """Two workers against one with the whole batch: the same coefficients, the same weights."""
 
+import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.balanced_step import BalancedStep
-from trainables.epochs import MultimodalEpochs
-from trainables.fold import Fold, batch_of, build_model
+from trainables.epochs import MultimodalBatch, MultimodalEpochs
+from trainables.errors import LeaveError
+from trainables.fold import Fold, FoldOutcome, batch_of, build_model, order_of_pass, train_fold
 from trainables.models.synced_batch_norm import sync_batch_norm
 from trainables.settings import (
     AdversarySettings,
@@ -25,6 +27,8 @@ from trainables.settings import (
     SleepMGSettings,
 )
 from trainables.stages import Stage
+from trainables.surroundings import Surroundings
+from trainables.training import Checkpoints
 from trainables.workers import Workers
 
 MakeEpochs = Callable[..., MultimodalEpochs]
@@ -111,6 +115,66 @@ def test_two_workers_equal_one_with_the_whole_batch(
         assert other_losses == pytest.approx(losses, abs=1e-9)
     k = torch.stack(records)[:, [2, 5, 6]]
     assert (k < 1).any(dim=0).any(dim=1).all(), "every part is modulated at some step"
+
+
+def train_until(epochs: MultimodalEpochs, leave_after: int, folder: str) -> dict[str, Tensor]:
+    """Train a fold with dropout; asked by one worker to leave after so many steps, go on from the checkpoint."""
+    workers = Workers.current()
+    rows = np.arange(len(epochs.stages))
+    fold = Fold.of(epochs, rows[epochs.subject > 0], rows[epochs.subject == 0], tuple(Stage))
+    settings = SleepMGSettings(
+        training=FoldSettings(batch_size=8, n_passes=2, learning_rate=0.01, patience=2)
+    )
+    file, asked = Path(folder, f"checkpoint-{leave_after}"), itertools.count(1)
+
+    def batches_of(pass_number: int) -> Iterator[MultimodalBatch]:
+        order = order_of_pass(fold, 0, pass_number)
+        for start in range(0, len(order) - 7, 8):
+            yield batch_of(epochs, fold, np.split(order[start : start + 8], 2)[workers.rank])
+
+    def save(blob: bytes) -> None:
+        if workers.rank == 0:
+            file.write_bytes(blob)
+
+    def attempt() -> FoldOutcome:
+        dist.barrier()  # the first worker has written, if it has
+        return train_fold(
+            epochs,
+            fold,
+            declared=tuple(Stage),
+            settings=settings,
+            seed=0,
+            checkpoints=Checkpoints(
+                save=save,
+                min_interval_s=3600,
+                resume_from=file.read_bytes() if file.exists() else None,
+            ),
+            batches_of=batches_of,
+            wrap=DistributedDataParallel,
+            surroundings=Surroundings(
+                must_leave=lambda: workers.rank == 1 and next(asked) == leave_after
+            ),
+        )
+
+    try:
+        outcome = attempt()
+    except LeaveError:
+        outcome = attempt()
+    return {k: v.clone() for k, v in outcome.model.state_dict().items()}
+
+
+def test_all_workers_leave_where_one_has_to_and_go_on_with_the_next_step(
+    make_epochs: MakeEpochs, tmp_path: Path
+) -> None:
+    epochs = make_epochs(noise={"eeg": 0.2, "eog": 2.0, "emg": 5.0})
+    found = {}
+    for leave_after in (0, 5):
+        folder = tmp_path / str(leave_after)
+        folder.mkdir()
+        found[leave_after], _ = in_workers(train_until, folder, epochs, leave_after, str(folder))
+        assert (folder / f"checkpoint-{leave_after}").exists() == (leave_after > 0)
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[5][name], value, rtol=0, atol=1e-5)
 
 
 def normalise(x: Tensor, parts: list[int]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

@@ -24,6 +24,7 @@ from orchestrator.sweep.selective.encoder import (
 )
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs, unlabelled_epochs
 from orchestrator.sweep.selective.trial import predictions_table
+from orchestrator.sweep.surroundings import Watched
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
 from trainables import inference
@@ -95,8 +96,12 @@ def run(
     if store.exists(path):
         return name
     if not store.exists(paths.encoder_json(name)):
-        with EventLog(store, paths.encoder_events(name)) as log:
-            seconds = pretrain_encoder(store, request, inputs.epochs, log)
+        watched = Watched(store, inputs.plan.sweep.name, name)
+        with (
+            EventLog(store, paths.encoder_events(name)) as log,
+            watched.training(request.pretrain.batch_size, "cpu") as surroundings,
+        ):
+            seconds = pretrain_encoder(store, request, inputs.epochs, log, surroundings)
         if trained is not None:
             trained(seconds)
     encoder = stored_encoder(store, name)

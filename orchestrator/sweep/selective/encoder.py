@@ -17,6 +17,7 @@ from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.failures import naming_checkpoint
 from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
+from orchestrator.sweep.surroundings import leave_asked
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import checkpoint, inference, selective
@@ -24,6 +25,7 @@ from trainables.errors import CheckpointError, TrainableError
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import EncoderSettings, PretrainSettings
 from trainables.stages import Stage
+from trainables.surroundings import Surroundings
 from trainables.training import Checkpoints, Seconds
 
 PRETRAIN_THREADS = 2
@@ -164,9 +166,22 @@ def encoder_function(encoder: Encoder, layer: str) -> "partial[NDArray[np.float3
 
 
 def pretrain_encoder(
-    store: Store, request: EncoderRequest, epochs: PretrainEpochs, log: EventLog
+    store: Store,
+    request: EncoderRequest,
+    epochs: PretrainEpochs,
+    log: EventLog,
+    surroundings: Surroundings | None = None,
 ) -> Seconds:
     """Pretrain an encoder and write it to the store, going on from the last checkpoint where there is one.
+
+    Parameters
+    ----------
+    store : Store
+    request : EncoderRequest
+    epochs : PretrainEpochs
+    log : EventLog
+    surroundings : Surroundings, optional
+        Who is told how it goes; without, it leaves a machine that is taken away, and tells nobody.
 
     Returns
     -------
@@ -180,6 +195,7 @@ def pretrain_encoder(
     """
     wanted, train, held_out = request.encoder_id, epochs.train, epochs.early_stop
     checkpoint_path = paths.encoder_checkpoint(wanted)
+    around = surroundings or Surroundings(must_leave=leave_asked())
     threads = torch.get_num_threads()
     torch.set_num_threads(PRETRAIN_THREADS)
     try:
@@ -208,6 +224,7 @@ def pretrain_encoder(
                     min_interval_s=CHECKPOINT_INTERVAL_S,
                     resume_from=store.read_if_there(checkpoint_path),
                 ),
+                surroundings=around,
             )
     finally:
         torch.set_num_threads(threads)

@@ -34,6 +34,7 @@ from orchestrator.sweep.reports import AfterPart, InputsRef
 from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
+from orchestrator.sweep.surroundings import Watched
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
 from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
@@ -223,14 +224,15 @@ def run_all(
     A scheduler may end the trial after each tenth of each training.
     """
     prunes = inputs.sweep.search.scheduler.name != NONE
+    name = signature_of_all(inputs, configurations)
     for i, configuration in enumerate(configurations):
         after_tenth = None
         if after_part is not None and prunes:
             after_tenth = partial(_after_tenth, after_part, N_PARTS * i)
-        run(inputs, configuration, inputs_ref, after_tenth, trained)
+        run(inputs, configuration, inputs_ref, after_tenth, trained, name)
         if after_tenth is not None and i + 1 < len(configurations):
             after_tenth(N_PARTS)
-    return signature_of_all(inputs, configurations)
+    return name
 
 
 def _after_tenth(after_part: AfterPart, n_before: int, tenth: int) -> None:
@@ -243,6 +245,7 @@ def run(
     inputs_ref: InputsRef | None = None,
     after_tenth: Callable[[int], None] | None = None,
     trained: Callable[[Seconds], None] | None = None,
+    of_trial: str | None = None,
 ) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
@@ -250,7 +253,7 @@ def run(
     last checkpoint to the same weights. With several workers, `inputs_ref` is what they read
     the inputs from, and nothing is told on the way; else `after_tenth` is called when predictions for the
     objective's epochs are stored. `trained` is called with what a training took, the first worker's, unless none was
-    needed.
+    needed. `of_trial` is the signature of the trial that this training is a part of, if it is.
     """
     name = signature(inputs, configuration)
     store = Store.open(inputs.store_uri)
@@ -265,9 +268,11 @@ def run(
                 torch.set_num_threads(
                     1
                 )  # trials share the machine; and the last digits depend on it
-                return _finetune_and_predict(inputs, configuration, saved, after_tenth=after_tenth)
+                return _finetune_and_predict(
+                    inputs, configuration, saved, of_trial or name, after_tenth=after_tenth
+                )
             assert inputs_ref is not None
-            return _on_workers(inputs, configuration, inputs_ref, saved)
+            return _on_workers(inputs, configuration, inputs_ref, saved, of_trial or name)
 
     seconds = persistently(attempt)
     if trained is not None and seconds is not None:
@@ -279,6 +284,7 @@ def _finetune_and_predict(
     inputs: TrialInputs,
     configuration: Configuration,
     resume_from: bytes | None,
+    watched: str,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     after_tenth: Callable[[int], None] | None = None,
@@ -316,28 +322,31 @@ def _finetune_and_predict(
 
     seconds = None
     if len(configuration.kept):
-        outcome = selective.finetune(
-            model,
-            inputs.batches_x[configuration.kept],
-            inputs.batches_stages[configuration.kept],
-            declared=inputs.learned_stages,
-            class_weights=inputs.class_weights,
-            settings=FinetuneSettings(
-                n_steps=configuration.n_steps,
-                learning_rate=configuration.learning_rate or inputs.default_learning_rate,
-            ),
-            seed=configuration.seed,
-            after_step=after_step,
-            own_batches=own_batches,
-            wrap=wrap,
-            checkpoints=Checkpoints(
-                save=save,
-                # Several workers share a stream of batches, which can be taken up at the beginning of a pass only.
-                every_n_steps=1 if workers.n == 1 else None,
-                min_interval_s=CHECKPOINT_INTERVAL_S,
-                resume_from=resume_from,
-            ),
-        )
+        n_epochs = inputs.batches_stages.shape[1]
+        training = Watched(store, inputs.sweep_name, watched).training
+        with training(n_epochs, inputs.sweep.device) as surroundings:
+            outcome = selective.finetune(
+                model,
+                inputs.batches_x[configuration.kept],
+                inputs.batches_stages[configuration.kept],
+                declared=inputs.learned_stages,
+                class_weights=inputs.class_weights,
+                settings=FinetuneSettings(
+                    n_steps=configuration.n_steps,
+                    learning_rate=configuration.learning_rate or inputs.default_learning_rate,
+                ),
+                seed=configuration.seed,
+                after_step=after_step,
+                own_batches=own_batches,
+                wrap=wrap,
+                checkpoints=Checkpoints(
+                    save=save,
+                    every_n_steps=1,
+                    min_interval_s=CHECKPOINT_INTERVAL_S,
+                    resume_from=resume_from,
+                ),
+                surroundings=surroundings,
+            )
         seconds = outcome.seconds
     if workers.rank > 0:
         return seconds
@@ -360,7 +369,11 @@ def _target_emd(inputs: TrialInputs, model: StageClassifier) -> float:
 
 
 def _on_workers(
-    inputs: TrialInputs, configuration: Configuration, inputs_ref: InputsRef, saved: bytes | None
+    inputs: TrialInputs,
+    configuration: Configuration,
+    inputs_ref: InputsRef,
+    saved: bytes | None,
+    watched: str,
 ) -> Seconds | None:
     """Finetune under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     order = selective.finetuning_order(
@@ -387,7 +400,7 @@ def _on_workers(
     seconds: Seconds | None = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
-        (inputs_ref, configuration, saved),
+        (inputs_ref, configuration, saved, watched),
         [Feed(len(order) * n_workers, rows_of)],
         sweep=inputs.sweep,
         share=1,
@@ -396,9 +409,9 @@ def _on_workers(
 
 
 def _on_worker(
-    arguments: tuple[InputsRef, Configuration, bytes | None], feeds: Iterator[Iterator[Rows]]
+    arguments: tuple[InputsRef, Configuration, bytes | None, str], feeds: Iterator[Iterator[Rows]]
 ) -> Seconds | None:
-    inputs_ref, configuration, saved = arguments
+    inputs_ref, configuration, saved, watched = arguments
     inputs: TrialInputs = ray.get(inputs_ref[0])
     device = inputs.sweep.device
     batches = (
@@ -409,7 +422,7 @@ def _on_worker(
         for share in next(feeds)
     )
     return _finetune_and_predict(
-        inputs, configuration, saved, own_batches=batches, wrap=DistributedDataParallel
+        inputs, configuration, saved, watched, own_batches=batches, wrap=DistributedDataParallel
     )
 
 

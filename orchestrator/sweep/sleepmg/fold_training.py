@@ -21,6 +21,7 @@ from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.reports import InputsRef
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
+from orchestrator.sweep.surroundings import Watched
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
 from trainables import checkpoint
 from trainables.epochs import MultimodalBatch, MultimodalEpochs, Signals
@@ -46,6 +47,16 @@ _POSITION = "position"
 """Column of the rows that workers get, next to one for each modality."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """How the folds of a trial are trained."""
+
+    settings: SleepMGSettings
+    seed: int
+    signature: str
+    """Of the trial, under which its training is watched."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Due:
     """A fold to train."""
@@ -58,8 +69,7 @@ class _Due:
 def train_missing(
     inputs: CrossValidationInputs,
     plans: Sequence[FoldPlan],
-    settings: SleepMGSettings,
-    seed: int,
+    setup: Setup,
     inputs_ref: InputsRef | None,
     report: Report | None,
 ) -> list[Seconds]:
@@ -72,8 +82,7 @@ def train_missing(
     inputs : CrossValidationInputs
     plans : sequence of FoldPlan
         Several workers train them one after the other, without beginning anew.
-    settings : SleepMGSettings
-    seed : int
+    setup : Setup
     inputs_ref : InputsRef
         What several workers read the inputs from; one worker needs none.
     report : callable
@@ -86,12 +95,14 @@ def train_missing(
         due = [
             _Due(plan, store.read_if_there(paths.fold_checkpoint(fold_id)))
             for plan in plans
-            if not store.exists(paths.fold_json(fold_id := inputs.fold_id(plan, settings, seed)))
+            if not store.exists(
+                paths.fold_json(fold_id := inputs.fold_id(plan, setup.settings, setup.seed))
+            )
         ]
         if inputs.sweep.workers == 1:
-            return [_train(inputs, fold, settings, seed, report=report) for fold in due]
+            return [_train(inputs, fold, setup, report=report) for fold in due]
         assert inputs_ref is not None
-        return _on_workers(inputs, due, settings, seed, inputs_ref)
+        return _on_workers(inputs, due, setup, inputs_ref)
 
     return persistently(attempt)
 
@@ -99,8 +110,7 @@ def train_missing(
 def _train(
     inputs: CrossValidationInputs,
     due: _Due,
-    settings: SleepMGSettings,
-    seed: int,
+    setup: Setup,
     **options: Any,
 ) -> Seconds:
     """Train a fold and write predictions, weights and, last, its record; of several workers, the first one writes.
@@ -108,50 +118,53 @@ def _train(
     Returns what the training took.
     """
     store = Store.open(inputs.store_uri)
-    epochs, fold = inputs.fold(due.plan, settings)
+    epochs, fold = inputs.fold(due.plan, setup.settings)
     workers = Workers.current()
-    checkpoint_path = paths.fold_checkpoint(inputs.fold_id(due.plan, settings, seed))
+    checkpoint_path = paths.fold_checkpoint(inputs.fold_id(due.plan, setup.settings, setup.seed))
 
     def save(blob: bytes) -> None:
         if workers.rank == 0:
             store.write_bytes(checkpoint_path, blob)
 
-    with naming_checkpoint(store.uri_of(checkpoint_path)):
+    watched = Watched(store, inputs.sweep.name, setup.signature)
+    with (
+        naming_checkpoint(store.uri_of(checkpoint_path)),
+        watched.training(setup.settings.training.batch_size, inputs.sweep.device) as surroundings,
+    ):
         outcome = train_fold(
             epochs,
             fold,
             declared=inputs.sweep.stages,
-            settings=settings,
-            seed=seed,
+            settings=setup.settings,
+            seed=setup.seed,
             device=inputs.sweep.device,
             checkpoints=Checkpoints(
                 save=save,
-                # Several workers share a stream of batches, which can be taken up at the beginning of a pass only.
-                every_n_steps=CHECKPOINT_STEPS if workers.n == 1 else None,
+                every_n_steps=CHECKPOINT_STEPS,
                 resume_from=due.saved,
             ),
+            surroundings=surroundings,
             **options,
         )
     if workers.rank == 0:
-        _write(store, inputs, due.plan, settings, seed, (epochs, fold, outcome))
+        _write(store, inputs, due.plan, setup, (epochs, fold, outcome))
     return outcome.training.seconds
 
 
 def _on_workers(
     inputs: CrossValidationInputs,
     due: Sequence[_Due],
-    settings: SleepMGSettings,
-    seed: int,
+    setup: Setup,
     inputs_ref: InputsRef,
 ) -> list[Seconds]:
     """Train folds under Ray Train: each worker gets its part of every batch, in the order of one worker."""
     seconds: list[Seconds] = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
-        (inputs_ref, due, settings, seed),
-        [_feed(inputs, fold, settings, seed, inputs_ref) for fold in due],
+        (inputs_ref, due, setup),
+        [_feed(inputs, fold, setup, inputs_ref) for fold in due],
         sweep=inputs.sweep,
-        share=settings.training.batch_size // inputs.sweep.workers,
+        share=setup.settings.training.batch_size // inputs.sweep.workers,
     )
     return seconds
 
@@ -159,15 +172,15 @@ def _on_workers(
 def _feed(
     inputs: CrossValidationInputs,
     due: _Due,
-    settings: SleepMGSettings,
-    seed: int,
+    setup: Setup,
     inputs_ref: InputsRef,
 ) -> Feed:
+    settings, seed = setup.settings, setup.seed
     _, fold = inputs.fold(due.plan, settings)
     n_passes = settings.training.n_passes
     first = 1
     if due.saved is not None:
-        fold_id = inputs.fold_id(due.plan, settings, seed)
+        fold_id = inputs.fold_id(due.plan, setup.settings, setup.seed)
         uri = Store.open(inputs.store_uri).uri_of(paths.fold_checkpoint(fold_id))
         with naming_checkpoint(uri):
             first = Snapshot.from_bytes(due.saved).progress.pass_number
@@ -189,27 +202,23 @@ def _feed(
 
 
 def _on_worker(
-    arguments: tuple[InputsRef, Sequence[_Due], SleepMGSettings, int],
+    arguments: tuple[InputsRef, Sequence[_Due], Setup],
     feeds: Iterator[Iterator[Rows]],
 ) -> list[Seconds]:
-    inputs_ref, due, settings, seed = arguments
+    inputs_ref, due, setup = arguments
     inputs: CrossValidationInputs = ray.get(inputs_ref[0])
-    return [
-        _share_of(inputs, fold, settings, seed, shares)
-        for fold, shares in zip(due, feeds, strict=True)
-    ]
+    return [_share_of(inputs, fold, setup, shares) for fold, shares in zip(due, feeds, strict=True)]
 
 
 def _share_of(
     inputs: CrossValidationInputs,
     due: _Due,
-    settings: SleepMGSettings,
-    seed: int,
+    setup: Setup,
     shares: Iterator[Rows],
 ) -> Seconds:
     """Train one fold as one of several workers, on its part of every batch."""
-    epochs, fold = inputs.fold(due.plan, settings)
-    n_batches = n_batches_of_pass(fold, settings.training, Workers.current().n)
+    epochs, fold = inputs.fold(due.plan, setup.settings)
+    n_batches = n_batches_of_pass(fold, setup.settings.training, Workers.current().n)
     device = inputs.sweep.device
 
     def batches_of(pass_number: int) -> Iterator[MultimodalBatch]:
@@ -223,12 +232,11 @@ def _share_of(
             yield batch_of(epochs, fold, position, device, signals)
 
     # A modality that a worker's part lacks leaves its extractor unused there, unless batch-norm is synced.
-    unused = not epochs.is_complete and not settings.training.sync_batch_norm
+    unused = not epochs.is_complete and not setup.settings.training.sync_batch_norm
     return _train(
         inputs,
         due,
-        settings,
-        seed,
+        setup,
         batches_of=batches_of,
         wrap=partial(DistributedDataParallel, find_unused_parameters=unused),
     )
@@ -238,12 +246,11 @@ def _write(
     store: Store,
     inputs: CrossValidationInputs,
     plan: FoldPlan,
-    settings: SleepMGSettings,
-    seed: int,
+    setup: Setup,
     trained: tuple[MultimodalEpochs, Fold, FoldOutcome],
 ) -> None:
     epochs, fold, outcome = trained
-    fold_id = inputs.fold_id(plan, settings, seed)
+    fold_id = inputs.fold_id(plan, setup.settings, setup.seed)
     store.write_table(
         paths.fold_predictions(fold_id),
         pa.concat_tables(
@@ -256,7 +263,7 @@ def _write(
     weights = checkpoint.to_bytes(
         outcome.model.state_dict(),
         {
-            "settings": json.dumps(dataclasses.asdict(settings)),
+            "settings": json.dumps(dataclasses.asdict(setup.settings)),
             "n_channels": json.dumps(epochs.n_channels),
             "n_domains": str(fold.n_domains),
         },
@@ -268,8 +275,8 @@ def _write(
         "train": plan.train,
         "validation": plan.validation,
         "test": plan.test,
-        "settings": dataclasses.asdict(settings),
-        "seed": seed,
+        "settings": dataclasses.asdict(setup.settings),
+        "seed": setup.seed,
         "n_train_epochs": len(fold.train),
         "n_steps": training.n_steps,
         "n_passes": training.n_passes,

@@ -15,7 +15,7 @@ from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.reports import AfterPart, InputsRef
-from orchestrator.sweep.sleepmg.fold_training import train_missing
+from orchestrator.sweep.sleepmg.fold_training import Setup, train_missing
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from trainables.settings import SleepMGSettings
 from trainables.training import PassMetrics, Seconds
@@ -72,6 +72,7 @@ def run_all(
     unit = settings.training.n_passes if by_pass else 1
     store = Store.open(inputs.store_uri)
     n_folds = len(inputs.folds)
+    name = signature_of_all(inputs, settings, seeds)
     reached: list[float] = []
 
     def after_fold(n_before: int, seed: int, n_done: int) -> None:
@@ -94,8 +95,9 @@ def run_all(
             inputs_ref,
             trained,
             partial(after_pass, n_folds * i) if by_pass else None,
+            name,
         )
-    return signature_of_all(inputs, settings, seeds)
+    return name
 
 
 def run(
@@ -106,30 +108,33 @@ def run(
     inputs_ref: InputsRef | None = None,
     trained: Callable[[Seconds], None] | None = None,
     after_pass: AfterPass | None = None,
+    of_trial: str | None = None,
 ) -> str:
     """Train what is missing of the folds, write the predictions of all of them, and return their signature.
 
     A fold is content-addressed: one that is in the store is not trained again, and one that was killed goes on from
     its last checkpoint to the same weights. With several workers, `inputs_ref` is what they read the inputs from.
-    `trained` is called with what each training took, the first worker's.
+    `trained` is called with what each training took, the first worker's. `of_trial` is
+    the signature of the trial that this cross-validation is a part of, if it is.
     """
     torch.set_num_threads(1)  # trials share the machine; and the last digits depend on it
     store = Store.open(inputs.store_uri)
     n_together = _n_together(inputs.sweep)
+    name = signature(inputs, settings, seed)
+    setup = Setup(settings=settings, seed=seed, signature=of_trial or name)
     parts = []
     for n_done, fold in enumerate(inputs.folds, start=1):
         fold_id = inputs.fold_id(fold, settings, seed)
         if not store.exists(paths.fold_json(fold_id)):
             report = None if after_pass is None else partial(after_pass, n_done - 1)
             due = inputs.folds[n_done - 1 : n_done - 1 + n_together]
-            for seconds in train_missing(inputs, due, settings, seed, inputs_ref, report):
+            for seconds in train_missing(inputs, due, setup, inputs_ref, report):
                 if trained is not None:
                     trained(seconds)
         table = store.read_table(paths.fold_predictions(fold_id))
         parts.append(table.append_column("fold", pa.array([fold.number] * len(table), pa.int32())))
         if after_fold is not None:
             after_fold(n_done)
-    name = signature(inputs, settings, seed)
     path = paths.predictions(inputs.sweep.name, name)
     if not store.exists(path):
         store.write_table(path, pa.concat_tables(parts))

@@ -8,6 +8,8 @@
 #   rgw.sh allow DIR                    takes them again
 #   rgw.sh stop DIR                     ends what start began there, by the process ids it wrote down
 #
+# RGW_ALSO_ON names a further address of this machine to listen on.
+#
 # Needs radosgw, ceph-mon and ceph-osd, but no root: all files are under DIR, and PORT and PORT+1 are the only
 # ports that must be free (the OSD takes free ones from 6800 on). On Debian:
 #   apt-get install -y --no-install-recommends ceph-mon ceph-osd radosgw
@@ -119,7 +121,7 @@ public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 [client.rgw]
 rgw data = $DIR/rgw
-rgw frontends = beast endpoint=127.0.0.1:$PORT
+rgw frontends = beast ${RGW_ALSO_ON:+endpoint=$RGW_ALSO_ON:$PORT }endpoint=127.0.0.1:$PORT
 rgw enable ops log = false
 rgw enable usage log = false
 END

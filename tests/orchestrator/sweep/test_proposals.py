@@ -54,7 +54,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> list[optuna.trial.FrozenTr
             evaluate_part=so_far,
             changed=lambda: None,
             told=lambda told: None,
-            started=lambda name, params: None,
+            started=lambda name, signature, params: None,
             exhausted=lambda: None,
             is_held=lambda: False,
         ),

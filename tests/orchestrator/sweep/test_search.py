@@ -89,7 +89,7 @@ class Driver:
                 evaluate_part=lambda params, report: float(report[SO_FAR]),
                 changed=changed,
                 told=self.told.append,
-                started=lambda name, params: self.started.append((name, dict(params))),
+                started=lambda name, signature, params: self.started.append((name, dict(params))),
                 exhausted=lambda: self.budget,
                 is_held=lambda: self.held,
             ),

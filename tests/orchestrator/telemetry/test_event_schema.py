@@ -10,6 +10,7 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.event_schema import EVENTS, event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 
+STARTED = {"trial": "t003", "signature": "0" * 16, "params": {}}
 KEPT = {"n_kept": 0, "n_batches": 40, "mean_emd": None}
 DONE = {"trial": "t003", "signature": "0a", "objective": 0.5, "reused_from": None}
 
@@ -41,10 +42,10 @@ def test_it_names_what_the_code_writes(root: Path) -> None:
         ("arm_done", {"arm": "random", "error": "ValueError: no"}, True),
         ("trial_progress", {"trial": "t003", "n_parts": 1}, True),
         ("trial_progress", {"trial": "t003"}, False),
-        ("trial_started", {"trial": "t003", "params": {}}, True),
-        ("trial_started", {"trial": "t003", "params": {}, "n_parts": 3, "unit": "fold"}, True),
-        ("trial_started", {"trial": "t003", "params": {}, **KEPT}, True),
-        ("trial_started", {"trial": "t003", "params": {}, **KEPT, "n_kept": -1}, False),
+        ("trial_started", {**STARTED}, True),
+        ("trial_started", {**STARTED, "n_parts": 3, "unit": "fold"}, True),
+        ("trial_started", {**STARTED, **KEPT}, True),
+        ("trial_started", {**STARTED, **KEPT, "n_kept": -1}, False),
         ("trial_done", DONE, True),
         ("trial_done", {**DONE, "waited_s": 0.5, "trained_s": 2.0}, True),
         ("trial_done", {**DONE, "waited_s": -0.5, "trained_s": 2.0}, False),

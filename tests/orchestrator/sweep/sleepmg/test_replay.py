@@ -75,7 +75,7 @@ def search_here(
             evaluate_part=so_far,
             changed=lambda: None,
             told=lambda told: None,
-            started=lambda name, params: None,
+            started=lambda name, signature, params: None,
             exhausted=lambda: None,
             is_held=lambda: False,
         ),

@@ -1,0 +1,88 @@
+"""What a training and its surroundings tell each other between two steps."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from trainables.workers import Workers
+
+NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulse:
+    """How a training is doing."""
+
+    loss: float
+    """Mean over the steps since the last pulse."""
+
+    steps_per_s: float
+    """Since then; validation and checkpoints count as time."""
+
+    waited: float
+    """Share of that time spent waiting for batches, 0 to 1. A GPU may still be at work on the step before."""
+
+    details: Mapping[str, float] = NOTHING
+    """What the step had to say about the last whole pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """Who watches a training, and who may ask it to leave; nobody by default."""
+
+    pulse: Callable[[Pulse], None] | None = None
+    """Called now and then, after a step."""
+
+    every_s: float = 5.0
+    """At least so long apart; the first one after so long."""
+
+    must_leave: Callable[[], bool] | None = None
+    """Asked after each step, by all of several workers or by none. Once it says yes, the training saves itself and
+    raises `LeaveError`."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """The surroundings of one training, between whose pulses time passes."""
+
+    surroundings: Surroundings
+    details: Mapping[str, float] = NOTHING
+    """Of the last whole pass."""
+    _since_s: float = field(default_factory=time.perf_counter)
+    _waited_s: float = 0.0
+    _n_steps: int = 0
+    _losses: float = 0.0
+
+    def step(self, loss: float, waited_s: float) -> None:
+        """Note a step, and give a pulse if it is time.
+
+        Parameters
+        ----------
+        loss : float
+        waited_s : float
+            Since the training began, in seconds.
+        """
+        around = self.surroundings
+        if around.pulse is None:
+            return
+        self._n_steps += 1
+        self._losses += loss
+        now = time.perf_counter()
+        passed = now - self._since_s
+        if passed < around.every_s:
+            return
+        around.pulse(
+            Pulse(
+                loss=self._losses / self._n_steps,
+                steps_per_s=self._n_steps / passed,
+                waited=min(1.0, (waited_s - self._waited_s) / passed),
+                details=self.details,
+            )
+        )
+        self._since_s, self._waited_s, self._n_steps, self._losses = now, waited_s, 0, 0.0
+
+    def must_leave(self, workers: Workers) -> bool:
+        """Tell whether this training is to leave; of several workers, all leave where one has to."""
+        asked = self.surroundings.must_leave
+        return asked is not None and workers.any(asked())
