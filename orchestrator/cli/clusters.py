@@ -10,22 +10,27 @@ from orchestrator.cli.watch import json_option
 @click.command()
 @click.argument("cluster_file", metavar="FILE")
 @click.option("--dry-run", is_flag=True, help="Check FILE, show what it comes to, and end.")
+@click.option(
+    "--online",
+    is_flag=True,
+    help="With --dry-run: ask the provider, too, without starting anything.",
+)
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--allow-insecure", is_flag=True, help="Launch what others could reach, against all advice."
 )
 def launch(
-    cluster_file: str, dry_run: bool, as_json: bool, yes: bool, allow_insecure: bool
+    cluster_file: str, dry_run: bool, online: bool, as_json: bool, yes: bool, allow_insecure: bool
 ) -> None:
     """Launch the cluster of FILE: check it, say what it costs, ask, start it, and see that it works.
 
     The same command again changes nothing, or says what it changes. Where it fails, it leaves nothing running.
     """
-    from orchestrator.cluster.launch import launch_cluster
+    from orchestrator.cluster.launch import check_online, launch_cluster
     from orchestrator.cluster.plan import plan_cluster, plan_text
     from orchestrator.config.cluster import load_cluster
-    from orchestrator.errors import ConfigError
+    from orchestrator.errors import CloudError, ConfigError
 
     cluster, source = load_cluster(cluster_file)
     plan = plan_cluster(cluster, source)
@@ -35,6 +40,10 @@ def launch(
             f"{cluster_file} is refused: others could reach what it starts. Change what is marked, or insist with "
             "--allow-insecure."
         )
+    if online and not dry_run:
+        raise ConfigError("--online goes with --dry-run; a launch asks the provider anyway.")
+    if online and (problems := check_online(cluster, source.data)):
+        raise CloudError(" ".join(problems))
     if dry_run:
         return
     if not yes:
@@ -56,4 +65,16 @@ def down(cluster_file: str, verify: bool) -> None:
     end_cluster(cluster, source.data, verify=verify, say=click.echo)
 
 
-COMMANDS = (launch, down)
+@click.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("cluster_file", metavar="FILE")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(cluster_file: str, command: tuple[str, ...]) -> None:
+    """Run a command on the head of the cluster of FILE, and end with its exit code: exec FILE -- ray status."""
+    from orchestrator.cluster.launch import run_on_head
+    from orchestrator.config.cluster import load_cluster
+
+    cluster, source = load_cluster(cluster_file)
+    raise SystemExit(run_on_head(cluster, source.data, command))
+
+
+COMMANDS = (launch, execute, down)

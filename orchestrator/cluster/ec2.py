@@ -34,7 +34,9 @@ _ADVICE: Mapping[str, str] = {
     "InvalidAMIID.NotFound": "There is no such image in this region. Look one up as docs/cluster.md says",
     "InvalidAMIID.Malformed": "An image is called ami-... . Look one up as docs/cluster.md says",
     "InvalidSubnetID.NotFound": "There is no such subnet in this region. List them with 'aws ec2 describe-subnets'",
+    "UnsupportedOperation": "This kind of machine cannot be had like this. Name another InstanceType",
     "InvalidKeyPair.NotFound": "There is no such key pair in this region. Make one as docs/cluster.md says",
+    "NoSuchEntity": "There is no such instance profile. Make one as docs/cluster.md says",
     "InvalidGroup.NotFound": "There is no such security group. Leave SecurityGroupIds out, and one is made",
     "InvalidParameterValue": "Correct the value that the message names",
 }
@@ -60,7 +62,8 @@ class Ec2:
     provider: AwsProvider
 
     @property
-    def _client(self) -> Any:
+    def client(self) -> Any:
+        """Of EC2 in the cluster's region."""
         import boto3
         from botocore.config import Config
 
@@ -71,7 +74,7 @@ class Ec2:
         """Return the cluster's machines that are not terminated, the head first."""
         with translated():
             pages = list(
-                self._client.get_paginator("describe_instances").paginate(Filters=self._tagged)
+                self.client.get_paginator("describe_instances").paginate(Filters=self._tagged)
             )
         found = [
             Machine(
@@ -93,7 +96,7 @@ class Ec2:
         """Return everything of the cluster that is there: machines, also stopped ones, disks, security group."""
         found = [f"instance {machine.id} ({machine.state})" for machine in self.machines()]
         with translated():
-            client = self._client
+            client = self.client
             volumes = client.describe_volumes(Filters=self._tagged)["Volumes"]
             groups = client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]
         found += [f"volume {volume['VolumeId']} ({volume['State']})" for volume in volumes]
@@ -108,7 +111,7 @@ class Ec2:
             new = [machine.id for machine in left if machine.id not in asked]
             if new:  # also what the autoscaler began meanwhile
                 with translated():
-                    self._client.terminate_instances(InstanceIds=new)
+                    self.client.terminate_instances(InstanceIds=new)
                 asked.update(new)
             time.sleep(1)
         if not left:
@@ -118,7 +121,7 @@ class Ec2:
     def closed_group(self) -> str:
         """Return the cluster's security group: SSH from one network, everything inside the group, nothing else."""
         with translated():
-            client = self._client
+            client = self.client
             found = client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]
             if found:
                 return str(found[0]["GroupId"])
@@ -141,8 +144,13 @@ class Ec2:
             )
             return str(group)
 
-    def try_out(self, group: str) -> list[str]:
+    def try_out(self, group: str | None) -> list[str]:
         """Ask EC2 whether it would start a machine of each kind, without starting any.
+
+        Parameters
+        ----------
+        group : str or None
+            Security group of machines that name none.
 
         Returns
         -------
@@ -152,12 +160,13 @@ class Ec2:
         refused = []
         for name, kind in self.cluster.available_node_types.items():
             request = {key: value for key, value in kind.node_config.items() if key != "SubnetIds"}
-            request.setdefault("SecurityGroupIds", [group])
+            if group is not None:
+                request.setdefault("SecurityGroupIds", [group])
             if "SubnetIds" in kind.node_config:
                 request["SubnetId"] = kind.node_config["SubnetIds"][0]
             try:
                 with translated():
-                    self._client.run_instances(MinCount=1, MaxCount=1, DryRun=True, **request)
+                    self.client.run_instances(MinCount=1, MaxCount=1, DryRun=True, **request)
             except _WouldDoError:
                 continue
             except OrchestratorError as error:
@@ -170,7 +179,7 @@ class Ec2:
         subnets = head.node_config.get("SubnetIds") or [head.node_config.get("SubnetId")]
         if subnets[0]:
             return str(subnets[0])
-        found = self._client.describe_subnets(
+        found = self.client.describe_subnets(
             Filters=[{"Name": "default-for-az", "Values": ["true"]}]
         )["Subnets"]
         if not found:
@@ -181,7 +190,7 @@ class Ec2:
 
     def _delete_group(self) -> None:
         with translated():
-            client = self._client
+            client = self.client
             for group in client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]:
                 client.delete_security_group(GroupId=group["GroupId"])
 

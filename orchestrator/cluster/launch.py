@@ -1,6 +1,6 @@
 """Start and end a cluster, whoever's machines it runs on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from orchestrator.cluster.health import check_health, use_token
@@ -31,8 +31,14 @@ class Provider(Protocol):
             It did not come up; the caller ends what there is of it.
         """
 
+    def problems(self) -> list[str]:
+        """Ask whoever has the machines what stands against a launch; nothing is started."""
+
     def is_up(self) -> bool:
         """Tell whether the cluster that was launched from here still runs."""
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command on the head, in this terminal, and return its exit code."""
 
     def end(self) -> bool:
         """End all of the cluster, and nothing else; return whether there was anything."""
@@ -100,6 +106,23 @@ def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:
         )
     use_token(state.token_file)
     return running.address
+
+
+def check_online(cluster: ClusterFile, data: Mapping[str, Any]) -> list[str]:
+    """Ask whoever has the machines what stands against a launch; nothing is started."""
+    return provider_of(cluster, data, ClusterState.of(cluster.cluster_name)).problems()
+
+
+def run_on_head(cluster: ClusterFile, data: Mapping[str, Any], command: Sequence[str]) -> int:
+    """Run a command on a cluster's head, in this terminal, and return its exit code.
+
+    Raises
+    ------
+    SetupError
+        It was not launched from here, or has ended.
+    """
+    reachable(cluster, data)
+    return provider_of(cluster, data, ClusterState.of(cluster.cluster_name)).run(command)
 
 
 def ray_targets(cluster: ClusterFile, data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_nodes
+from orchestrator.cluster.online import online_problems
+from orchestrator.cluster.prices import USD_PER_HOUR, price_table
 from orchestrator.cluster.ray_config import (
     DASHBOARD_PORT,
     HEAD_PORT,
@@ -52,19 +55,11 @@ class OnAws:
         ttl_hours = self.cluster.orchestrator.ttl_hours
         now = datetime.now(UTC)
         ends_at = None if ttl_hours is None else now + timedelta(hours=ttl_hours)
+        if problems := self.problems():
+            raise CloudError(" ".join(problems))
         group = self._ec2.closed_group()
-        refused = self._ec2.try_out(group)
-        if refused:
-            raise CloudError("; ".join(refused))
         ray_up(self._config(token_file, group, ends_at), self.state, token_file, {})
-        address = next((m.address for m in self._ec2.machines() if m.is_head), None)
-        if address is None:
-            raise CloudError(
-                "the head has no address that is reached from here. Give its subnet public addresses, or set "
-                "provider.use_internal_ips inside the network."
-            )
-        assert self.cluster.auth is not None
-        ssh = Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
+        address, ssh = self._head()
         local_port = free_port()
         tunnel = ssh.tunnel(address, DASHBOARD_PORT, local_port, self.state.log_file)
         running = Running(
@@ -79,6 +74,15 @@ class OnAws:
         fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
         await_nodes(running, token_file, fewest)
         return running
+
+    def problems(self) -> list[str]:
+        """Ask EC2 and IAM about everything that the file names."""
+        return online_problems(self.cluster, self.provider)
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command on the head, with the cluster's token."""
+        address, ssh = self._head()
+        return ssh.call(address, f". {remote_folder(self.cluster)}/env; {shlex.join(command)}")
 
     def is_up(self) -> bool:
         """Tell whether the head's job server answers."""
@@ -96,6 +100,17 @@ class OnAws:
         """Ask EC2 what it has of this cluster: stopped machines count, their disks are billed."""
         return self._ec2.remaining()
 
+    def _head(self) -> tuple[str, Ssh]:
+        """Return the address of the head, and how it is reached."""
+        address = next((m.address for m in self._ec2.machines() if m.is_head), None)
+        if address is None:
+            raise CloudError(
+                "the head has no address that is reached from here. Give its subnet public addresses, or set "
+                "provider.use_internal_ips inside the network."
+            )
+        assert self.cluster.auth is not None
+        return address, Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
+
     @property
     def _ec2(self) -> Ec2:
         return Ec2(self.cluster, self.provider)
@@ -106,8 +121,11 @@ class OnAws:
         )
         config["provider"].setdefault("cache_stopped_nodes", False)
         tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}
+        table = price_table().priced(self.cluster.orchestrator.prices)
         for kind in config["available_node_types"].values():
             node = kind["node_config"]
+            if (usd := table.most_usd(node)) is not None:
+                kind.setdefault("labels", {})[USD_PER_HOUR] = f"{usd:.4f}"
             node.setdefault("SecurityGroupIds", [group])
             tags = copy.deepcopy(node.get("TagSpecifications", []))
             node["TagSpecifications"] = [*tags, {"ResourceType": "volume", "Tags": [tag]}]

@@ -1,6 +1,7 @@
 """A cluster of machines that are there already and take SSH, through Ray's launcher."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,16 @@ class OverSsh:
         await_nodes(running, token_file, len(self._hosts))
         return running
 
+    def problems(self) -> list[str]:
+        """Return the machines that do not take SSH."""
+        return [f"no SSH to {machine}." for machine in self._unreachable()]
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command on the head, with the cluster's token."""
+        return self._ssh.call(
+            self.provider.head_ip, f". {remote_folder(self.cluster)}/env; {shlex.join(command)}"
+        )
+
     def is_up(self) -> bool:
         """Tell whether the head's job server answers."""
         running = self.state.running()
@@ -94,9 +105,11 @@ class OverSsh:
         assert self.cluster.auth is not None
         return Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
 
+    def _unreachable(self) -> list[str]:
+        return unreachable([(host, self._ssh.run(host, "true")) for host in self._hosts])
+
     def _ray_up(self, token_file: Path) -> None:
-        refused = unreachable([(host, self._ssh.run(host, "true")) for host in self._hosts])
-        if refused:
+        if refused := self._unreachable():
             raise SetupError(
                 f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
             )

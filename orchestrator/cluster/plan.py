@@ -79,7 +79,7 @@ def plan_cluster(cluster: ClusterFile, source: YamlSource) -> Plan:
     nodes: tuple[NodePlan, ...] = ()
     cost = None
     if isinstance(provider, AwsProvider):
-        table = price_table()
+        table = price_table().priced(options.prices)
         head = cluster.head
         assert head is not None
         assert cluster.head_node_type is not None
@@ -108,10 +108,8 @@ def plan_cluster(cluster: ClusterFile, source: YamlSource) -> Plan:
 def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTable) -> NodePlan:
     config = kind.node_config
     spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
-    disks = (item.get("Ebs", {}) for item in config.get("BlockDeviceMappings", ()))
-    disk_usd = table.disk_usd(sum(disk.get("VolumeSize", 8) for disk in disks))
     instance = table.instances.get(config["InstanceType"])
-    on_demand = instance.usd if instance else None
+    most_usd = table.most_usd(config)
     return NodePlan(
         name=name,
         fewest=fewest,
@@ -119,10 +117,10 @@ def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTa
         instance_type=config["InstanceType"],
         spot=spot,
         resources=dict(kind.resources or (instance.resources if instance else {})),
-        least_usd=None
-        if on_demand is None
-        else on_demand * (table.least_share_of_spot if spot else 1) + disk_usd,
-        most_usd=None if on_demand is None else on_demand + disk_usd,
+        least_usd=most_usd - (1 - table.least_share_of_spot) * instance.usd
+        if spot and instance is not None and most_usd is not None
+        else most_usd,
+        most_usd=most_usd,
     )
 
 

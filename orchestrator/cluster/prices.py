@@ -3,11 +3,15 @@
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
+from typing import Any
 
 HOURS_PER_MONTH = 730
 """As Amazon counts them."""
+
+USD_PER_HOUR = "sleep-orchestrator/usd-per-hour"
+"""Label of each node that is billed: what an hour of it costs at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +46,35 @@ class PriceTable:
         0.01096
         """
         return gigabytes * self.gp3_usd_per_gb_month / HOURS_PER_MONTH
+
+    def priced(self, prices: Mapping[str, float]) -> "PriceTable":
+        """Return a table with other prices for some instance types."""
+        given = {
+            name: Instance(
+                usd=usd, resources=self.instances[name].resources if name in self.instances else {}
+            )
+            for name, usd in prices.items()
+        }
+        return replace(self, instances={**self.instances, **given})
+
+    def most_usd(self, node_config: Mapping[str, Any]) -> float | None:
+        """Return what an hour of a machine costs at most, disks included; spot counts at the on-demand price.
+
+        Parameters
+        ----------
+        node_config : mapping
+            As a cluster file has it.
+
+        Returns
+        -------
+        float or None
+            None where the instance type has no known price.
+        """
+        instance = self.instances.get(node_config["InstanceType"])
+        if instance is None:
+            return None
+        disks = (item.get("Ebs", {}) for item in node_config.get("BlockDeviceMappings", ()))
+        return instance.usd + self.disk_usd(sum(disk.get("VolumeSize", 8) for disk in disks))
 
 
 @functools.cache

@@ -88,7 +88,9 @@ def ray_config(
 def start_command(folder: str, arguments: str, settings: str = "") -> str:
     """Return a shell command that starts Ray in the background and notes its process id."""
     before = f"{settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null".lstrip("; ")
-    return background_command(folder, "ray", f"python3 -m ray.scripts.scripts start --block {arguments}", before)
+    return background_command(
+        folder, "ray", f"python3 -m ray.scripts.scripts start --block {arguments}", before
+    )
 
 
 def background_command(folder: str, name: str, command: str, before: str = "true") -> str:

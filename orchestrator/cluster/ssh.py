@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class Ssh:
         except subprocess.TimeoutExpired:
             said = f"no answer within {timeout_s:g} s"
             return subprocess.CompletedProcess(command, 255, stdout="", stderr=said)
+
+    def call(self, host: str, script: str) -> int:
+        """Run a script of bash on a machine in this terminal, and return its exit code."""
+        terminal = ("-t",) if sys.stdin.isatty() else ()
+        return subprocess.call([*self.command(host, *terminal), f"bash -c {shlex.quote(script)}"])
 
     def tunnel(self, host: str, remote_port: int, local_port: int, log: Path) -> int:
         """Lead a port of the loopback address here to one of the loopback address there, until the process ends.

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.cluster.job_server import answers
-from orchestrator.cluster.ssh import free_port
+from orchestrator.cluster.ssh import free_port, is_open
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.config.cluster import ThisMachine
 from orchestrator.errors import SetupError
@@ -69,6 +70,22 @@ class OnThisMachine:
                 )
             time.sleep(0.2)
         return running
+
+    def problems(self) -> list[str]:
+        """Return what stands against a launch: a port that is taken."""
+        return [
+            f"provider.{key} is {port}: something listens there already. Give another one."
+            for key, port in (
+                ("port", self.provider.port),
+                ("dashboard_port", self.provider.dashboard_port),
+            )
+            if not self.is_up() and is_open(port)
+        ]
+
+    def run(self, command: Sequence[str]) -> int:
+        """Run a command here, with the cluster's address and token."""
+        own = {"RAY_ADDRESS": f"127.0.0.1:{self.provider.port}"}
+        return subprocess.call(command, env=self._environment(self.state.token_file) | own)
 
     def is_up(self) -> bool:
         """Tell whether the node that was launched still runs."""

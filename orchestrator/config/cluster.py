@@ -59,6 +59,8 @@ class Options(Section):
     ssh_from: Annotated[str, AfterValidator(_network)] = CALLER
     """Who may reach the nodes by SSH: ``caller`` for the address of whoever launches, or a network. No other port is
     open from outside the cluster."""
+    prices: Mapping[str, Annotated[float, Field(ge=0)]] = {}
+    """USD for an hour of an instance type, in place of the bundled list price: of your region, or of your contract."""
     install: bool = True
     """Install this program on the machines; without it, they have it already, as ``this_machine`` always does."""
     wheel: str | None = None

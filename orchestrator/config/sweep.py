@@ -84,9 +84,12 @@ def diff(before: SweepFile, after: SweepFile) -> list[str]:
     -------
     list of str
         ``search.n_trials: 12 -> 24`` for each key that differs, ``absent`` for one that is not there; empty for
-        equal sweeps.
+        equal sweeps. Who is told of a sweep is no part of it.
     """
-    old, new = _flat(before.resolved()), _flat(after.resolved())
+    old, new = (
+        _flat({k: v for k, v in sweep.resolved().items() if k != "notify"})
+        for sweep in (before, after)
+    )
     return [
         f"{key}: {_plain(old.get(key))} -> {_plain(new.get(key))}"
         for key in {**new, **old}

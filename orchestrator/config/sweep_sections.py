@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Slug, StageName, Text
+from orchestrator.config.notices import Notify
 from orchestrator.config.proposals import NONE, Sampler, Scheduler
 from orchestrator.config.validation import Section, wrong_key
 from trainables.stages import Stage
@@ -82,6 +83,9 @@ class SearchBase(Section):
     """Hours of trials, side by side counted once and interruptions not at all, after which no other one begins."""
     max_gpu_hours: Annotated[float, Field(gt=0, examples=[40])] | None = None
     """The same for hours times GPUs, trials side by side added up."""
+    max_usd: Annotated[float, Field(gt=0, examples=[50])] | None = None
+    """USD for the cluster's machines while the search runs, all attempts together, after which no other trial begins.
+    For a cluster that was launched with prices; spot counts at the on-demand price."""
     plateau: Annotated[int, Field(ge=1, examples=[20])] | None = None
     """No other trial begins after so many in a row that did not beat the best one."""
 
@@ -108,7 +112,7 @@ class SearchBase(Section):
 
     @model_validator(mode="after")
     def _limits_have_values(self) -> Self:
-        for key in ("max_hours", "max_gpu_hours", "plateau"):
+        for key in ("max_hours", "max_gpu_hours", "max_usd", "plateau"):
             if key in self.model_fields_set and getattr(self, key) is None:
                 raise wrong_key(key, "must have a value; give one, or remove the key")
         return self
@@ -132,6 +136,8 @@ class SweepBase(FilledSection):
     """Share of the cluster's CPUs that each worker takes; below 1, workers share a CPU."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs that each worker takes, and trains on; below 1, trials share a GPU. 0: on CPUs."""
+    notify: Notify | None = None
+    """Who is told when the sweep has ended, or has lost something."""
 
     @property
     def device(self) -> str:

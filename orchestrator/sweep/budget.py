@@ -46,7 +46,11 @@ def n_without_gain(trials: Sequence[FrozenTrial]) -> int:
 
 
 def exhausted(
-    search: SearchBase, n_gpus: float, trials: Sequence[FrozenTrial], now: datetime
+    search: SearchBase,
+    n_gpus: float,
+    trials: Sequence[FrozenTrial],
+    now: datetime,
+    usd: float = 0.0,
 ) -> str | None:
     """Return which limit of a search was reached, if one was.
 
@@ -58,6 +62,8 @@ def exhausted(
     trials : sequence of FrozenTrial
         All that were proposed, those that run and those that reuse another one's training too.
     now : datetime
+    usd : float
+        What the machines have cost so far.
     """
     hour = timedelta(hours=1)
     if search.max_hours is not None and spent(trials, now) >= search.max_hours * hour:
@@ -67,6 +73,8 @@ def exhausted(
         and gpu_time(trials, n_gpus, now) >= search.max_gpu_hours * hour
     ):
         return f"max_gpu_hours {search.max_gpu_hours:g}"
+    if search.max_usd is not None and usd >= search.max_usd:
+        return f"max_usd {search.max_usd:g}"
     if search.plateau is not None and n_without_gain(trials) >= search.plateau:
         return f"plateau {search.plateau}"
     return None

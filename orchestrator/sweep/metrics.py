@@ -48,6 +48,9 @@ class SweepMetrics:
     causes: Counter[str] = field(default_factory=Counter)
     signatures: dict[str, str] = field(default_factory=dict)
     """Running trial -> where it says how it is doing."""
+    usd: float | None = None
+    """What the machines have cost, of a search with a limit in money."""
+    max_usd: float | None = None
     progress_at: float = 0.0
     """When a trial last came further, in seconds since 1970."""
 
@@ -61,6 +64,8 @@ class SweepMetrics:
             self.waited_s += event.get("waited_s", 0.0)
         if kind == "trial_started":
             self.signatures[event["trial"]] = event["signature"]
+        if kind == "spent":
+            self.usd, self.max_usd = event["usd"], event["max_usd"]
         if kind == "trial_failed":
             self.causes[_cause(event["error"])] += 1
         if kind in ("trial_done", "trial_failed", "trial_stopped"):
@@ -156,6 +161,7 @@ class StoreCollector(Collector):
             labels=["sweep"],
         )
         trials = _Gauges("sweep", "trial")
+        memory = _Gauges("sweep", "trial", "device")
         modalities = _Gauges("sweep", "trial", "modality", "head")
         for path, known in self._sweeps.look(self._logs(paths.SWEEPS)):
             name = path.split("/")[1]
@@ -164,8 +170,8 @@ class StoreCollector(Collector):
             seconds.add_metric([name], _buckets(known.seconds), sum(known.seconds))
             for running in status.running:
                 if (said := self._said(name, known.signatures.get(running.trial))) is not None:
-                    _trial(trials, modalities, name, running.trial, said)
-        several = (gauges, states, causes, trials, modalities)
+                    _trial(trials, memory, modalities, name, running.trial, said)
+        several = (gauges, states, causes, trials, memory, modalities)
         return [seconds, *(family for each in several for family in each.families)]
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
@@ -263,6 +269,9 @@ def _sweep(
         "sweep_data_wait_seconds", "Time that trainings waited for batches.", known.waited_s, name
     )
     gauges.set("sweep_training_seconds", "Time that trainings took in all.", known.trained_s, name)
+    if known.usd is not None and known.max_usd is not None:
+        gauges.set("sweep_spent_usd", "What the machines have cost.", known.usd, name)
+        gauges.set("sweep_limit_usd", "What they may cost: search.max_usd.", known.max_usd, name)
     gauges.set("sweep_lost_processes", "Processes lost under trials.", status.n_lost, name)
     for state, n in {
         "complete": status.n_complete,
@@ -289,16 +298,22 @@ _OF_TRIAL = {
         "trial_data_wait_ratio",
         "Share of its time that a running trial waits for batches.",
     ),
-    "gpu_bytes": ("trial_gpu_memory_bytes", "Most GPU memory that a running trial has held."),
 }
 
 
 def _trial(
-    trials: _Gauges, modalities: _Gauges, sweep: str, trial: str, said: Mapping[str, Any]
+    trials: _Gauges,
+    memory: _Gauges,
+    modalities: _Gauges,
+    sweep: str,
+    trial: str,
+    said: Mapping[str, Any],
 ) -> None:
     for key, (name, meaning) in _OF_TRIAL.items():
         if said.get(key) is not None:
             trials.set(name, meaning, said[key], sweep, trial)
+    meaning = "Most memory that a running trial has held: of the GPU, or of its process."
+    memory.set("trial_memory_bytes", meaning, said["memory_bytes"], sweep, trial, said["device"])
     for key, value in said.get("modalities", {}).items():
         # As the pass reports it: rho_y/eeg, k_d/emg ...
         quantity, _, modality = key.partition("/")

@@ -30,6 +30,7 @@ from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
 from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
+from orchestrator.telemetry.notices import notices
 from orchestrator.telemetry.progress import note
 from orchestrator.telemetry.session import ray_session
 
@@ -89,8 +90,9 @@ def run_sweep(
     halt = Halt()
     with (
         sweep_lock(store, sweep.name, halt),
-        ray_session(n_cpus, store),
         EventLog(store, paths.sweep_events(sweep.name)) as log,
+        notices(sweep.notify, sweep.name, store.uri, log),
+        ray_session(n_cpus, store),
     ):
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         log.emit(

@@ -23,6 +23,7 @@ _ATTEMPT = "attempt"
 _REPLICATES = "replicates"
 _ADOPTED = "adopted_from"
 _ADOPTED_SWEEPS = "adopted_sweeps"
+_USD = "usd"
 
 NOT_A_NUMBER = "its objective is not a number"
 """Why a trial failed that trained."""
@@ -94,6 +95,15 @@ class Study:
         attempt = self.n_attempts
         self._study.set_user_attr(_ATTEMPT, attempt + 1)
         return attempt
+
+    @property
+    def usd(self) -> float:
+        """What the cluster's machines have cost while the search ran, all attempts together."""
+        return float(self._study.user_attrs.get(_USD, 0.0))
+
+    def note_usd(self, usd: float) -> None:
+        """Note what they have cost."""
+        self._study.set_user_attr(_USD, usd)
 
     def enqueue(self, params: Params) -> None:
         """Propose a configuration before any that the sampler draws; once, whatever the attempt."""

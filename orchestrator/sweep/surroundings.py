@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -67,14 +68,20 @@ class Watched:
 
 
 def _as_data(pulse: Pulse, batch_size: int, device: str) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    return {
         "loss": pulse.loss,
         "epochs_per_s": pulse.steps_per_s * batch_size,
         "data_wait": pulse.waited,
+        "device": device,
+        "memory_bytes": _memory_bytes(device),
         "modalities": {
             key: value for key, value in pulse.details.items() if key.startswith(("rho_", "k_"))
         },
     }
+
+
+def _memory_bytes(device: str) -> int:
+    """Return the most that this process has held, of the GPU where it trains on one."""
     if device == "cuda":
-        said["gpu_bytes"] = torch.cuda.max_memory_allocated()
-    return said
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,6 +1,8 @@
 """The search of a sweep: Optuna proposes, Ray Tune runs, and the study keeps what came of it."""
 
+import contextlib
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +37,7 @@ from orchestrator.sweep.reports import (
 )
 from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.search import Hooks, Scores, StudySearch, Told, begin_search
+from orchestrator.sweep.spend import Meter
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials
 from orchestrator.sweep.workers import resources_of
@@ -44,6 +47,9 @@ from search_spaces.space import Params
 
 MIN_FREE_BYTES = 256 * 2**20
 """A local store with less space left gets no further trial."""
+
+_TOLD_SHARE = 0.01
+"""What was spent is told of whenever so much of the limit was used up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,7 +129,10 @@ def run_search(
             objective=objective_name,
         )
         if n_left > 0:
-            with trials_shown(run, n_left) as advance:
+            with (
+                trials_shown(run, n_left) as advance,
+                _metered(run, search, study) as meter,
+            ):
                 searcher = begin_search(
                     study,
                     space,
@@ -143,7 +152,7 @@ def run_search(
                             params=dict(params),
                             **describe(params),
                         ),
-                        exhausted=_budget(run, search, study),
+                        exhausted=_budget(run, search, study, meter),
                         is_held=_Space(run),
                     ),
                     halt=run.halt,
@@ -235,13 +244,36 @@ class _Teller:
             )
 
 
-def _budget(run: Run, search: SearchBase, study: Study) -> Callable[[], str | None]:
+def _metered(
+    run: Run, search: SearchBase, study: Study
+) -> contextlib.AbstractContextManager[Meter | None]:
+    if search.max_usd is None:
+        return contextlib.nullcontext()
+    return Meter(study.usd, run.halt)
+
+
+def _budget(
+    run: Run, search: SearchBase, study: Study, meter: Meter | None
+) -> Callable[[], str | None]:
     """Return what tells whether a budget is used up; without any, it does not read the study."""
-    if search.max_hours is None and search.max_gpu_hours is None and search.plateau is None:
+    if {search.max_hours, search.max_gpu_hours, search.max_usd, search.plateau} == {None}:
         return lambda: None
     n_gpus = run.sweep.gpus_per_worker * run.sweep.workers
-    # Optuna notes local time, without a zone.
-    return lambda: exhausted(search, n_gpus, study.all_trials, datetime.now())
+    told_usd = -math.inf
+
+    def budget() -> str | None:
+        nonlocal told_usd
+        usd = 0.0
+        if meter is not None and search.max_usd is not None:
+            usd = meter.usd
+            study.note_usd(usd)
+            if usd - told_usd >= search.max_usd * _TOLD_SHARE:
+                run.log.emit("spent", usd=round(usd, 4), max_usd=search.max_usd)
+                told_usd = usd
+        # Optuna notes local time, without a zone.
+        return exhausted(search, n_gpus, study.all_trials, datetime.now(), usd)
+
+    return budget
 
 
 class _Space:

@@ -6,6 +6,7 @@ from typing import Any
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _NUMBER = {"type": "number"}
+_AMOUNT = {"type": "number", "minimum": 0}
 _SECONDS = {"type": "number", "minimum": 0}
 _TRIAL = {"type": "string", "pattern": r"^(t\d{3,}|arm-.+|row-.+)$"}
 _MAYBE_TEXT = {"type": ["string", "null"]}
@@ -114,6 +115,11 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
     ),
     "held_for_space": ("No trial begins until the disk has room.", {"free_bytes": _COUNT}, ()),
     "space_again": ("It has.", {"free_bytes": _COUNT}, ()),
+    "spent": (
+        "What the machines have cost while the search ran, of a search with a limit in money.",
+        {"usd": _AMOUNT, "max_usd": _AMOUNT},
+        (),
+    ),
     "budget_reached": (
         "A budget ended the search.",
         {"budget": _TEXT, "n_trials": _COUNT},

@@ -141,9 +141,7 @@ def test_launch_use_lose_a_machine_and_end(
             if "7001" not in line and "/tmp/other" not in line
         ]
         assert left == [], machine
-    alive = lab.net.run(
-        lab.machines[1],
-        f"RAY_AUTH_MODE=disabled python3 -c \"import ray; ray.init('{other_ray}', log_to_driver=False); print(len(ray.nodes()))\"",
-    )
+    look = f"import ray; ray.init('{other_ray}', log_to_driver=False); print(len(ray.nodes()))"
+    alive = lab.net.run(lab.machines[1], f'RAY_AUTH_MODE=disabled python3 -c "{look}"')
     assert alive.stdout.strip().endswith("1"), alive
     assert "was not running; nothing was changed" in cli("down", file).ok().out

@@ -80,3 +80,9 @@ def test_the_limit_that_was_reached_is_named(
 ) -> None:
     search = SearchBase.model_validate({"n_trials": 99, **limits})
     assert exhausted(search, 2, TRIALS, TEN + minutes(50)) == expected
+
+
+def test_money() -> None:
+    search = SearchBase(n_trials=9, max_usd=12.5)
+    assert exhausted(search, 0, [], TEN, usd=12.49) is None
+    assert exhausted(search, 0, [], TEN, usd=12.5) == "max_usd 12.5"
