@@ -3,11 +3,8 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from trainables.workers import Workers
-
-NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +20,7 @@ class Pulse:
     waited: float
     """Share of that time spent waiting for batches, 0 to 1. A GPU may still be at work on the step before."""
 
-    details: Mapping[str, float] = NOTHING
+    details: Mapping[str, float] = field(default_factory=dict)
     """What the step had to say about the last whole pass."""
 
 
@@ -47,7 +44,7 @@ class Watch:
     """The surroundings of one training, between whose pulses time passes."""
 
     surroundings: Surroundings
-    details: Mapping[str, float] = NOTHING
+    details: Mapping[str, float] = field(default_factory=dict)
     """Of the last whole pass."""
     _since_s: float = field(default_factory=time.perf_counter)
     _waited_s: float = 0.0

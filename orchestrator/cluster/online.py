@@ -47,9 +47,10 @@ def _problems(client: Any, provider: AwsProvider, kind: NodeType) -> Iterator[st
     for group in config.get("SecurityGroupIds", ()):
         if problem := _asked(lambda v: _closed(client, v), group):
             yield f"SecurityGroupIds has {group}: {problem}"
-    profile = config.get("IamInstanceProfile", {}).get("Name")
-    if profile is not None and (problem := _asked(_profile, profile)):
-        yield f"IamInstanceProfile.Name is {profile}: {problem}"
+    profile = config.get("IamInstanceProfile", {})
+    name = profile.get("Name") or profile.get("Arn", "").rpartition("/")[2]
+    if name and (problem := _asked(_profile, name)):
+        yield f"IamInstanceProfile is {name}: {problem}"
 
 
 def _asked(ask: Any, value: str) -> str | None:

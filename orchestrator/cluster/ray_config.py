@@ -5,6 +5,7 @@ may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of 
 """
 
 import copy
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
 
 HEAD_PORT = 6379
 DASHBOARD_PORT = 8265
+
+UV_INSTALLER = "https://astral.sh/uv/0.9.9/install.sh"
+"""Brings a Python of any version to a machine that has none."""
 
 WORKER_ARGUMENTS = f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
 """Of ``ray start``; Ray's launcher sets the variable."""
@@ -58,12 +62,13 @@ def ray_config(
     home = _home(cluster)
     folder = remote_folder(cluster).replace("~", home)
     mounts = {f"{folder}/token": str(token_file)}
-    install = []
+    settings = {**SETTINGS, "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
+    install: list[str] = []
     if wheel is not None:
         mounts[f"{folder}/{wheel.name}"] = str(wheel)
-        install = [f"python3 -m pip install --quiet {folder}/{wheel.name}"]
+        install = install_commands(folder, wheel.name)
+        settings["PATH"] = f"{folder}/venv/bin:$PATH"
     config["file_mounts"] = {**mounts, **cluster.file_mounts}
-    settings = {**SETTINGS, "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
     exports = " ".join(f"'export {key}={value}'" for key, value in settings.items())
     config["initialization_commands"] = [
         f"mkdir -p {folder} && chmod 700 {folder}",
@@ -83,6 +88,21 @@ def ray_config(
     if isinstance(cluster.provider, LocalProvider):
         config.pop("orchestrator", None)
     return config
+
+
+def install_commands(folder: str, wheel: str) -> list[str]:
+    """Return shell commands that install this program in a virtual environment of its own.
+
+    With the minor version of the Python that runs here: what is sent between the machines depends on it.
+    """
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    uv, venv = f"{folder}/uv", f"{folder}/venv"
+    return [
+        f"[ -x {uv}/uv ] || curl -LsSf {UV_INSTALLER} | env UV_INSTALL_DIR={uv} UV_NO_MODIFY_PATH=1 sh",
+        f"[ -x {venv}/bin/python3 ] || {uv}/uv venv --quiet --python {python} {venv}",
+        f"{uv}/uv pip install --quiet --python {venv}/bin/python3 --reinstall-package sleep-orchestrator "
+        f"{folder}/{wheel}",
+    ]
 
 
 def start_command(folder: str, arguments: str, settings: str = "") -> str:

@@ -110,6 +110,7 @@ class Netlab:
     shared: Sequence[Path]
     prefix: int = 24
     machines: dict[str, Machine] = field(default_factory=dict)
+    _n_made: int = 0
 
     @property
     def gateway(self) -> str:
@@ -133,12 +134,13 @@ class Netlab:
         self, ip: str, *, public_key: str | None = None, env: Mapping[str, str] | None = None
     ) -> Machine:
         """Connect a new machine and boot it; `env` is what its login shells have."""
-        name = f"m{len(self.machines) + 1}"
+        self._n_made += 1
+        name = f"m{self._n_made}"
         machine = Machine(
             name=name,
             ip=ip,
             namespace=f"{self.tag}-{name}",
-            link=f"v{self.tag}{len(self.machines) + 1}",
+            link=f"v{self.tag}{self._n_made}",
         )
         _run("ip", "netns", "add", machine.namespace)
         self.machines[name] = machine
@@ -222,12 +224,13 @@ class Netlab:
     def remove(self, machine: Machine) -> None:
         """End it and throw it away."""
         self._kill(machine)
+        self.machines.pop(machine.name, None)
         subprocess.run(["ip", "link", "del", machine.link], capture_output=True, check=False)
         subprocess.run(["ip", "netns", "del", machine.namespace], capture_output=True, check=False)
 
     def stop(self) -> None:
         """End all of it."""
-        for machine in self.machines.values():
+        for machine in list(self.machines.values()):
             self.remove(machine)
         subprocess.run(["ip", "link", "del", self._switch], capture_output=True, check=False)
 
