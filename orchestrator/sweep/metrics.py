@@ -12,25 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.lock import holder_of
+from orchestrator.sweep.metric_names import Gauges, failed_looks, trainings
 from orchestrator.sweep.status import SweepStatus, Tally
 from orchestrator.telemetry.follow import Follower
-
-PREFIX = "sleep_orchestrator"
-
-TRIAL_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
-"""Upper bounds of the histogram of trainings: from a finetuning of seconds to a cross-validation of hours."""
 
 MAX_CAUSES = 10
 """Causes of failure that have a series of their own; the others are counted together."""
@@ -142,37 +133,21 @@ class StoreCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Give what is known, as Prometheus wants it."""
-        failed = CounterMetricFamily(
-            f"{PREFIX}_looks_failed", "Times that the store could not be read."
-        )
-        failed.add_metric([], self._looks_failed)
         with self._lock:
-            return [*self._families, failed]
+            return [*self._families, failed_looks(self._looks_failed)]
 
     def _of_sweeps(self) -> list[Metric]:
-        gauges, states, causes = (
-            _Gauges("sweep"),
-            _Gauges("sweep", "state"),
-            _Gauges("sweep", "cause"),
-        )
-        seconds = HistogramMetricFamily(
-            f"{PREFIX}_training_seconds",
-            "Trainings that ended, by how long they took.",
-            labels=["sweep"],
-        )
-        trials = _Gauges("sweep", "trial")
-        memory = _Gauges("sweep", "trial", "device")
-        modalities = _Gauges("sweep", "trial", "modality", "head")
+        gauges = Gauges.none()
+        seconds = {}
         for path, known in self._sweeps.look(self._logs(paths.SWEEPS)):
             name = path.split("/")[1]
             status = self._status(name, known)
-            _sweep(gauges, states, causes, name, known, status)
-            seconds.add_metric([name], _buckets(known.seconds), sum(known.seconds))
+            _sweep(gauges, name, known, status)
+            seconds[name] = known.seconds
             for running in status.running:
                 if (said := self._said(name, known.signatures.get(running.trial))) is not None:
-                    _trial(trials, memory, modalities, name, running.trial, said)
-        several = (gauges, states, causes, trials, memory, modalities)
-        return [seconds, *(family for each in several for family in each.families)]
+                    _trial(gauges, name, running.trial, said)
+        return [trainings(seconds), *gauges.families]
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
         finished = self._store.exists(paths.sweep_trials(name))
@@ -186,93 +161,42 @@ class StoreCollector(Collector):
         return None if content is None else json.loads(content)
 
     def _of_scores(self) -> list[Metric]:
-        gauges = _Gauges("score")
+        gauges = Gauges.none()
         for path, known in self._scores.look(self._logs("scores")):
             score = path.split("/")[1]
-            gauges.set(
-                "scoring_tiles_left",
-                "Tiles left of a score table.",
-                known.n_wanted - known.done["tile"],
-                score,
-            )
-            gauges.set(
-                "scoring_pairs",
-                "Pairs of batches that this attempt has solved.",
-                known.pairs,
-                score,
-            )
+            gauges.set("scoring_tiles_left", known.n_wanted - known.done["tile"], score)
+            gauges.set("scoring_pairs", known.pairs, score)
             passed = known.last - known.began
             if passed > 0:
-                gauges.set(
-                    "scoring_pairs_per_second",
-                    "At the pace of this attempt.",
-                    known.pairs / passed,
-                    score,
-                )
+                gauges.set("scoring_pairs_per_second", known.pairs / passed, score)
         return gauges.families
 
     def _of_ingests(self) -> list[Metric]:
-        gauges = _Gauges("dataset", "status")
+        gauges = Gauges.none()
         for path, known in self._ingests.look(self._logs(paths.EPOCHS)):
             for status, n in known.done.items():
-                gauges.set(
-                    "ingest_recordings",
-                    "Recordings of the last ingest.",
-                    n,
-                    path.split("/")[1],
-                    status,
-                )
+                gauges.set("ingest_recordings", n, path.split("/")[1], status)
         return gauges.families
 
     def _logs(self, folder: str) -> list[str]:
         return [f"{folder}/{name}/events.jsonl" for name in self._store.folders(folder)]
 
 
-class _Gauges:
-    """Gauges with the same labels, made when the first value comes."""
-
-    def __init__(self, *labels: str) -> None:
-        self._labels = labels
-        self._found: dict[str, GaugeMetricFamily] = {}
-
-    def set(self, name: str, meaning: str, value: float, *labels: str) -> None:
-        if name not in self._found:
-            self._found[name] = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=self._labels)
-        self._found[name].add_metric(labels, value)
-
-    @property
-    def families(self) -> list[Metric]:
-        return list(self._found.values())
-
-
-def _sweep(
-    gauges: _Gauges,
-    states: _Gauges,
-    causes: _Gauges,
-    name: str,
-    known: SweepMetrics,
-    status: SweepStatus,
-) -> None:
-    running = status.state == "running"
-    gauges.set("sweep_running", "1 while a process runs the sweep.", running, name)
-    gauges.set(
-        "sweep_progress_timestamp_seconds",
-        "When a trial of the sweep last came further, in seconds since 1970.",
-        known.progress_at,
-        name,
-    )
-    if status.n_trials is not None:
-        gauges.set("sweep_trials_wanted", "Trials of the search.", status.n_trials, name)
-    if status.best_objective is not None:
-        gauges.set("sweep_best_objective", "Highest objective so far.", status.best_objective, name)
-    gauges.set(
-        "sweep_data_wait_seconds", "Time that trainings waited for batches.", known.waited_s, name
-    )
-    gauges.set("sweep_training_seconds", "Time that trainings took in all.", known.trained_s, name)
-    if known.usd is not None and known.max_usd is not None:
-        gauges.set("sweep_spent_usd", "What the machines have cost.", known.usd, name)
-        gauges.set("sweep_limit_usd", "What they may cost: search.max_usd.", known.max_usd, name)
-    gauges.set("sweep_lost_processes", "Processes lost under trials.", status.n_lost, name)
+def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) -> None:
+    values = {
+        "sweep_running": status.state == "running",
+        "sweep_progress_timestamp_seconds": known.progress_at,
+        "sweep_trials_wanted": status.n_trials,
+        "sweep_best_objective": status.best_objective,
+        "sweep_lost_processes": status.n_lost,
+        "sweep_data_wait_seconds": known.waited_s,
+        "sweep_training_seconds": known.trained_s,
+        "sweep_spent_usd": known.usd,
+        "sweep_limit_usd": known.max_usd,
+    }
+    for metric, value in values.items():
+        if value is not None:
+            gauges.set(metric, value, name)
     for state, n in {
         "complete": status.n_complete,
         "reused": status.n_reused,
@@ -280,57 +204,24 @@ def _sweep(
         "failed": status.n_failed,
         "running": len(status.running),
     }.items():
-        meaning = "Trials by state; those that share a training count as complete and as reused."
-        states.set("sweep_trials", meaning, n, name, state)
+        gauges.set("sweep_trials", n, name, state)
     named = known.causes.most_common(MAX_CAUSES)
     rest = sum(known.causes.values()) - sum(n for _, n in named)
     for cause, n in [*named, *([("other", rest)] if rest else [])]:
-        causes.set("sweep_failures", "Failed trials by kind of error.", n, name, cause)
+        gauges.set("sweep_failures", n, name, cause)
 
 
-_OF_TRIAL = {
-    "loss": ("trial_loss", "Mean loss of the last seconds of a running trial."),
-    "epochs_per_s": (
-        "trial_epochs_per_second",
-        "Epochs that a running trial trains on in a second.",
-    ),
-    "data_wait": (
-        "trial_data_wait_ratio",
-        "Share of its time that a running trial waits for batches.",
-    ),
-}
-
-
-def _trial(
-    trials: _Gauges,
-    memory: _Gauges,
-    modalities: _Gauges,
-    sweep: str,
-    trial: str,
-    said: Mapping[str, Any],
-) -> None:
-    for key, (name, meaning) in _OF_TRIAL.items():
-        if said.get(key) is not None:
-            trials.set(name, meaning, said[key], sweep, trial)
-    meaning = "Most memory that a running trial has held: of the GPU, or of its process."
-    memory.set("trial_memory_bytes", meaning, said["memory_bytes"], sweep, trial, said["device"])
-    for key, value in said.get("modalities", {}).items():
+def _trial(gauges: Gauges, sweep: str, trial: str, said: Mapping[str, Any]) -> None:
+    gauges.set("trial_loss", said["loss"], sweep, trial)
+    gauges.set("trial_epochs_per_second", said["epochs_per_s"], sweep, trial)
+    gauges.set("trial_data_wait_ratio", said["data_wait"], sweep, trial)
+    gauges.set("trial_memory_bytes", said["memory_bytes"], sweep, trial, said["device"])
+    for key, value in said["modalities"].items():
         # As the pass reports it: rho_y/eeg, k_d/emg ...
         quantity, _, modality = key.partition("/")
         symbol, _, head = quantity.partition("_")
-        if symbol == "rho":
-            meaning = "How far a modality leads the others; 1: as good as they are."
-            modalities.set("modality_ratio", meaning, value, sweep, trial, modality, head)
-        if symbol == "k":
-            meaning = "Coefficient of a modality's gradients; 1: not held back."
-            modalities.set("modality_coefficient", meaning, value, sweep, trial, modality, head)
-
-
-def _buckets(seconds: list[float]) -> list[tuple[str, float]]:
-    counts = [
-        (str(float(limit)), float(sum(s <= limit for s in seconds))) for limit in TRIAL_SECONDS
-    ]
-    return [*counts, ("+Inf", float(len(seconds)))]
+        metric = "modality_ratio" if symbol == "rho" else "modality_coefficient"
+        gauges.set(metric, value, sweep, trial, modality, head)
 
 
 def _cause(error: str) -> str:

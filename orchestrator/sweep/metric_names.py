@@ -1,0 +1,119 @@
+"""Names, labels and meanings of all metrics, as Prometheus sees them and docs/operations.md lists them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+PREFIX = "sleep_orchestrator"
+
+TRAINING_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
+"""Upper bounds of the histogram of trainings: from a finetuning of seconds to a cross-validation of hours."""
+
+_SWEEP, _TRIAL = ("sweep",), ("sweep", "trial")
+_MODALITY = (*_TRIAL, "modality", "head")
+_SCORE = ("score",)
+
+GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "sweep_running": (_SWEEP, "1 while a process runs the sweep."),
+    "sweep_progress_timestamp_seconds": (
+        _SWEEP,
+        "When a trial of the sweep last came further, in seconds since 1970.",
+    ),
+    "sweep_trials": (
+        (*_SWEEP, "state"),
+        "Trials that are complete, ended_early, failed or running; reused ones are among the complete.",
+    ),
+    "sweep_trials_wanted": (_SWEEP, "Trials of the search."),
+    "sweep_best_objective": (_SWEEP, "Highest objective so far."),
+    "sweep_failures": ((*_SWEEP, "cause"), "Failed trials by kind of error."),
+    "sweep_lost_processes": (_SWEEP, "Processes and nodes lost under trials, which went on."),
+    "sweep_data_wait_seconds": (_SWEEP, "Time that trainings waited for batches."),
+    "sweep_training_seconds": (_SWEEP, "Time that trainings took in all."),
+    "sweep_spent_usd": (_SWEEP, "What the machines have cost, where search.max_usd is set."),
+    "sweep_limit_usd": (_SWEEP, "What they may cost: search.max_usd."),
+    "trial_loss": (_TRIAL, "Mean loss of the last seconds of a running trial."),
+    "trial_epochs_per_second": (_TRIAL, "Epochs that a running trial trains on in a second."),
+    "trial_data_wait_ratio": (_TRIAL, "Share of its time that a running trial waits for batches."),
+    "trial_memory_bytes": (
+        (*_TRIAL, "device"),
+        "Most memory that a running trial has held: of the GPU, or of its process.",
+    ),
+    "modality_ratio": (
+        _MODALITY,
+        "rho of the last pass: how far a modality leads the others; 1: as good as they are.",
+    ),
+    "modality_coefficient": (
+        _MODALITY,
+        "k of the last pass: factor of a modality's gradients; 1: not held back.",
+    ),
+    "scoring_tiles_left": (_SCORE, "Tiles left of a score table."),
+    "scoring_pairs": (_SCORE, "Pairs of batches that the last attempt has solved."),
+    "scoring_pairs_per_second": (_SCORE, "Its pace."),
+    "ingest_recordings": (("dataset", "status"), "Recordings of the last ingest."),
+}
+"""Name without prefix -> labels and meaning."""
+
+TRAININGS = (
+    "training_seconds",
+    _SWEEP,
+    "Trainings that ended, by how long they took: a histogram.",
+)
+FAILED_LOOKS = ("looks_failed_total", (), "Times that the store could not be read.")
+
+
+@dataclass(slots=True)
+class Gauges:
+    """Values of gauges, as they come."""
+
+    _found: dict[str, GaugeMetricFamily]
+
+    @classmethod
+    def none(cls) -> "Gauges":
+        """Return none yet."""
+        return cls({})
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Give a gauge its value for some labels."""
+        if name not in self._found:
+            names, meaning = GAUGES[name]
+            self._found[name] = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=names)
+        self._found[name].add_metric(labels, value)
+
+    @property
+    def families(self) -> list[Metric]:
+        """All that have a value."""
+        return list(self._found.values())
+
+
+def trainings(seconds: Mapping[str, Sequence[float]]) -> Metric:
+    """Return the histogram of trainings, from how long each of a sweep took."""
+    name, labels, meaning = TRAININGS
+    family = HistogramMetricFamily(f"{PREFIX}_{name}", meaning, labels=labels)
+    for sweep, took in seconds.items():
+        counts = [(str(float(top)), float(sum(s <= top for s in took))) for top in TRAINING_SECONDS]
+        family.add_metric([sweep], [*counts, ("+Inf", float(len(took)))], sum(took))
+    return family
+
+
+def failed_looks(n: int) -> Metric:
+    """Return the counter of looks that failed."""
+    name, _, meaning = FAILED_LOOKS
+    family = CounterMetricFamily(f"{PREFIX}_{name.removesuffix('_total')}", meaning)
+    family.add_metric([], n)
+    return family
+
+
+def reference() -> str:
+    """Return the table of all metrics, in Markdown."""
+    others = {name: (labels, meaning) for name, labels, meaning in (TRAININGS, FAILED_LOOKS)}
+    lines = ["| name | labels | meaning |", "| --- | --- | --- |"]
+    for name, (labels, meaning) in (GAUGES | others).items():
+        named = ", ".join(f"`{label}`" for label in labels)
+        lines.append(f"| `{PREFIX}_{name}` | {named} | {meaning} |")
+    return "\n".join(lines)

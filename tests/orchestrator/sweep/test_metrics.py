@@ -1,0 +1,219 @@
+"""Metrics of a store: what Prometheus' own parser reads from a real HTTP server, counted by hand."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orchestrator.errors import StoreUnreachableError
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep import metric_names, metrics_server
+from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.metrics import StoreCollector
+from orchestrator.sweep.metrics_server import MetricsServer
+from orchestrator.sweep.surroundings import Watched
+from orchestrator.telemetry.events import EventLog
+from trainables.surroundings import Pulse
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "runs"), writable=True)
+
+
+@pytest.fixture
+def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[MetricsServer]:
+    monkeypatch.setattr(metrics_server, "LOOK_S", 3600)  # tests look themselves
+    ray = [{"targets": ["10.0.0.7:8080"], "labels": {"job": "ray"}}]
+    server = MetricsServer(StoreCollector(store), "127.0.0.1", 0, lambda: ray)
+    yield server
+    server.close()
+
+
+def scrape(collector_of: Store) -> Samples:
+    """Return what a new server says of a store."""
+    server = MetricsServer(StoreCollector(collector_of), "127.0.0.1", 0, list)
+    try:
+        return samples(server)
+    finally:
+        server.close()
+
+
+def samples(server: MetricsServer) -> Samples:
+    with urllib.request.urlopen(f"{server.address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    prefix = f"{metric_names.PREFIX}_"
+    return {
+        (sample.name.removeprefix(prefix), tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def of(found: Samples, name: str, **labels: str) -> float:
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def done(trial: str, objective: float, trained_s: float, **more: Any) -> dict[str, Any]:
+    spent = {"trained_s": trained_s, "waited_s": trained_s / 4}
+    return {
+        "trial": trial,
+        "signature": f"sig-{trial}",
+        "objective": objective,
+        "reused_from": None,
+        **spent,
+        **more,
+    }
+
+
+def begin(log: EventLog, *trials: str) -> None:
+    log.emit("sweep_started", machine="x", n_cpus=2, n_gpus=0)
+    log.emit("search_started", n_trials=12, n_finished=0, n_requeued=0, objective="source_val")
+    for trial in trials:
+        log.emit("trial_started", trial=trial, signature=f"sig-{trial}", params={"x": 1})
+
+
+def test_a_sweep(store: Store) -> None:
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        begin(log, "t000", "t001", "t002", "t003")
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+        log.emit("trial_done", **done("t001", 0.75, 30.0))
+        log.emit("trial_lost", trial="t002", n_times=1)
+        failed = {"trial": "t002", "signature": None, "objective": None, "reused_from": None}
+        log.emit("trial_failed", **failed, error="DivergedError: the loss is nan\nTrace")
+        log.emit("spent", usd=3.5, max_usd=10)
+    found = scrape(store)
+    assert of(found, "sweep_trials", sweep="tau", state="complete") == 2
+    assert of(found, "sweep_trials", sweep="tau", state="failed") == 1
+    assert of(found, "sweep_trials_wanted", sweep="tau") == 12
+    assert of(found, "sweep_best_objective", sweep="tau") == 0.75
+    assert of(found, "sweep_failures", sweep="tau", cause="DivergedError") == 1
+    assert of(found, "sweep_lost_processes", sweep="tau") == 1
+    assert of(found, "sweep_running", sweep="tau") == 0  # nobody holds its lock
+    assert of(found, "sweep_training_seconds", sweep="tau") == 32
+    assert of(found, "sweep_data_wait_seconds", sweep="tau") == 8
+    assert of(found, "sweep_spent_usd", sweep="tau") == 3.5
+    assert of(found, "sweep_limit_usd", sweep="tau") == 10
+    assert abs(of(found, "sweep_progress_timestamp_seconds", sweep="tau") - time.time()) < 60
+    buckets = {
+        le: of(found, "training_seconds_bucket", sweep="tau", le=le)
+        for le in ("1.0", "5.0", "60.0", "+Inf")
+    }
+    assert buckets == {"1.0": 0, "5.0": 1, "60.0": 2, "+Inf": 2}
+    assert of(found, "training_seconds_sum", sweep="tau") == 32
+    assert of(found, "looks_failed_total") == 0
+
+
+def test_what_a_training_says_of_itself(store: Store) -> None:
+    pulse = Pulse(
+        loss=0.625,
+        steps_per_s=2.5,
+        waited=0.125,
+        details={"rho_y/eeg": 1.5, "k_d/emg": 0.25, "macro_f1/eeg": 0.5},
+    )
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        begin(log, "t000", "t001")
+    watched = Watched(store, "tau", "sig-t000")
+    with (
+        sweep_lock(store, "tau", Halt()),
+        watched.training(batch_size=32, device="cpu") as around,
+    ):
+        assert around.pulse is not None
+        around.pulse(pulse)
+        found = scrape(store)
+        assert of(found, "sweep_running", sweep="tau") == 1
+        assert of(found, "trial_loss", sweep="tau", trial="t000") == 0.625
+        assert of(found, "trial_epochs_per_second", sweep="tau", trial="t000") == 80
+        assert of(found, "trial_data_wait_ratio", sweep="tau", trial="t000") == 0.125
+        assert of(found, "trial_memory_bytes", sweep="tau", trial="t000", device="cpu") > 2**24
+        modality = {"sweep": "tau", "trial": "t000"}
+        assert of(found, "modality_ratio", **modality, modality="eeg", head="y") == 1.5
+        assert of(found, "modality_coefficient", **modality, modality="emg", head="d") == 0.25
+        assert not any(("trial", "t001") in labels for _, labels in found)
+    after = scrape(store)
+    assert not any(name.startswith(("trial_", "modality_")) for name, _ in after)
+    assert list(Path(store.uri, "sweeps", "tau", "live").iterdir()) == []
+
+
+def test_scores_and_data_sets(store: Store) -> None:
+    with EventLog(store, paths.score_events("abc")) as log:
+        log.emit("scoring_started", n_tiles=5, n_pairs=50)
+        for _ in range(2):
+            time.sleep(0.01)
+            log.emit("tile_scored", tile="0", n_pairs=10)
+    with EventLog(store, paths.ingest_events("ucddb")) as log:
+        log.emit("ingest_started", n_recordings=3)
+        for status in ("ok", "ok", "quarantined"):
+            log.emit("recording_done", status=status)
+    found = scrape(store)
+    assert of(found, "scoring_tiles_left", score="abc") == 3
+    assert of(found, "scoring_pairs", score="abc") == 20
+    assert of(found, "scoring_pairs_per_second", score="abc") > 0
+    assert of(found, "ingest_recordings", dataset="ucddb", status="ok") == 2
+    assert of(found, "ingest_recordings", dataset="ucddb", status="quarantined") == 1
+
+
+def test_many_causes_are_added_up(store: Store) -> None:
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        begin(log)
+        for i in range(25):
+            name = f"Kind{chr(65 + i)}Error"
+            log.emit(
+                "trial_failed",
+                trial=f"t{i:03d}",
+                signature=None,
+                objective=None,
+                reused_from=None,
+                error=f"{name}: no",
+            )
+    found = scrape(store)
+    causes = {
+        dict(labels)["cause"]: n for (name, labels), n in found.items() if name == "sweep_failures"
+    }
+    assert len(causes) == 11
+    assert causes["other"] == 15
+
+
+def test_targets_are_this_server_and_those_of_ray(server: MetricsServer) -> None:
+    with urllib.request.urlopen(f"{server.address}/targets", timeout=10) as answer:
+        found = json.load(answer)
+    here = server.address.removeprefix("http://")
+    assert found == [
+        {"targets": [here], "labels": {"job": "sleep-orchestrator"}},
+        {"targets": ["10.0.0.7:8080"], "labels": {"job": "ray"}},
+    ]
+
+
+def test_a_store_that_is_away_leaves_what_was_known_and_is_counted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        begin(log)
+    collector = StoreCollector(store)
+    server = MetricsServer(collector, "127.0.0.1", 0, list)
+    try:
+
+        def away(self: Store, folder: str) -> list[str]:
+            raise StoreUnreachableError("no answer")
+
+        monkeypatch.setattr(Store, "folders", away)
+        collector.look()
+        found = samples(server)
+    finally:
+        server.close()
+    assert of(found, "looks_failed_total") == 1
+    assert of(found, "sweep_trials_wanted", sweep="tau") == 12
+
+
+def test_the_page_lists_every_metric(root: Path) -> None:
+    page = (root / "docs" / "operations.md").read_text()
+    assert metric_names.reference() in page, "run `make reference`"
