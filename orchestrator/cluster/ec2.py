@@ -253,10 +253,13 @@ def refusal(code: str, message: str) -> CloudError:
     return CloudError(f"EC2 refuses ({code}): {message.rstrip('.')}. {advice}.")
 
 
-def refusal_in(log: str) -> CloudError | None:
-    """Return the first refusal of EC2's that the output of Ray's launcher holds."""
-    found = re.search(r"An error occurred \(([\w.]+)\)[^:]*: ([^\n]+)", log)
-    return refusal(found[1], found[2]) if found else None
+def refusal_in(text: str) -> CloudError | None:
+    """Return the first refusal of EC2's that a text holds: output of Ray's launcher, or what its autoscaler says."""
+    found = re.search(r"An error occurred \(([\w.]+)\)[^:]*: ([^\n]+)", text)
+    if found:
+        return refusal(found[1], found[2])
+    code = next((code for code in _ADVICE if code in text), None)
+    return None if code is None else refusal(code, "its autoscaler was refused a machine")
 
 
 def _tag(instance: Mapping[str, Any], key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The EC2 path against an endpoint that speaks EC2's interface and gives its instances a body, with real Ray on them."""
+"""EC2 as an endpoint that speaks its interface and gives its instances a body, with real Ray on them."""
 
 import json
 import os
