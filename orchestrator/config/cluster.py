@@ -1,7 +1,10 @@
 """A cluster file: what Ray's cluster launcher takes, checked down to the last key, and one section of ours."""
 
+import functools
 import ipaddress
+import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -294,7 +297,7 @@ def load_cluster(path: str | Path) -> tuple[ClusterFile, YamlSource]:
     cluster, mistakes = check(ClusterFile, source)
     mistakes |= set(_node_config_mistakes(source))
     if cluster is not None:
-        mistakes |= set(_file_mistakes(cluster, source))
+        mistakes |= set(_ray_mistakes(cluster, source)) | set(_file_mistakes(cluster, source))
     if cluster is None or mistakes:
         raise as_error(source, mistakes)
     return cluster, source
@@ -324,6 +327,33 @@ def _node_config_mistakes(source: YamlSource) -> list[Mistake]:
             )
         ]
     return found
+
+
+def _ray_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:
+    """Check a file that passed our model against Ray's own schema, should the two ever differ."""
+    if isinstance(cluster.provider, ThisMachine):
+        return []
+    from jsonschema import Draft7Validator
+
+    data = {key: value for key, value in source.data.items() if key != "orchestrator"}
+    kinds = source.data.get("available_node_types", {})
+    data["available_node_types"] = {name: {"resources": {}, **kind} for name, kind in kinds.items()}
+    return [
+        (
+            source.position(tuple(error.absolute_path)),
+            f"Ray's launcher does not take this: {error.message}.",
+        )
+        for error in Draft7Validator(_ray_schema()).iter_errors(data)
+    ]
+
+
+@functools.cache
+def _ray_schema() -> Any:
+    ray = find_spec("ray")  # importing it takes longer than all the rest
+    assert ray is not None
+    assert ray.submodule_search_locations is not None
+    (folder,) = ray.submodule_search_locations
+    return json.loads(Path(folder, "autoscaler", "ray-schema.json").read_text())
 
 
 def _file_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:

@@ -1,0 +1,60 @@
+"""What Ray's launcher is given: what its own schema takes, without a secret, and with nothing of another Ray's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from jsonschema import Draft7Validator
+
+from orchestrator.cluster.ray_config import ray_config
+from orchestrator.config.cluster import load_cluster
+from orchestrator.errors import ConfigError
+
+CLUSTER = Path(__file__).parents[3] / "cluster"
+SCHEMA = json.loads(Path(ray.__path__[0], "autoscaler", "ray-schema.json").read_text())
+
+
+def config_of(file: Path, token: Path, wheel: Path | None = None) -> dict[str, Any]:
+    cluster, source = load_cluster(file)
+    return ray_config(cluster, source.data, token, wheel)
+
+
+@pytest.mark.parametrize("name", ["aws", "aws-cpu", "onprem"])
+def test_rays_own_schema_takes_it(name: str, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cr3t")
+    config = config_of(CLUSTER / f"{name}.yaml", token)
+    for kind in config.get("available_node_types", {}).values():
+        kind.setdefault("resources", {})  # Ray fills them in from the instance type
+    assert list(Draft7Validator(SCHEMA).iter_errors(config)) == []
+    text = json.dumps(config)
+    assert "s3cr3t" not in text
+    assert str(token) in text
+    assert "orchestrator" not in config
+    assert "ray stop" not in text  # it would end every Ray of a machine
+    assert "0.0.0.0" not in text
+
+
+def test_it_is_installed_where_it_is_not_there(tmp_path: Path) -> None:
+    wheel = tmp_path / "sleep_orchestrator-0.1.0-py3-none-any.whl"
+    config = config_of(CLUSTER / "aws.yaml", tmp_path / "token", wheel)
+    folder = "/home/ubuntu/.sleep-orchestrator/sleep-gpu"
+    assert config["file_mounts"][f"{folder}/{wheel.name}"] == str(wheel)
+    assert any(f"{folder}/{wheel.name}" in command for command in config["setup_commands"])
+    assert f"{folder}/venv/bin:$PATH" in json.dumps(config["initialization_commands"])
+
+
+def test_what_only_rays_schema_knows_is_told_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should our model ever let something pass that Ray does not take."""
+    from orchestrator.config import cluster
+
+    stricter = {**SCHEMA, "properties": {**SCHEMA["properties"], "upscaling_speed": {"maximum": 1}}}
+    monkeypatch.setattr(cluster, "_ray_schema", lambda: stricter)
+    with pytest.raises(ConfigError, match=r"aws\.yaml:8:.*Ray's launcher does not take this"):
+        load_cluster(CLUSTER / "aws.yaml")
+    assert yaml.safe_load((CLUSTER / "aws.yaml").read_text())["upscaling_speed"] == 4
