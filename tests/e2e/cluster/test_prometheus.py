@@ -20,7 +20,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli, MakeCli, Tiny, Tools
+    from tests.e2e.conftest import MakeCli, Tiny, Tools
 
 IN_FULL = "1" in (os.environ.get("REQUIRE_PROMETHEUS"), os.environ.get("TEST_CLUSTER"))
 
@@ -192,7 +192,7 @@ def test_a_running_sweep_in_a_real_prometheus(
         cli("synth", "data", *options).ok()
         cli("ingest", root / "datasets" / "synthetic-isruc-s3.yaml", "--data", "data").ok()
         cli("ingest", tiny.dataset, "--data", tiny.data).ok()
-        cli("score", tiny.sweep).ok()
+        cli("sweep", tiny.sweep).ok()  # of what has ended, and of scores
         port = tools.free_ports(1)
         metrics = cli.start("metrics", "--store", store, "--cluster", cluster, "--port", str(port))
         address = f"http://127.0.0.1:{port}"
@@ -232,7 +232,7 @@ def test_a_running_sweep_in_a_real_prometheus(
 
 
 def _sweep() -> dict[str, Any]:
-    """Return a sweep whose trials train for long enough to be seen, and one of which fails."""
+    """Return a sweep whose trials train for so long without a word that it seems to stand still."""
     return {
         "name": "watched",
         "method": "sleepmg",
