@@ -196,7 +196,10 @@ def train_fold(
     if workers.n > 1 and settings.training.sync_batch_norm:
         model.sync()
     n_batches = n_batches_of_pass(fold, settings.training, workers.n)
-    network: nn.Module = torch.compile(model) if settings.training.compile else model  # type: ignore[assignment]
+    network: nn.Module = model
+    if settings.training.compile:
+        torch.compiler.reset()  # after a few models, the compiler of a process gives up
+        network = torch.compile(model)  # type: ignore[assignment]
     step = BalancedStep(
         model,
         _optimizer(model, settings.training),

@@ -35,7 +35,7 @@ class Surroundings:
     """At least so long apart; the first one after so long."""
 
     must_leave: Callable[[], bool] | None = None
-    """Asked after each step, by all of several workers or by none. Once it says yes, the training saves itself and
+    """Asked after each step, of several workers by those that have it. Once it says yes, the training saves itself and
     raises `LeaveError`."""
 
 
@@ -82,4 +82,5 @@ class Watch:
     def must_leave(self, workers: Workers) -> bool:
         """Tell whether this training is to leave; of several workers, all leave where one has to."""
         asked = self.surroundings.must_leave
-        return asked is not None and workers.any(asked())
+        # Every worker takes part, also one on a machine that stays.
+        return workers.any(asked is not None and asked())

@@ -322,6 +322,7 @@ class _Loop(Generic[AnyBatch]):
             self.watch.step(loss, self.waited_s)
             if self.watch.must_leave(self.workers):
                 self.save(now=True)
+                self.workers.meet()  # none ends before the first one has written
                 raise LeaveError(f"asked to leave after step {progress.n_steps}.")
         if not progress.losses:
             raise TrainableError(

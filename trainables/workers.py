@@ -64,6 +64,11 @@ class Workers:
             value = bool(holder)
         return value
 
+    def meet(self) -> None:
+        """Return when every worker has called it."""
+        if self.n > 1:
+            dist.barrier()
+
     def first(self, value: float) -> float:
         """Return what the first worker has; every worker has to call it."""
         if self.n > 1:

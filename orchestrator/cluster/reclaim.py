@@ -1,7 +1,7 @@
 """Heeds the notice that a spot machine is about to be taken away: ``python -m orchestrator.cluster.reclaim FILE GCS``.
 
-Runs next to Ray on each machine that may be. On notice it writes FILE, which every trial on the machine looks for after
-each step, and drains the node, so that nothing is placed there any more. Amazon gives two minutes.
+Runs next to Ray on each machine that may be. On notice it drains the node, so that nothing is placed there again, and
+writes FILE, which every trial on the machine looks for after each step. Amazon gives two minutes.
 """
 
 import json
@@ -19,6 +19,7 @@ LEAVE_FILE = "SLEEP_ORCHESTRATOR_LEAVE_FILE"
 """Environment variable of a machine that may be taken away: once this file is there, trials leave."""
 
 _LOOK_S = 2.0
+_DRAIN_S = 30.0
 _TIMEOUT_S = 2.0
 _TOKEN_S = 6 * 3600
 
@@ -86,11 +87,19 @@ def main(leave_file: str, gcs: str) -> None:
     metadata = Metadata(environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"))
     while (goes_at := metadata.notice()) is None:
         time.sleep(_LOOK_S)
-    Path(leave_file).write_text(goes_at.isoformat())
     left_s = (goes_at - datetime.now(UTC)).total_seconds()
     print(f"this machine is taken away at {goes_at.isoformat()}, in {left_s:.0f} s", flush=True)
-    done = subprocess.run(drain_command(gcs, left_s), capture_output=True, text=True, check=False)
-    print(done.stdout + done.stderr, flush=True)
+    try:  # first, or a trial that leaves could be placed here again
+        done = subprocess.run(
+            drain_command(gcs, left_s),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_DRAIN_S,
+        )
+        print(done.stdout + done.stderr, flush=True)
+    finally:
+        Path(leave_file).write_text(goes_at.isoformat())
 
 
 if __name__ == "__main__":

@@ -117,8 +117,12 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether a file is at `path`."""
+        return self.size(path) is not None
+
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has; None where there is none."""
         info = self._attempt(path, lambda: self.filesystem.get_file_info(self._full(path)))
-        return bool(info.type == pafs.FileType.File)
+        return int(info.size) if info.type == pafs.FileType.File else None
 
     def files(self, folder: str, *, recursive: bool = True) -> list[str]:
         """Return the paths of all files under `folder`, sorted; empty where there is none."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
+from ray.exceptions import RayActorError
 
 from orchestrator.config.sweep import SweepFile
 from orchestrator.errors import IntegrityError, OrchestratorError
@@ -176,7 +177,7 @@ class Comparison:
         """
         try:
             outcome = outcome_of(lambda: self._method.train(recorded.trial, recorded.params))
-        except LostError:
+        except (LostError, RayActorError):
             return _Again(error=DIED)
         if ENDS_SWEEP in outcome:
             raise from_data(outcome[ENDS_SWEEP])

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import (
     MAX_RETRIES,
+    LostError,
     from_data,
 )
 from orchestrator.sweep.halt import Halt
@@ -78,12 +79,12 @@ def run_fixed(
     sweep, halt = run.sweep, run.halt
     # A process ends with its task and its memory goes with it: trials get their own.
     resources = resources_of(sweep)
-    task = ray.remote(
+    task = ray.remote(  # type: ignore[call-overload]  # its types know no list of exceptions
         num_cpus=resources["CPU"],
         num_gpus=resources.get("GPU", 0),
         max_calls=1,
         max_retries=MAX_RETRIES,
-        retry_exceptions=True,  # a trial returns all but what was lost under it
+        retry_exceptions=[LostError],  # a trial returns all but what was lost under it
     )(trial)
     # Those with workers of their own take no CPU themselves, so Ray would start all of them at once; and of those that
     # Ray holds back, none may begin once the user wants to end.
@@ -102,6 +103,10 @@ def run_fixed(
                 try:
                     outcome = ray.get(ref)
                 except RayError as error:
+                    if isinstance(error, RayActorError) and error.preempted:
+                        # Its machine is taken away, which is no failure: it goes on elsewhere.
+                        pending[task.remote(inputs_ref, name)] = name
+                        continue
                     outcome = {ERROR: f"{DIED}\n{error}"}
                 if ENDS_SWEEP in outcome:
                     halt.stop(from_data(outcome[ENDS_SWEEP]))

@@ -75,15 +75,27 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_PEER_GONE.search(str(error)))
 
 
-def persistently(attempt: Callable[[], T]) -> T:
-    """Run what may lose a process of its own, again and again, and raise the last error if it never succeeds."""
-    for n_left in range(MAX_RETRIES, -1, -1):
+def persistently(attempt: Callable[[], T], n_left: Callable[[], int] = lambda: 0) -> T:
+    """Run what may lose a process of its own, again and again, and raise the last error if it never succeeds.
+
+    Parameters
+    ----------
+    attempt : callable
+        Goes on where the last one was.
+    n_left : callable
+        How many of its parts are not done; an attempt that has done one of them is none that failed.
+    """
+    n_lost, left = 0, n_left()
+    while True:
         try:
             return attempt()
         except Exception as error:
-            if n_left == 0 or not is_lost(error):
+            if not is_lost(error):
                 raise
-    raise AssertionError  # the last attempt returned or raised
+            before, left = left, n_left()
+            n_lost = 1 if left < before else n_lost + 1
+            if n_lost > MAX_RETRIES:
+                raise
 
 
 @contextlib.contextmanager

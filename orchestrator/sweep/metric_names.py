@@ -23,7 +23,7 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_running": (_SWEEP, "1 while a process runs the sweep."),
     "sweep_progress_timestamp_seconds": (
         _SWEEP,
-        "When a trial of the sweep last came further, in seconds since 1970.",
+        "When a trial of the sweep last came further or took a step, in seconds since 1970.",
     ),
     "sweep_trials": (
         (*_SWEEP, "state"),
@@ -64,7 +64,11 @@ TRAININGS = (
     _SWEEP,
     "Trainings that ended, by how long they took: a histogram.",
 )
-FAILED_LOOKS = ("looks_failed_total", (), "Times that the store could not be read.")
+FAILED_LOOKS: tuple[str, tuple[str, ...], str] = (
+    "looks_failed_total",
+    (),
+    "Times that the store could not be read.",
+)
 
 
 @dataclass(slots=True)
@@ -111,9 +115,11 @@ def failed_looks(n: int) -> Metric:
 
 def reference() -> str:
     """Return the table of all metrics, in Markdown."""
-    others = {name: (labels, meaning) for name, labels, meaning in (TRAININGS, FAILED_LOOKS)}
+    others: Mapping[str, tuple[tuple[str, ...], str]] = {
+        name: (labels, meaning) for name, labels, meaning in (TRAININGS, FAILED_LOOKS)
+    }
     lines = ["| name | labels | meaning |", "| --- | --- | --- |"]
-    for name, (labels, meaning) in (GAUGES | others).items():
+    for name, (labels, meaning) in {**GAUGES, **others}.items():
         named = ", ".join(f"`{label}`" for label in labels)
         lines.append(f"| `{PREFIX}_{name}` | {named} | {meaning} |")
     return "\n".join(lines)

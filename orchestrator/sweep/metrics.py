@@ -22,6 +22,7 @@ from orchestrator.sweep.lock import holder_of
 from orchestrator.sweep.metric_names import Gauges, failed_looks, trainings
 from orchestrator.sweep.status import SweepStatus, Tally
 from orchestrator.telemetry.follow import Follower
+from orchestrator.telemetry.progress import note
 
 MAX_CAUSES = 10
 """Causes of failure that have a series of their own; the others are counted together."""
@@ -53,7 +54,7 @@ class SweepMetrics:
             self.seconds.append(event["trained_s"])
             self.trained_s += event["trained_s"]
             self.waited_s += event.get("waited_s", 0.0)
-        if kind == "trial_started":
+        if kind == "trial_started" and "signature" in event:  # older versions did not tell it
             self.signatures[event["trial"]] = event["signature"]
         if kind == "spent":
             self.usd, self.max_usd = event["usd"], event["max_usd"]
@@ -61,7 +62,10 @@ class SweepMetrics:
             self.causes[_cause(event["error"])] += 1
         if kind in ("trial_done", "trial_failed", "trial_stopped"):
             self.signatures.pop(event["trial"], None)
-        if kind.startswith(("trial_", "arm_", "row_", "sweep_", "search_")):
+        if (
+            kind.startswith(("trial_", "arm_", "row_", "sweep_", "search_"))
+            and kind != "trial_lost"
+        ):
             self.progress_at = datetime.fromisoformat(event["time"]).timestamp()
 
 
@@ -106,12 +110,9 @@ class StoreCollector(Collector):
             store,
             begin=lambda path: SweepMetrics(Tally(path.split("/")[1])),
             add=SweepMetrics.add,
-            ends=("sweep_finished",),
         )
-        self._scores = Follower(
-            store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=("scoring_finished",)
-        )
-        self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add, ends=())
+        self._scores = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
+        self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
         self._lock = threading.Lock()
         self._families: list[Metric] = []
         self._looks_failed = 0
@@ -120,8 +121,10 @@ class StoreCollector(Collector):
         """Read what is new. Where the store is out of reach, what was known stays, and the failure is counted."""
         try:
             families = [*self._of_sweeps(), *self._of_scores(), *self._of_ingests()]
-        except OrchestratorError:
+        except Exception as error:  # whatever a store holds, the next look may succeed
             self._looks_failed += 1
+            if not isinstance(error, OrchestratorError):
+                note(f"the store was not read: {type(error).__name__}: {error}")
             return
         with self._lock:
             self._families = families
@@ -147,6 +150,8 @@ class StoreCollector(Collector):
             for running in status.running:
                 if (said := self._said(name, known.signatures.get(running.trial))) is not None:
                     _trial(gauges, name, running.trial, said)
+                    known.progress_at = max(known.progress_at, said["at"])
+            gauges.set("sweep_progress_timestamp_seconds", known.progress_at, name)
         return [trainings(seconds), *gauges.families]
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
@@ -185,7 +190,6 @@ class StoreCollector(Collector):
 def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) -> None:
     values = {
         "sweep_running": status.state == "running",
-        "sweep_progress_timestamp_seconds": known.progress_at,
         "sweep_trials_wanted": status.n_trials,
         "sweep_best_objective": status.best_objective,
         "sweep_lost_processes": status.n_lost,

@@ -69,7 +69,7 @@ def first_other(
             evaluate_part=so_far,
             changed=lambda: None,
             told=lambda told: None,
-            started=lambda name, params: None,
+            started=lambda name, signature, params: None,
             exhausted=lambda: None,
             is_held=lambda: False,
         ),

@@ -1,8 +1,10 @@
 """Run a sweep of whichever method: once, from where it was, or not at all where its final table is in the store."""
 
+import contextlib
 import json
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Protocol
 
@@ -18,7 +20,7 @@ from orchestrator.config.sweep import (
     dump,
     load_sweep,
 )
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import ConfigError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -92,6 +94,7 @@ def run_sweep(
         sweep_lock(store, sweep.name, halt),
         EventLog(store, paths.sweep_events(sweep.name)) as log,
         notices(sweep.notify, sweep.name, store.uri, log),
+        _telling_why(log),
         ray_session(n_cpus, store),
     ):
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -107,14 +110,20 @@ def run_sweep(
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
         with signals_to(halt):
-            try:
-                table = method.run(LabelGate(store, log), run)
-            except OrchestratorError as error:
-                log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
-                raise
+            table = method.run(LabelGate(store, log), run)
             store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
         return table
+
+
+@contextlib.contextmanager
+def _telling_why(log: EventLog) -> Iterator[None]:
+    """Note why an attempt ends early, whatever the reason."""
+    try:
+        yield
+    except Exception as error:
+        log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+        raise
 
 
 def _method_run(store: Store, sweep: SweepFile) -> MethodRun:

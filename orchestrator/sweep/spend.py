@@ -10,9 +10,11 @@ import ray
 from orchestrator.cluster.prices import USD_PER_HOUR
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.halt import Halt
+from orchestrator.telemetry.progress import note
 
 _LOOK_S = 10.0
 """How often the machines are counted: they come and go."""
+_END_S = 5.0
 
 
 def usd_per_hour(nodes: Iterable[Mapping[str, Any]]) -> float:
@@ -65,21 +67,25 @@ class Meter:
         self._rate = usd_per_hour(ray.nodes())  # type: ignore[no-untyped-call]
         self._halt = halt
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._count, name="meter", daemon=True)
+        self._counted_s = time.monotonic()
+        self._thread = threading.Thread(target=self._follow, name="meter", daemon=True)
 
-    def _count(self) -> None:
-        before = time.monotonic()
-        ended = False
-        while not ended:
-            ended = self._ended.wait(_LOOK_S)
-            now = time.monotonic()
-            self.usd += self._rate * (now - before) / 3600
-            before = now
+    def _follow(self) -> None:
+        while not self._ended.wait(_LOOK_S):
+            self._count()
             try:
                 self._rate = usd_per_hour(ray.nodes())  # type: ignore[no-untyped-call]
             except ConfigError as error:
                 self._halt.stop(error)
-                return
+            except (
+                Exception
+            ) as error:  # Ray may be out of reach for a while; what ran then goes on costing
+                note(f"the machines could not be counted: {type(error).__name__}")
+
+    def _count(self) -> None:
+        now = time.monotonic()
+        self.usd += self._rate * (now - self._counted_s) / 3600
+        self._counted_s = now
 
     def __enter__(self) -> "Meter":
         self._thread.start()
@@ -87,4 +93,5 @@ class Meter:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(_END_S)
+        self._count()

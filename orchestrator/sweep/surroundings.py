@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -69,6 +70,7 @@ class Watched:
 
 def _as_data(pulse: Pulse, batch_size: int, device: str) -> dict[str, Any]:
     return {
+        "at": time.time(),
         "loss": pulse.loss,
         "epochs_per_s": pulse.steps_per_s * batch_size,
         "data_wait": pulse.waited,

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -48,8 +48,8 @@ from search_spaces.space import Params
 MIN_FREE_BYTES = 256 * 2**20
 """A local store with less space left gets no further trial."""
 
-_TOLD_SHARE = 0.01
-"""What was spent is told of whenever so much of the limit was used up."""
+_NOTED_SHARE = 0.01
+"""What was spent is noted whenever so much more of the limit was used up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +131,7 @@ def run_search(
         if n_left > 0:
             with (
                 trials_shown(run, n_left) as advance,
-                _metered(run, search, study) as meter,
+                _billed(run, search, study) as bill,
             ):
                 searcher = begin_search(
                     study,
@@ -152,7 +152,7 @@ def run_search(
                             params=dict(params),
                             **describe(params),
                         ),
-                        exhausted=_budget(run, search, study, meter),
+                        exhausted=_budget(run, search, study, bill),
                         is_held=_Space(run),
                     ),
                     halt=run.halt,
@@ -175,7 +175,7 @@ def run_search(
                         verbose=0,
                         failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
                         stop=_Stop(run.halt, searcher),
-                        callbacks=[_Progress(run.log, searcher)],
+                        callbacks=[_Progress(run.log, searcher), *([bill] if bill else [])],
                     ),
                 )
             ended_by = searcher.ended_by
@@ -244,36 +244,61 @@ class _Teller:
             )
 
 
-def _metered(
-    run: Run, search: SearchBase, study: Study
-) -> contextlib.AbstractContextManager[Meter | None]:
+class _Bill(tune.Callback):
+    """Notes in the study, for the next attempt, and in the log what the machines have cost."""
+
+    def __init__(self, run: Run, max_usd: float, study: Study, meter: Meter) -> None:
+        self._run = run
+        self._max_usd = max_usd
+        self._study = study
+        self._meter = meter
+        self._noted_usd = -math.inf
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel empty, as the other callbacks do."""
+        return {}
+
+    @property
+    def usd(self) -> float:
+        """So far, all attempts together."""
+        return self._meter.usd
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self.note(self._max_usd * _NOTED_SHARE)
+
+    def note(self, step_usd: float = 0.0) -> None:
+        """Note it, if it has grown by so much."""
+        if self.usd - self._noted_usd >= step_usd:
+            self._noted_usd = self.usd
+            self._study.note_usd(self.usd)
+            self._run.log.emit("spent", usd=round(self.usd, 4), max_usd=self._max_usd)
+
+
+@contextlib.contextmanager
+def _billed(run: Run, search: SearchBase, study: Study) -> Iterator[_Bill | None]:
     if search.max_usd is None:
-        return contextlib.nullcontext()
-    return Meter(study.usd, run.halt)
+        yield None
+        return
+    meter = Meter(study.usd, run.halt)
+    bill = _Bill(run, search.max_usd, study, meter)
+    try:
+        with meter:
+            yield bill
+    finally:
+        bill.note()
 
 
 def _budget(
-    run: Run, search: SearchBase, study: Study, meter: Meter | None
+    run: Run, search: SearchBase, study: Study, bill: _Bill | None
 ) -> Callable[[], str | None]:
     """Return what tells whether a budget is used up; without any, it does not read the study."""
     if {search.max_hours, search.max_gpu_hours, search.max_usd, search.plateau} == {None}:
         return lambda: None
     n_gpus = run.sweep.gpus_per_worker * run.sweep.workers
-    told_usd = -math.inf
-
-    def budget() -> str | None:
-        nonlocal told_usd
-        usd = 0.0
-        if meter is not None and search.max_usd is not None:
-            usd = meter.usd
-            study.note_usd(usd)
-            if usd - told_usd >= search.max_usd * _TOLD_SHARE:
-                run.log.emit("spent", usd=round(usd, 4), max_usd=search.max_usd)
-                told_usd = usd
-        # Optuna notes local time, without a zone.
-        return exhausted(search, n_gpus, study.all_trials, datetime.now(), usd)
-
-    return budget
+    # Optuna notes local time, without a zone.
+    return lambda: exhausted(
+        search, n_gpus, study.all_trials, datetime.now(), 0.0 if bill is None else bill.usd
+    )
 
 
 class _Space:
@@ -323,6 +348,7 @@ class _Progress(tune.Callback):
     def __init__(self, log: EventLog, searcher: StudySearch) -> None:
         self._log = log
         self._searcher = searcher
+        self._n_lost: dict[str, int] = {}  # id of Tune's trial -> how often it was lost
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel empty: Tune pickles its callbacks into a file that nothing reads."""
@@ -336,9 +362,15 @@ class _Progress(tune.Callback):
             self._log.emit("trial_progress", trial=name, n_parts=result[N_PARTS])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if name := self._searcher.name_of(trial.trial_id):
-            self._log.emit("trial_lost", trial=name, n_times=trial.num_failures)
-            note(f"{name}: its process died; it goes on from its last checkpoint")
+        if not (name := self._searcher.name_of(trial.trial_id)):
+            return
+        if trial.num_failures == self._n_lost.get(trial.trial_id, 0):  # Tune does not count it
+            self._log.emit("trial_left", trial=name)
+            note(f"{name}: its machine is taken away; it goes on elsewhere from where it is")
+            return
+        self._n_lost[trial.trial_id] = trial.num_failures
+        self._log.emit("trial_lost", trial=name, n_times=trial.num_failures)
+        note(f"{name}: its process died; it goes on from its last checkpoint")
 
 
 def _tune(

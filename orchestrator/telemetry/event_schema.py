@@ -96,6 +96,11 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         {"trial": _TRIAL, "n_times": _COUNT},
         (),
     ),
+    "trial_left": (
+        "Its machine is about to be taken away; it has saved itself, and goes on elsewhere.",
+        {"trial": _TRIAL},
+        (),
+    ),
     "trial_done": (
         "A trial has predictions and an objective; training, if it needed any, took `trained_s`, of which it waited "
         "`waited_s` for batches.",

@@ -14,12 +14,11 @@ StateT = TypeVar("StateT")
 class _Followed(Generic[StateT]):
     state: StateT
     n_bytes: int = 0
-    ended: bool = False
 
 
 @dataclass(slots=True)
 class Follower(Generic[StateT]):
-    """Adds up the events of several logs, each read once.
+    """Adds up the events of several logs, each read when it has grown.
 
     Parameters
     ----------
@@ -28,29 +27,24 @@ class Follower(Generic[StateT]):
         Path of a log -> what adds up its events.
     add : callable
         Takes that, and the next event.
-    ends : tuple of str
-        Events after which a log is not looked at again.
     """
 
     store: Store
     begin: Callable[[str], StateT]
     add: Callable[[StateT, dict[str, Any]], None]
-    ends: tuple[str, ...]
     _logs: dict[str, _Followed[StateT]] = field(default_factory=dict)
 
     def look(self, logs: list[str]) -> Iterator[tuple[str, StateT]]:
         """Read what came since the last look, and give the state of each log that has begun."""
         for path in logs:
-            log = self._logs.get(path)
-            if log is None or not log.ended:
+            log, size = self._logs.get(path), self.store.size(path) or 0
+            if log is None or size < log.n_bytes:  # another run took its place
+                log = self._logs[path] = _Followed(self.begin(path))
+            if size > log.n_bytes:
                 content = self.store.read_if_there(path) or b""
-                if log is None or len(content) < log.n_bytes:  # another run took its place
-                    log = self._logs[path] = _Followed(self.begin(path))
                 whole = content[log.n_bytes : content.rfind(b"\n") + 1]
                 log.n_bytes += len(whole)
                 for line in whole.splitlines():
-                    event = json.loads(line)
-                    self.add(log.state, event)
-                    log.ended = event["event"] in self.ends
+                    self.add(log.state, json.loads(line))
             if log.n_bytes:
                 yield path, log.state

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import queue
@@ -25,8 +26,8 @@ SIGNATURE_VARIABLE = "NOTICE_SIGNATURE"
 _TIMEOUT_S = 10.0
 _WAITS_S = (1.0, 5.0)
 """Between attempts; after the last one a notice is given up."""
-_END_S = 30.0
-"""At its end a sweep waits so long for notices that are under way."""
+_END_S = 60.0
+"""At its end a sweep waits so long for notices that are under way; three attempts at one take 36 s at most."""
 
 
 def signature(key: str, body: bytes) -> str:
@@ -109,9 +110,10 @@ class _Sender:
     def _work(self) -> None:
         while (body := self._bodies.get()) is not None:
             signed = {} if self._key is None else {SIGNATURE_HEADER: signature(self._key, body)}
-            if self._url is not None and (problem := _post(self._url, body, signed)):
-                note(f"a notice was not delivered: {problem}")
+            # The program first: it is here, and an address may be far away.
             if self._command is not None and (problem := _run(self._command, body, signed)):
+                note(f"a notice was not delivered: {problem}")
+            if self._url is not None and (problem := _post(self._url, body, signed)):
                 note(f"a notice was not delivered: {problem}")
 
 
@@ -136,8 +138,8 @@ def _post(url: str, body: bytes, signed: Mapping[str, str]) -> str:
             problem = f"the server answers {error.code}"
             if 400 <= error.code < 500 and error.code not in (408, 429):
                 break  # it would answer the same again
-        except (OSError, ValueError) as error:
-            problem = f"{type(error).__name__}: {getattr(error, 'reason', 'no answer')}"
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            problem = type(error).__name__  # its text could hold the address
         if wait_s is not None:
             time.sleep(wait_s)
     return problem

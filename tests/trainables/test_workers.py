@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -134,10 +135,10 @@ def train_until(epochs: MultimodalEpochs, leave_after: int, folder: str) -> dict
 
     def save(blob: bytes) -> None:
         if workers.rank == 0:
+            time.sleep(0.5)  # as to a store far away
             file.write_bytes(blob)
 
     def attempt() -> FoldOutcome:
-        dist.barrier()  # the first worker has written, if it has
         return train_fold(
             epochs,
             fold,
@@ -151,8 +152,9 @@ def train_until(epochs: MultimodalEpochs, leave_after: int, folder: str) -> dict
             ),
             batches_of=batches_of,
             wrap=DistributedDataParallel,
+            # The first worker's machine stays, whatever happens.
             surroundings=Surroundings(
-                must_leave=lambda: workers.rank == 1 and next(asked) == leave_after
+                must_leave=None if workers.rank == 0 else lambda: next(asked) == leave_after
             ),
         )
 

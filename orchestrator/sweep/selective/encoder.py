@@ -17,7 +17,6 @@ from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.failures import naming_checkpoint
 from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
-from orchestrator.sweep.surroundings import leave_asked
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import checkpoint, inference, selective
@@ -181,7 +180,7 @@ def pretrain_encoder(
     epochs : PretrainEpochs
     log : EventLog
     surroundings : Surroundings, optional
-        Who is told how it goes; without, it leaves a machine that is taken away, and tells nobody.
+        Who is told how it goes, and who may end it.
 
     Returns
     -------
@@ -195,7 +194,6 @@ def pretrain_encoder(
     """
     wanted, train, held_out = request.encoder_id, epochs.train, epochs.early_stop
     checkpoint_path = paths.encoder_checkpoint(wanted)
-    around = surroundings or Surroundings(must_leave=leave_asked())
     threads = torch.get_num_threads()
     torch.set_num_threads(PRETRAIN_THREADS)
     try:
@@ -224,7 +222,7 @@ def pretrain_encoder(
                     min_interval_s=CHECKPOINT_INTERVAL_S,
                     resume_from=store.read_if_there(checkpoint_path),
                 ),
-                surroundings=around,
+                surroundings=surroundings,
             )
     finally:
         torch.set_num_threads(threads)

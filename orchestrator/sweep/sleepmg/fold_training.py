@@ -90,21 +90,27 @@ def train_missing(
     """
     store = Store.open(inputs.store_uri)
 
+    def missing() -> list[FoldPlan]:
+        return [
+            plan
+            for plan in plans
+            if not store.exists(paths.fold_json(inputs.fold_id(plan, setup.settings, setup.seed)))
+        ]
+
     def attempt() -> list[Seconds]:
         """Go on where the last attempt was: folds that it finished are in the store."""
-        due = [
-            _Due(plan, store.read_if_there(paths.fold_checkpoint(fold_id)))
-            for plan in plans
-            if not store.exists(
-                paths.fold_json(fold_id := inputs.fold_id(plan, setup.settings, setup.seed))
-            )
-        ]
+        due = [_due(store, inputs, plan, setup) for plan in missing()]
         if inputs.sweep.workers == 1:
             return [_train(inputs, fold, setup, report=report) for fold in due]
         assert inputs_ref is not None
-        return _on_workers(inputs, due, setup, inputs_ref)
+        return _on_workers(inputs, due, setup, inputs_ref) if due else []
 
-    return persistently(attempt)
+    return persistently(attempt, lambda: len(missing()))
+
+
+def _due(store: Store, inputs: CrossValidationInputs, plan: FoldPlan, setup: Setup) -> _Due:
+    fold_id = inputs.fold_id(plan, setup.settings, setup.seed)
+    return _Due(plan, store.read_if_there(paths.fold_checkpoint(fold_id)))
 
 
 def _train(
@@ -189,7 +195,8 @@ def _feed(
         [
             order_of_pass(fold, seed, number)[: settings.training.batch_size * n_batches]
             for number in range(min(first, n_passes), n_passes + 1)
-        ]
+        ],
+        dtype=np.int32,  # it is sent to where the rows are read
     )
 
     def rows_of(row: NDArray[np.int64]) -> Rows:

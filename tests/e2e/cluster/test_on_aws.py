@@ -144,7 +144,7 @@ def cloud(
         cli = make_cli(folder).having(**account, ORCHESTRATOR_HOME=str(folder / "state"))
         public = (folder / "net" / "id.pub").read_text()
         ec2.import_key_pair(KeyName="sleep-orchestrator", PublicKeyMaterial=public.encode())
-        prepare = [sys.executable, root / "cluster" / "prepare_aws.py", "--bucket", BUCKET]
+        prepare = [sys.executable, str(root / "cluster" / "prepare_aws.py"), "--bucket", BUCKET]
         for _ in range(2):  # the second time changes nothing
             said = subprocess.run(
                 [*prepare, "--region", REGION, "--key", str(folder / "key.pem")],

@@ -32,8 +32,9 @@ def run_instances(self: Any) -> Any:
     return _run_instances(self)
 
 
-InstanceResponse._get_param = as_many_as_possible
-InstanceResponse.run_instances = run_instances
+for patch in (as_many_as_possible, run_instances):
+    name = "_get_param" if patch is as_many_as_possible else patch.__name__
+    setattr(InstanceResponse, name, patch)
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -28,13 +28,13 @@ def test_nobody_answers_where_there_is_no_service() -> None:
     assert Metadata("http://127.0.0.1:9").notice() is None
 
 
-def test_on_notice_the_trials_are_told_first_and_then_ray(
+def test_on_notice_ray_is_told_first_and_then_the_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[list[str]] = []
 
     def run(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
-        assert (tmp_path / "leave").exists()
+        assert not (tmp_path / "leave").exists()
         ran.append(command)
         return subprocess.CompletedProcess(command, 0, stdout="", stderr="")
 

@@ -77,6 +77,31 @@ def test_what_is_lost_is_tried_again_and_not_for_ever(n_lost: int) -> None:
         assert len(calls) == MAX_RETRIES + 1
 
 
+@pytest.mark.parametrize(
+    ("n_per_part", "succeeds"), [(MAX_RETRIES, True), (MAX_RETRIES + 1, False)]
+)
+def test_losses_are_counted_anew_after_each_part_that_is_done(
+    n_per_part: int, succeeds: bool
+) -> None:
+    """So many losses before each of four parts: each part has as many attempts as one alone."""
+    calls, left = [], [4]
+
+    def attempt() -> str:
+        calls.append(1)
+        while left[0]:
+            if len(calls) <= (5 - left[0]) * n_per_part:
+                raise LostError("again")
+            left[0] -= 1
+        return "done"
+
+    if succeeds:
+        assert persistently(attempt, lambda: left[0]) == "done"
+        assert len(calls) == 4 * n_per_part + 1
+    else:
+        with pytest.raises(LostError):
+            persistently(attempt, lambda: left[0])
+
+
 def test_what_is_wrong_is_not_tried_again() -> None:
     calls = []
 
