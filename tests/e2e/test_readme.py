@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/sleepmg.md", "docs/sweeps.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
+    *("docs/cluster.md", "docs/operations.md", "docs/sleepmg.md", "docs/sweeps.md"),
+)
 
 
 def commands_of(document: Path) -> list[str]:
