@@ -530,11 +530,13 @@ def _start_moto(server: S3Server, folder: Path) -> Callable[[], None]:
 
 
 def _free_ports(n: int) -> int:
-    """Return the first of `n` neighbouring ports that nobody listens on."""
+    """Return the first of `n` neighbouring ports that nobody listens on, below those that connections are given.
+
+    From one of the latter, a server that was killed may not start again: a client that tries to reach it meanwhile may
+    be given that very port, and be connected to itself.
+    """
     for _ in range(100):
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+        port = 20_000 + secrets.randbelow(12_000)
         if all(_is_free(port + i) for i in range(n)):
             return port
     raise RuntimeError(f"no {n} neighbouring free ports")
