@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config.cluster import CALLER, AwsProvider, ClusterFile
-from orchestrator.errors import CloudError, ConfigError, OrchestratorError
+from orchestrator.errors import CloudError, ConfigError, OrchestratorError, RemainsError
 
 CLUSTER_TAG = "ray-cluster-name"
 """Ray's tag of each machine; ours of each disk and of the security group."""
@@ -38,6 +38,7 @@ _ADVICE: Mapping[str, str] = {
     "InvalidKeyPair.NotFound": "There is no such key pair in this region. Make one as docs/cluster.md says",
     "NoSuchEntity": "There is no such instance profile. Make one as docs/cluster.md says",
     "InvalidGroup.NotFound": "There is no such security group. Leave SecurityGroupIds out, and one is made",
+    "OperationNotPermitted": "The machine is protected: end it by hand, or lift its termination protection",
     "InvalidParameterValue": "Correct the value that the message names",
 }
 """What to do, by the code of EC2's refusal."""
@@ -103,16 +104,29 @@ class Ec2:
         return found + [f"security group {group['GroupId']}" for group in groups]
 
     def end(self) -> bool:
-        """Terminate all machines, the head first: its autoscaler would start others. Return whether there were any."""
+        """Terminate all machines, the head first: its autoscaler would start others. Return whether there were any.
+
+        Raises
+        ------
+        RemainsError
+            EC2 refuses to terminate one.
+        """
         there = self.machines()
         deadline = time.monotonic() + _END_S
         asked: set[str] = set()
         while (left := self.machines()) and time.monotonic() < deadline:
             new = [machine.id for machine in left if machine.id not in asked]
-            if new:  # also what the autoscaler began meanwhile
-                with translated():
-                    self.client.terminate_instances(InstanceIds=new)
-                asked.update(new)
+            try:
+                for machine in (
+                    new
+                ):  # also what the autoscaler began meanwhile; one by one, should one be protected
+                    with translated():
+                        self.client.terminate_instances(InstanceIds=[machine])
+                    asked.add(machine)
+            except CloudError as error:
+                raise RemainsError(
+                    f"{error} There is still: {', '.join(self.remaining())}."
+                ) from error
             time.sleep(1)
         if not left:
             self._delete_group()
