@@ -32,6 +32,7 @@ def partials(store: Path) -> list[Path]:
     return list(store.rglob("*.part"))
 
 
+@pytest.mark.full
 def test_ingest_goes_on_after_kill(
     cli: "Cli", nights: "Nights", nights_done: "Done", tools: "type[Tools]"
 ) -> None:

@@ -14,7 +14,7 @@ import yaml
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Done, Tiny
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(900)]
 
 N_TRIALS, N_RANDOM = 7, 3
 """After so many, what the sampler proposes depends on what it was told."""

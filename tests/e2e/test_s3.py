@@ -203,6 +203,7 @@ def test_endpoint_where_nobody_listens(
     assert result.fails(6, f"s3://{BUCKET}/x", endpoint, "AWS_ENDPOINT_URL").seconds < 30
 
 
+@pytest.mark.full
 def test_endpoint_that_never_answers(
     s3_server: "S3Server", cli: "Cli", tiny: "Tiny", tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def diverge(arguments: None, feeds: Iterator[Iterator[Rows]]) -> None:
     raise DivergedError("the loss of step 3 is nan")
 
 
+@pytest.mark.full
 def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any) -> None:
     with pytest.raises(DivergedError, match="step 3 is nan"):
         run_on_workers(diverge, None, [Feed(8, squares)], sweep=sweep(2, 0.5), share=4)
@@ -123,6 +124,7 @@ def die(arguments: None, feeds: Iterator[Iterator[Rows]]) -> None:
     time.sleep(60)  # until the others notice
 
 
+@pytest.mark.full
 def test_a_worker_that_dies_is_lost_and_not_at_fault(ray_cluster: Any) -> None:
     with pytest.raises(LostError):
         run_on_workers(die, None, [Feed(8, squares)], sweep=sweep(2, 0.5), share=4)
