@@ -328,6 +328,7 @@ def test_unknown_command_or_option(arguments: list[str], says: tuple[str, ...], 
 # --- Ctrl-C --------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_ctrl_c_during_ingest(
     cli: "Cli", tiny: "Tiny", tools: "type[Tools]", tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def assert_same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
     assert [name for name in wanted if found[name] != wanted[name]] == []
 
 
+@pytest.mark.full
 def test_data_and_store_on_s3_give_the_same_bytes(
     s3_cli: Callable[..., "Result"],
     client: Client,

@@ -90,6 +90,7 @@ def collect(
     return arguments, steps, everything, others
 
 
+@pytest.mark.full
 def test_workers_share_every_step_of_one_feed_after_the_other_also_when_they_leave_one_unfinished(
     ray_cluster: Any,
 ) -> None:
