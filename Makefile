@@ -17,11 +17,11 @@ test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-en
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
 	$(PYTEST) -q -m '(ray or e2e) and not slow' --durations=10 $(PYTEST_ARGS)
 
-test-unit: .venv/installed  ## no network, no Ray, about a minute
+test-unit: .venv/installed  ## no network, no Ray, about two minutes
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, a store that is lost
-	$(PYTEST) -q -m slow --durations=10 $(PYTEST_ARGS)
+	FULL_TESTS=1 $(PYTEST) -q -m 'slow or full' --durations=10 $(PYTEST_ARGS)
 
 test-cluster: .venv/installed  ## sweeps as jobs of Ray clusters on this machine; CI runs them, too
 	TEST_CLUSTER=1 $(PYTEST) -q -m cluster --durations=5 $(PYTEST_ARGS)

@@ -24,6 +24,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what `make test` has no time for, unless all of it is wanted."""
+    if os.environ.get("FULL_TESTS") == "1":
+        return
+    skip = pytest.mark.skip(reason="run by CI and make test-long: set FULL_TESTS=1")
+    for item in items:
+        if item.get_closest_marker("full") is not None:
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Root of the repository."""

@@ -250,7 +250,7 @@ def nights(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Nights:
             name="ucddb",
             n_recordings=n_recordings,
         )
-    generated = write_tiny(tmp_path_factory.mktemp("nights"), n_recordings=8, n_epochs=960)
+    generated = write_tiny(tmp_path_factory.mktemp("nights"), n_recordings=8, n_epochs=600)
     return Nights(
         data=generated.data,
         dataset=generated.dataset,

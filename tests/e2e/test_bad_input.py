@@ -72,7 +72,11 @@ BROKEN = (
 )
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda b: b.reason)
+@pytest.mark.parametrize(
+    "broken",
+    [BROKEN[0], *(pytest.param(broken, marks=pytest.mark.full) for broken in BROKEN[1:])],
+    ids=lambda b: b.reason,
+)
 def test_recording_that_cannot_be_used(
     broken: Broken, cli: "Cli", tiny: "Tiny", tools: "type[Tools]"
 ) -> None:
@@ -325,12 +329,13 @@ def test_unknown_command_or_option(arguments: list[str], says: tuple[str, ...], 
 # --- Ctrl-C --------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_ctrl_c_during_ingest(
     cli: "Cli", tiny: "Tiny", tools: "type[Tools]", tmp_path: Path
 ) -> None:
     data, store = tmp_path / "data", tmp_path / "runs"
     data.mkdir()
-    tools.write_edf(data / "s01.edf", seed=1, n_epochs=960)
+    tools.write_edf(data / "s01.edf", seed=1, n_epochs=600)
     for i in range(2, 13):
         shutil.copy(data / "s01.edf", data / f"s{i:02d}.edf")
     command = ("ingest", tiny.dataset, "--data", data, "--cpus", "2")

@@ -32,6 +32,7 @@ def partials(store: Path) -> list[Path]:
     return list(store.rglob("*.part"))
 
 
+@pytest.mark.full
 def test_ingest_goes_on_after_kill(
     cli: "Cli", nights: "Nights", nights_done: "Done", tools: "type[Tools]"
 ) -> None:
@@ -82,7 +83,7 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
     head, mark, _ = tiny.sweep.read_text().partition("  n_trials:")
     assert mark
-    search = f"  n_trials: {N_TRIALS}\n  n_steps: 30\n"
+    search = f"  n_trials: {N_TRIALS}\n  n_steps: 30\narms: [no_adapt]\n"
     sweep_file.write_text(head.replace("name: small", "name: killed") + search)
     folder = store / "sweeps" / "killed"
 

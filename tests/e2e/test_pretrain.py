@@ -10,7 +10,7 @@ import yaml
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Tiny, Tools
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.full]
 
 SWEEP = """\
 name: recipes

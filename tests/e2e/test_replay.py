@@ -14,9 +14,10 @@ import yaml
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Done, Tiny
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(900)]
 
-N_TRIALS = 12  # the sampler draws its first ten at random, whatever it is told
+N_TRIALS, N_RANDOM = 7, 3
+"""After so many, what the sampler proposes depends on what it was told."""
 
 
 def everything(store: Path) -> dict[str, bytes]:
@@ -48,7 +49,9 @@ def test_a_sweep_gives_the_same_again(
     shutil.copytree(tiny_done.store, store)
     content = yaml.safe_load(tiny.sweep.read_text())
     content["name"] = "alone"
-    content["search"] |= {"n_trials": N_TRIALS, "max_concurrent": 1}
+    sampler = {"name": "tpe", "options": {"n_startup_trials": N_RANDOM}}
+    content["search"] |= {"n_trials": N_TRIALS, "max_concurrent": 1, "sampler": sampler}
+    content["search"]["enqueue_taus"] = [0.5]
     (cli.cwd / "alone.yaml").write_text(yaml.safe_dump(content))
     cli("sweep", "alone.yaml").ok()
     before = everything(store)

@@ -62,6 +62,7 @@ def assert_same(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
     assert [name for name in wanted if found[name] != wanted[name]] == []
 
 
+@pytest.mark.full
 def test_data_and_store_on_s3_give_the_same_bytes(
     s3_cli: Callable[..., "Result"],
     client: Client,
@@ -203,6 +204,7 @@ def test_endpoint_where_nobody_listens(
     assert result.fails(6, f"s3://{BUCKET}/x", endpoint, "AWS_ENDPOINT_URL").seconds < 30
 
 
+@pytest.mark.full
 def test_endpoint_that_never_answers(
     s3_server: "S3Server", cli: "Cli", tiny: "Tiny", tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def table(folder: Path, name: str, which: str = "trials") -> list[dict[str, Any]
     return rows
 
 
+@pytest.mark.full
 def test_two_rows_of_an_ablation_end_in_figures(
     ingested: Path, root: Path, make_cli: "Callable[[Path], Cli]"
 ) -> None:

@@ -67,51 +67,53 @@ def squares(row: NDArray[np.int64]) -> Rows:
 
 def collect(
     arguments: str, feeds: Iterator[Iterator[Rows]]
-) -> tuple[str, list[list[int]], list[int]]:
-    """Return what this worker got, step by step, and what all got in the first step together."""
+) -> tuple[str, list[list[int]], list[int], list[list[int]]]:
+    """Return what this worker got of the first feed step by step, and what all got of it, and of the others.
+
+    Of each of those, it takes a step more than of the one before, and leaves the rest.
+    """
     import torch
     import torch.distributed as dist
 
-    got = [share["row"].tolist() for share in next(feeds)]
-    first: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(first, got)
+    def of_all(mine: list[int]) -> list[int]:
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, mine)
+        return sorted(row for part in parts for row in part)
+
+    steps = [share["row"].tolist() for share in next(feeds)]
+    everything = of_all([row for step in steps for row in step])
+    others = []
+    for n_steps, shares in enumerate(feeds, start=1):
+        taken = [next(shares)["row"].tolist() for _ in range(n_steps)]
+        others.append(of_all([row for step in taken for row in step]))
     assert torch.get_num_threads() == 1
-    return arguments, got, sorted(row for rank in first for step in rank for row in step)
+    return arguments, steps, everything, others
 
 
-def test_each_worker_gets_its_share_of_every_step_and_nothing_is_lost(ray_cluster: Any) -> None:
-    name, first, everything = run_on_workers(
-        collect, "hello", [Feed(48, squares)], sweep=sweep(2, 0.5), share=4
-    )
-    assert name == "hello"
-    assert [len(step) for step in first] == [4] * 6
-    assert everything == list(range(48))
-
-
-def stop_early(arguments: None, feeds: Iterator[Iterator[Rows]]) -> list[list[int]]:
-    """Return the first rows of each feed, of all workers, and leave the rest of every feed but the last."""
-    import torch.distributed as dist
-
-    found = []
-    for n_steps, shares in zip((1, 2, 3), feeds, strict=True):
-        got: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(got, [next(shares)["row"].tolist() for _ in range(n_steps)])
-        found.append(sorted(row for rank in got for step in rank for row in step))
-    return found
-
-
-def test_the_same_workers_take_one_feed_after_the_other_also_when_they_leave_one_unfinished(
+@pytest.mark.full
+def test_workers_share_every_step_of_one_feed_after_the_other_also_when_they_leave_one_unfinished(
     ray_cluster: Any,
 ) -> None:
-    feeds = [Feed(800, squares), Feed(48, lambda row: squares(row + 1000)), Feed(24, squares)]
-    found = run_on_workers(stop_early, None, feeds, sweep=sweep(2, 0.5), share=4)
-    assert found == [list(range(8)), list(range(1000, 1016)), list(range(24))]
+    feeds = [
+        Feed(48, squares),
+        Feed(800, squares),
+        Feed(48, lambda row: squares(row + 1000)),
+        Feed(24, squares),
+    ]
+    name, steps, everything, others = run_on_workers(
+        collect, "hello", feeds, sweep=sweep(2, 0.5), share=4
+    )
+    assert name == "hello"
+    assert [len(step) for step in steps] == [4] * 6
+    assert everything == list(range(48))
+    assert others == [list(range(8)), list(range(1000, 1016)), list(range(24))]
 
 
 def diverge(arguments: None, feeds: Iterator[Iterator[Rows]]) -> None:
     raise DivergedError("the loss of step 3 is nan")
 
 
+@pytest.mark.full
 def test_an_error_in_a_worker_keeps_its_class(ray_cluster: Any) -> None:
     with pytest.raises(DivergedError, match="step 3 is nan"):
         run_on_workers(diverge, None, [Feed(8, squares)], sweep=sweep(2, 0.5), share=4)
@@ -123,6 +125,7 @@ def die(arguments: None, feeds: Iterator[Iterator[Rows]]) -> None:
     time.sleep(60)  # until the others notice
 
 
+@pytest.mark.full
 def test_a_worker_that_dies_is_lost_and_not_at_fault(ray_cluster: Any) -> None:
     with pytest.raises(LostError):
         run_on_workers(die, None, [Feed(8, squares)], sweep=sweep(2, 0.5), share=4)
