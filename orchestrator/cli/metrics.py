@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 @store_option
 @cluster_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=9464, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=9464,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
 def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> None:
     """Serve the metrics of all sweeps in a store to Prometheus, until Ctrl-C.
 

@@ -32,9 +32,11 @@ Variable = Annotated[str, AfterValidator(_variable)]
 class Notify(Section):
     """Who is told, and of what. Whoever goes on with a sweep may change it."""
 
-    url: Annotated[str, AfterValidator(_url)] | None = None
+    url: (
+        Annotated[str, AfterValidator(_url), Field(examples=["https://lab.example/hook"])] | None
+    ) = None
     """A notice is sent there as JSON by POST."""
-    url_variable: Variable | None = None
+    url_variable: Annotated[Variable, Field(examples=["NOTIFY_URL"])] | None = None
     """The same, from an environment variable: of a chat, for example, whose address is itself a secret."""
     command: (
         Annotated[
@@ -44,10 +46,12 @@ class Notify(Section):
         | None
     ) = None
     """A program and its arguments, which gets the notice as JSON on its standard input."""
-    key_variable: Variable | None = None
+    key_variable: Annotated[Variable, Field(examples=["NOTIFY_KEY"])] | None = None
     """Environment variable with a key that whoever gets the notice shares. The header ``X-Signature-256``, and the
     variable ``NOTICE_SIGNATURE`` of a command, are then ``sha256=`` and the HMAC of what is sent."""
-    on: Annotated[tuple[Occasion, ...], Field(min_length=1)] = OCCASIONS
+    on: Annotated[tuple[Occasion, ...], Field(min_length=1, examples=[["done", "failed"]])] = (
+        OCCASIONS
+    )
     """What is told of."""
 
     @model_validator(mode="after")
