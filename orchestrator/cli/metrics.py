@@ -7,6 +7,7 @@ import click
 from orchestrator.cli.options import cluster_option, store_of, store_option
 
 if TYPE_CHECKING:
+    from orchestrator.sweep.cluster_metrics import ClusterCollector
     from orchestrator.sweep.metrics_server import Targets
 
 
@@ -29,10 +30,15 @@ def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> N
     """
     from orchestrator.store.store import Store
     from orchestrator.sweep.metrics import StoreCollector
-    from orchestrator.sweep.metrics_server import MetricsServer
+    from orchestrator.sweep.metrics_server import Looking, MetricsServer
 
     store = Store.open(store_of(store_uri, cluster_file), existing=True)
-    server = MetricsServer(StoreCollector(store), host, port, _targets(cluster_file))
+    collectors: list[Looking] = [StoreCollector(store)]
+    targets: Targets = list
+    if cluster_file is not None:
+        cluster, targets = _of_cluster(cluster_file)
+        collectors.append(cluster)
+    server = MetricsServer(collectors, host, port, targets)
     click.echo(f"metrics of {store.uri} at {server.address}/metrics", err=True)
     try:
         server.wait()
@@ -40,14 +46,15 @@ def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> N
         server.close()
 
 
-def _targets(cluster_file: str | None) -> "Targets":
-    if cluster_file is None:
-        return list
+def _of_cluster(file: str) -> "tuple[ClusterCollector, Targets]":
     from orchestrator.cluster.launch import ray_targets
+    from orchestrator.cluster.status import cluster_status
     from orchestrator.config.cluster import load_cluster
+    from orchestrator.sweep.cluster_metrics import ClusterCollector
 
-    cluster, source = load_cluster(cluster_file)
-    return lambda: ray_targets(cluster, source.data)
+    cluster, source = load_cluster(file)
+    collector = ClusterCollector(lambda: cluster_status(cluster, source.data))
+    return collector, lambda: ray_targets(cluster, source.data)
 
 
 COMMANDS = (metrics,)

@@ -11,6 +11,7 @@ from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_nodes
 from orchestrator.cluster.ray_config import (
     DASHBOARD_PORT,
+    processes_command,
     ray_config,
     remote_folder,
     stop_command,
@@ -86,14 +87,14 @@ class OverSsh:
     def remaining(self) -> list[str]:
         """Return the machines where Ray of this cluster runs, or that do not answer."""
         folder = remote_folder(self.cluster)
-        script = f"[ -f {folder}/ray.pid ] && kill -0 $(cat {folder}/ray.pid) 2>/dev/null && echo runs; true"
+        script = f"{processes_command(folder)} | wc -l"
         found = []
         for host in self._hosts:
             done = self._ssh.run(host, script)
             if done.returncode != 0:
                 found.append(f"{host}, which does not answer")
-            elif "runs" in done.stdout:
-                found.append(f"Ray on {host}")
+            elif (n := int(done.stdout)) > 0:
+                found.append(f"{n} processes on {host}")
         return found
 
     @property

@@ -21,6 +21,9 @@ UV_INSTALLER = "https://astral.sh/uv/0.9.9/install.sh"
 WORKER_ARGUMENTS = f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
 """Of ``ray start``; Ray's launcher sets the variable."""
 
+MARK = "ORCHESTRATOR_CLUSTER"
+"""Environment variable of everything that a cluster starts on a machine: the cluster's folder there."""
+
 SETTINGS: Mapping[str, str] = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -69,6 +72,7 @@ def ray_config(
         install = install_commands(folder, wheel.name)
         settings["PATH"] = f"{folder}/venv/bin:$PATH"
     config["file_mounts"] = {**mounts, **cluster.file_mounts}
+    settings[MARK] = _real(folder)
     exports = " ".join(f"'export {key}={value}'" for key, value in settings.items())
     config["initialization_commands"] = [
         f"mkdir -p {folder} && chmod 700 {folder}",
@@ -125,19 +129,50 @@ def background_command(folder: str, name: str, command: str, before: str = "true
         Commands of the shell that it is started from.
     """
     return (
-        f"[ -f {folder}/{name}.pid ] && kill $(cat {folder}/{name}.pid) 2>/dev/null; . {folder}/env; {before}; "
+        f'{_leader(folder, name)}; [ -z "$leader" ] || kill $leader 2>/dev/null; . {folder}/env; {before}; '
         f"setsid nohup bash -c 'echo $$ > {folder}/{name}.pid; exec {command}' "
         f">> {folder}/{name}.log 2>&1 < /dev/null & true"
     )
 
 
 def stop_command(folder: str) -> str:
-    """Return a shell command that ends the Ray that was started from a folder, and no other one."""
+    """Return a shell command that ends the Ray that was started from a folder and all that came of it, and no other."""
     return (
-        f"if [ -f {folder}/ray.pid ]; then pid=$(cat {folder}/ray.pid); kill -TERM $pid 2>/dev/null; "
-        "for i in $(seq 150); do kill -0 $pid 2>/dev/null || break; sleep 0.1; done; "
-        f"kill -KILL $pid 2>/dev/null; rm -f {folder}/ray.pid; fi; true"
+        f'{_leader(folder)}; if [ -n "$leader" ]; then kill -TERM $leader 2>/dev/null; '
+        "for i in $(seq 150); do kill -0 $leader 2>/dev/null || break; sleep 0.1; done; fi; "
+        # Ray's agents and a job's own process outlive the node by minutes.
+        f'for i in 1 2 3; do pids=$({processes_command(folder)}); [ -n "$pids" ] || break; '
+        f"kill -KILL $pids 2>/dev/null; sleep 0.2; done; rm -f {folder}/ray.pid; true"
     )
+
+
+def processes_command(folder: str) -> str:
+    """Return a shell command that prints the ids of all processes that were started from a folder.
+
+    Most have our variable in their environment. Some of Ray's overwrite it with their title, but are of its session;
+    a job's process has a session of its own.
+    """
+    return (
+        f'{{ {_leader(folder)}; [ -z "$leader" ] || pgrep -s $leader; '
+        f"{_marked('/proc/[0-9]*/environ', folder)} | cut -d/ -f3; }} | sort -u"
+    )
+
+
+def _leader(folder: str, name: str = "ray") -> str:
+    # While anything of a session is left, the id of its leader is given to no other process; afterwards it may be.
+    ours = _marked("/proc/$leader/environ", folder)
+    return (
+        f"leader=$(cat {folder}/{name}.pid 2>/dev/null); "
+        f'[ -z "$leader" ] || [ ! -e /proc/$leader ] || {ours} >/dev/null || leader='
+    )
+
+
+def _marked(environments: str, folder: str) -> str:
+    return f'grep -lsz "^{MARK}={_real(folder)}$" {environments}'
+
+
+def _real(folder: str) -> str:
+    return f"$(cd {folder} 2>/dev/null && pwd -P)"
 
 
 def _await_command(folder: str, port: int) -> str:

@@ -17,7 +17,9 @@ class Node:
 
     address: str
     state: str
-    """``ALIVE`` or ``DEAD``."""
+    """``alive``; ``ended``, as it was told to; ``lost``, as nobody told it to."""
+    said: str | None
+    """What Ray says of its end."""
     is_head: bool
     cpus: float
     gpus: float
@@ -81,13 +83,22 @@ def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStat
 
 def _node(found: dict[str, Any]) -> Node:
     resources = found.get("resources_total") or {}
+    said = found.get("state_message")
     return Node(
         address=found["node_ip"],
-        state=found["state"],
+        state=_state(found["state"], said or ""),
+        said=said,
         is_head=bool(found.get("is_head_node")),
         cpus=resources.get("CPU", 0),
         gpus=resources.get("GPU", 0),
     )
+
+
+def _state(state: str, said: str) -> str:
+    if state == "ALIVE":
+        return "alive"
+    # Ray has no other word for it than how its message begins.
+    return "ended" if said.startswith(("Expected", "Terminated due to idle")) else "lost"
 
 
 def _job(found: dict[str, Any]) -> JobStatus:
@@ -110,7 +121,8 @@ def cluster_text(status: ClusterStatus) -> str:
     for node in status.nodes:
         role = "head  " if node.is_head else "worker"
         gpus = f", {node.gpus:g} GPUs" if node.gpus else ""
-        lines.append(f"  {role} {node.address}  {node.state.lower()}  {node.cpus:g} CPUs{gpus}")
+        said = f"  ({node.said})" if node.said else ""
+        lines.append(f"  {role} {node.address}  {node.state}  {node.cpus:g} CPUs{gpus}{said}")
     for job in status.jobs:
         lines.append(f"  job    {job.id}  {job.status.lower()}  {job.entrypoint}")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """A cluster of one node on this machine, next to any other Ray: started and ended by its own process id."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.cluster.job_server import answers
+from orchestrator.cluster.ray_config import MARK
 from orchestrator.cluster.ssh import free_port, is_open
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.config.cluster import ThisMachine
 from orchestrator.errors import SetupError
-from orchestrator.telemetry.processes import having, started_at
+from orchestrator.telemetry.processes import having, in_session, started_at
 
-_MARK = "ORCHESTRATOR_CLUSTER"
-"""Environment variable of everything that the node starts: the cluster's folder here."""
 _START_S = 90.0
 _END_S = 30.0
+_LAST_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +100,33 @@ class OnThisMachine:
             return False
         if _is_ours(running) and running.pid is not None:
             os.kill(running.pid, signal.SIGTERM)  # Ray ends its own processes then
-        there = bool(self._processes())
+        there = bool(self._processes(running))
         deadline = time.monotonic() + _END_S
-        while self._processes() and time.monotonic() < deadline:
+        while _is_ours(running) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for pid in self._processes():
-            os.kill(pid, signal.SIGKILL)
+        deadline = min(deadline, time.monotonic() + _LAST_S)
+        while self._processes(running) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in self._processes(
+            running
+        ):  # Ray's agents would outlive the node by a minute and a half
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return there
 
     def remaining(self) -> list[str]:
         """Return the processes that still run."""
-        return [f"process {pid} on this machine" for pid in sorted(self._processes())]
+        running = self.state.running()
+        left = set() if running is None else self._processes(running)
+        return [f"process {pid} on this machine" for pid in sorted(left)]
 
-    def _processes(self) -> set[int]:
-        return having(_MARK, str(self.state.folder))
+    def _processes(self, running: Running) -> set[int]:
+        found = having(MARK, str(self.state.folder))
+        pid = running.pid
+        # While anything of a session is left, the id of its leader is given to no other process.
+        if pid is not None and started_at(pid) in (None, running.process_started):
+            found |= in_session(pid)
+        return found
 
     def _ended_in_time(self) -> list[str]:
         if self.ttl_hours is None:
@@ -141,7 +155,7 @@ class OnThisMachine:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         return {
             **kept,
-            _MARK: str(self.state.folder),
+            MARK: str(self.state.folder),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token_file),
         }

@@ -18,6 +18,7 @@ TRAINING_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 _SWEEP, _TRIAL = ("sweep",), ("sweep", "trial")
 _MODALITY = (*_TRIAL, "modality", "head")
 _SCORE = ("score",)
+_CLUSTER = ("cluster",)
 
 GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_running": (_SWEEP, "1 while a process runs the sweep."),
@@ -56,6 +57,11 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "scoring_pairs": (_SCORE, "Pairs of batches that the last attempt has solved."),
     "scoring_pairs_per_second": (_SCORE, "Its pace."),
     "ingest_recordings": (("dataset", "status"), "Recordings of the last ingest."),
+    "cluster_up": (_CLUSTER, "1 while the job server of the cluster of --cluster answers."),
+    "cluster_nodes": (
+        (*_CLUSTER, "state"),
+        "Its machines that are alive, have ended as they were told to, or were lost.",
+    ),
 }
 """Name without prefix -> labels and meaning."""
 

@@ -104,6 +104,9 @@ class StoreCollector(Collector):
     store : Store
     """
 
+    every_s = 5.0
+    """Between two looks."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sweeps = Follower(
@@ -128,11 +131,6 @@ class StoreCollector(Collector):
             return
         with self._lock:
             self._families = families
-
-    def follow(self, ended: threading.Event, every_s: float) -> None:
-        """Look again and again, until told to end."""
-        while not ended.wait(every_s):
-            self.look()
 
     def collect(self) -> Iterable[Metric]:
         """Give what is known, as Prometheus wants it."""

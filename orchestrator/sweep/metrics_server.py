@@ -2,37 +2,49 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, Protocol
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
-
-from orchestrator.sweep.metrics import StoreCollector
-
-LOOK_S = 5.0
-"""How often the store is read."""
+from prometheus_client.core import Metric
 
 Targets = Callable[[], list[dict[str, Any]]]
 """Gives what Prometheus is to scrape besides, as its ``http_sd_configs`` take it."""
 
 
+class Looking(Protocol):
+    """A collector that knows what its last look has found."""
+
+    every_s: float
+    """Between two looks."""
+
+    def look(self) -> None:
+        """Find out what it is to give."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Give what the last look has found."""
+
+
 class MetricsServer:
-    """Serves what a collector knows, until it is closed.
+    """Serves what collectors know, until it is closed.
 
     Parameters
     ----------
-    collector : StoreCollector
+    collectors : sequence of Looking
     host, port : str, int
         Where to listen; port 0 takes a free one.
     targets : callable
         See :data:`Targets`.
     """
 
-    def __init__(self, collector: StoreCollector, host: str, port: int, targets: Targets) -> None:
+    def __init__(
+        self, collectors: Sequence[Looking], host: str, port: int, targets: Targets
+    ) -> None:
         registry = CollectorRegistry()
-        registry.register(collector)
+        for collector in collectors:
+            registry.register(collector)
         metrics = make_wsgi_app(registry)
 
         def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -45,15 +57,10 @@ class MetricsServer:
 
         self._ended = threading.Event()
         self._server = make_server(host, port, app, _Server, handler_class=_Quiet)
-        collector.look()
-        self._threads = [
-            threading.Thread(target=self._server.serve_forever, name="metrics server", daemon=True),
-            threading.Thread(
-                target=collector.follow, args=(self._ended, LOOK_S), name="metrics", daemon=True
-            ),
-        ]
-        for thread in self._threads:
-            thread.start()
+        for collector in collectors:
+            collector.look()
+            threading.Thread(target=self._follow, args=(collector,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -64,6 +71,10 @@ class MetricsServer:
     def wait(self) -> None:
         """Return when it is closed."""
         self._ended.wait()
+
+    def _follow(self, collector: Looking) -> None:
+        while not self._ended.wait(collector.every_s):
+            collector.look()
 
     def close(self) -> None:
         """Stop serving."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 from ray import tune
+from ray.tune.execution import class_cache
 
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import SweepFailedError
@@ -389,6 +390,7 @@ def _tune(
     os.environ["TUNE_FORCE_TRIAL_CLEANUP_S"] = (
         "3"  # a trial that is ended does not look up from its work
     )
+    _keep_keys_to_ourselves()
     # It prints a page for each lost process.
     logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints a banner whatever the verbosity
@@ -402,3 +404,13 @@ def _tune(
         ),
         run_config=run_config,
     ).fit()
+
+
+def _keep_keys_to_ourselves() -> None:
+    """Have Ray Tune not send this process' AWS keys to trials: Ray writes what is sent that way into its logs.
+
+    Trials have the keys of the machine that they run on, as everything else there.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+        {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    )

@@ -26,7 +26,10 @@ def started_at(pid: int) -> str | None:
 
 
 def having(variable: str, value: str) -> set[int]:
-    """Return the processes whose environment has a variable with this value; none where the system does not tell."""
+    """Return the processes whose environment has a variable with this value; none where the system does not tell.
+
+    A process that has given itself a title may have overwritten its environment with it.
+    """
     wanted = f"{variable}={value}".encode()
     found = set()
     for path in Path("/proc").glob("[0-9]*/environ"):
@@ -35,4 +38,17 @@ def having(variable: str, value: str) -> set[int]:
                 found.add(int(path.parent.name))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
+    return found
+
+
+def in_session(leader: int) -> set[int]:
+    """Return the processes of the session that a process leads, or led; none where the system does not tell."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.add(int(path.parent.name))
     return found

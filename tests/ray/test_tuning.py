@@ -1,6 +1,7 @@
 """A search with Ray Tune and trials that do next to nothing: what is repeated, what ends it, what is left behind."""
 
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -122,6 +123,20 @@ class Sweep:
 @pytest.fixture
 def sweep(ray_cluster: Any, tmp_path: Path) -> Sweep:
     return Sweep(tmp_path)
+
+
+def test_keys_of_the_caller_are_not_in_rays_logs(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = secrets.token_hex(16)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    sweep.search(n_trials=2)
+    node = ray._private.worker.global_worker.node
+    assert node is not None
+    session = Path(node.get_logs_dir_path())
+    logs = [path for path in session.rglob("*") if path.is_file()]
+    assert [p.name for p in logs if "PL_DISABLE_FORK" in p.read_text(errors="replace")]
+    assert [p.name for p in logs if secret in p.read_text(errors="replace")] == []
 
 
 def test_the_same_seed_gives_the_same_sweep(ray_cluster: Any, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """A cluster of several machines over SSH: launched, used, losing a machine, and ended, next to another Ray."""
 
+import errno
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from orchestrator.cluster.ray_config import processes_command
+from tests.e2e.servers.doors import WRONG, Door, doors, http_code
 from tests.e2e.servers.netlab import Machine, Netlab, is_possible
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli, MakeCli, S3Server, StartS3, Tiny, Tools
+    from tests.e2e.conftest import Cli, MakeCli, Result, S3Server, StartS3, Tiny, Tools
 
 pytestmark = [
     pytest.mark.e2e,
@@ -37,10 +43,46 @@ class Lab:
     cli: "Cli"
     file: Path
     """Cluster file."""
+    state: Path
+    """What this machine knows of its clusters."""
+    root: Path
 
     @property
     def machines(self) -> list[Machine]:
         return list(self.net.machines.values())
+
+    def token(self) -> str:
+        """Return the cluster's token."""
+        return (self.state / "clusters" / "sleep-lab" / "token").read_text()
+
+    def holding(self, secret: str) -> set[str]:
+        """Return the files with a secret that are not made to hold it: on the machines, here, and in the store."""
+        wanted = secret.encode()
+        places = [self.state, *(self.net.folder / machine.name for machine in self.machines)]
+        found = {
+            str(path)
+            for place in places
+            for path in place.rglob("*")
+            if path.is_file() and not path.is_symlink() and wanted in path.read_bytes()
+        }
+        for path in list(found):
+            if Path(path).name == "token":
+                assert Path(path).stat().st_mode & 0o077 == 0, path
+                found.remove(path)
+        pages = self.s3.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        for item in (item for page in pages for item in page["Contents"]):
+            body = self.s3.client.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+            if wanted in body:
+                found.add(item["Key"])
+        # A login shell of these machines has the S3 server's keys.
+        return {path for path in found if not path.endswith("home/.bashrc")}
+
+    def doors(self, machine: Machine) -> set[Door]:
+        """Knock on everything of the cluster that listens on a machine."""
+        ours = processes_command("~/.sleep-orchestrator/sleep-lab")
+        sockets = self.net.run(machine, "ss -Htlnp").stdout
+        listed = f"for p in $({ours}) $(pgrep sshd); do ps -o pid=,args= -p $p; done"
+        return doors(machine.ip, sockets, self.net.run(machine, listed).stdout)
 
     def processes(self, machine: Machine) -> list[str]:
         """Return the command lines of everything of Ray on a machine."""
@@ -76,7 +118,7 @@ def lab(
         content["auth"] |= {"ssh_user": "root", "ssh_private_key": str(net.key)}
         file = folder / "onprem.yaml"
         file.write_text(yaml.safe_dump(content))
-        yield Lab(net, s3, cli, file)
+        yield Lab(net, s3, cli, file, folder / "state", root)
     finally:
         net.stop()
 
@@ -97,50 +139,129 @@ def other_ray(lab: Lab) -> str:
     return f"{machine.ip}:7001"
 
 
-def test_launch_use_lose_a_machine_and_end(
-    lab: Lab, other_ray: str, tiny: "Tiny", tools: "type[Tools]", tmp_path: Path
+@pytest.fixture(scope="module")
+def up(lab: Lab, other_ray: str) -> "Result":
+    """A launched cluster, next to the other Ray."""
+    return lab.cli("launch", lab.file, "--yes").ok()
+
+
+def far_sweep(lab: Lab, tiny: "Tiny", name: str, n_trials: int) -> Path:
+    """Write a sweep file whose trials take seconds, and ingest what it needs."""
+    lab.cli("ingest", tiny.dataset, "--data", tiny.data, "--store", f"s3://{BUCKET}/runs").ok()
+    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
+    content |= {"name": name, "arms": ["no_adapt"]}
+    content["search"] |= {"n_trials": n_trials, "n_steps": 200}
+    sweep = lab.cli.cwd / f"{name}.yaml"
+    sweep.write_text(yaml.safe_dump(content))
+    return sweep
+
+
+def n_done(lab: Lab, name: str) -> int:
+    found = lab.cli("status", name, "--cluster", lab.file, "--json")
+    return int(json.loads(found.out)["n_complete"]) if found.code == 0 else 0
+
+
+def test_a_second_launch_changes_nothing(lab: Lab, up: "Result") -> None:
+    assert "sleep-lab is up" in up.out
+    again = lab.cli("launch", lab.file, "--yes").ok()
+    assert re.search(r"sleep-lab is up since .*; nothing was changed", again.out)
+    status = json.loads(lab.cli("status", "--cluster", lab.file, "--json").ok().out)
+    assert [node["state"] for node in status["nodes"]] == ["alive"] * 3
+
+
+EVERYWHERE = {
+    Door("sshd", "network", "ssh"),
+    Door("raylet", "all", "refuses"),
+    Door("runtime environment agent", "network", "refuses"),
+    Door("dashboard agent", "all", "refuses"),
+    Door("dashboard agent", "network", "refuses"),
+    Door("dashboard agent", "loopback", "not knocked on"),
+    Door("dashboard agent", "all", "metrics"),
+}
+ON_THE_HEAD = EVERYWHERE | {
+    Door("GCS", "all", "refuses"),
+    Door("autoscaler", "all", "metrics"),
+    Door("dashboard", "all", "metrics"),
+    Door("dashboard", "loopback", "not knocked on"),
+    Door("Ray client server", "network", "refuses"),
+    Door("Ray client server", "loopback", "not knocked on"),
+}
+
+
+def test_every_open_port_is_known_and_asks_for_the_token(lab: Lab, up: "Result") -> None:
+    page = (lab.root / "docs" / "cluster.md").read_text()
+    for machine in lab.machines:
+        known = ON_THE_HEAD if machine is lab.machines[0] else EVERYWHERE
+        found: set[Door] = set()
+        deadline = time.monotonic() + 60
+        while (
+            not known <= found and time.monotonic() < deadline
+        ):  # agents start after the node has joined
+            found = lab.doors(machine)
+            time.sleep(1)
+        assert found - {Door("worker", "all", "refuses")} == known, machine
+        for door in found:
+            assert f"| {door.owner} |" in page
+
+
+def test_http_asks_for_the_token(lab: Lab, up: "Result") -> None:
+    (address,) = re.findall(r"dashboard +(http://127.0.0.1:\d+)", up.out)
+    token = lab.token()
+    agent = f"http://{lab.machines[0].ip}:52365"
+    for url in (f"{address}/api/jobs/", f"{address}/api/version", f"{agent}/api/job_agent/jobs/"):
+        assert http_code(url, None) == 401, url
+        assert http_code(url, WRONG) == 403, url
+    assert http_code(f"{address}/api/jobs/", token) == 200
+    # Nobody else reaches the dashboard at all.
+    with socket.socket() as probe:
+        assert probe.connect_ex((lab.machines[0].ip, 8265)) == errno.ECONNREFUSED
+
+
+def test_a_sweep_outlives_a_machine(
+    lab: Lab, up: "Result", tiny: "Tiny", tools: "type[Tools]"
 ) -> None:
     cli, file = lab.cli, lab.file
-    launched = cli("launch", file, "--yes").ok()
-    assert "sleep-lab is up" in launched.out
-    again = cli("launch", file, "--yes").ok()
-    assert re.search(r"sleep-lab is up since .*; nothing was changed", again.out)
-    status = json.loads(cli("status", "--cluster", file, "--json").ok().out)
-    assert [node["state"] for node in status["nodes"]] == ["ALIVE"] * 3
-
-    cli("ingest", tiny.dataset, "--data", tiny.data, "--store", f"s3://{BUCKET}/runs").ok()
-    sweep = tmp_path / "sweep.yaml"
-    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
-    content |= {"name": "far", "arms": ["no_adapt"]}
-    content["search"] |= {"n_trials": 12, "n_steps": 200}
-    sweep.write_text(yaml.safe_dump(content))
-    job = cli.start("submit", sweep, "--cluster", file)
-
-    def n_done() -> int:
-        found = cli("status", "far", "--cluster", file, "--json")
-        return json.loads(found.out)["n_complete"] if found.code == 0 else 0
-
+    job = cli.start("submit", far_sweep(lab, tiny, "far", 12), "--cluster", file)
     tools.wait_for(
-        lambda: n_done() >= 2 or job.poll() is not None, timeout_s=300, what="two trials"
+        lambda: n_done(lab, "far") >= 2 or job.poll() is not None, timeout_s=300, what="two trials"
     )
+    command_lines = subprocess.run(
+        ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+    ).stdout  # of the machines, too: they share this kernel
+    assert "ray::" in command_lines
     lost = lab.machines[2]
     lab.net.cut(lost)
     out, err = job.communicate(timeout=400)
+    lab.net.mend(lost)
     assert job.returncode == 0, out + err
     done = json.loads(cli("status", "far", "--cluster", file, "--json").ok().out)
     assert (done["state"], done["n_complete"]) == ("finished", 12)
-    assert lab.s3.secret not in out + err
+    nodes = json.loads(cli("status", "--cluster", file, "--json").ok().out)["nodes"]
+    assert {node["address"] for node in nodes if node["state"] == "lost"} == {lost.ip}
+    for secret in (lab.s3.secret, lab.token()):
+        assert secret not in command_lines + out + err
+        assert lab.holding(secret) == set()
 
-    lab.net.mend(lost)
+
+def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
+    lab: Lab, up: "Result", other_ray: str, tiny: "Tiny", tools: "type[Tools]"
+) -> None:
+    """The last one here."""
+    cli, file = lab.cli, lab.file
+    job = cli.start("submit", far_sweep(lab, tiny, "cut-off", 100), "--cluster", file)
+    tools.wait_for(
+        lambda: n_done(lab, "cut-off") >= 1 or job.poll() is not None, timeout_s=300, what="a trial"
+    )
+    assert job.poll() is None, job.communicate()
     ended = cli("down", file, "--verify").ok()
     assert "verified: nothing of it is left" in ended.out
-    for machine in lab.machines:
-        left = [
-            line
-            for line in lab.processes(machine)
-            if "7001" not in line and "/tmp/other" not in line
-        ]
-        assert left == [], machine
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == 7, out + err
+    print(err)
+    head, shared, worker = lab.machines
+    assert lab.processes(head) == lab.processes(worker) == []
+    ours = lab.net.run(shared, processes_command("~/.sleep-orchestrator/sleep-lab"))
+    assert ours.stdout == ""
     look = f"import ray; ray.init('{other_ray}', log_to_driver=False); print(len(ray.nodes()))"
     alive = lab.net.run(lab.machines[1], f'RAY_AUTH_MODE=disabled python3 -c "{look}"')
     assert alive.stdout.strip().endswith("1"), alive

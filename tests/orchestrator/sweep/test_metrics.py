@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from orchestrator.cluster.status import ClusterStatus, Node
 from orchestrator.errors import StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import metric_names, metrics_server
+from orchestrator.sweep import metric_names
+from orchestrator.sweep.cluster_metrics import ClusterCollector
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.metrics import StoreCollector
@@ -32,16 +34,16 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[MetricsServer]:
-    monkeypatch.setattr(metrics_server, "LOOK_S", 3600)  # tests look themselves
+    monkeypatch.setattr(StoreCollector, "every_s", 3600)  # tests look themselves
     ray = [{"targets": ["10.0.0.7:8080"], "labels": {"job": "ray"}}]
-    server = MetricsServer(StoreCollector(store), "127.0.0.1", 0, lambda: ray)
+    server = MetricsServer([StoreCollector(store)], "127.0.0.1", 0, lambda: ray)
     yield server
     server.close()
 
 
 def scrape(collector_of: Store) -> Samples:
     """Return what a new server says of a store."""
-    server = MetricsServer(StoreCollector(collector_of), "127.0.0.1", 0, list)
+    server = MetricsServer([StoreCollector(collector_of)], "127.0.0.1", 0, list)
     try:
         return samples(server)
     finally:
@@ -199,7 +201,7 @@ def test_a_store_that_is_away_leaves_what_was_known_and_is_counted(
     with EventLog(store, paths.sweep_events("tau")) as log:
         begin(log)
     collector = StoreCollector(store)
-    server = MetricsServer(collector, "127.0.0.1", 0, list)
+    server = MetricsServer([collector], "127.0.0.1", 0, list)
     try:
 
         def away(self: Store, folder: str) -> list[str]:
@@ -217,3 +219,34 @@ def test_a_store_that_is_away_leaves_what_was_known_and_is_counted(
 def test_the_page_lists_every_metric(root: Path) -> None:
     page = (root / "docs" / "operations.md").read_text()
     assert metric_names.reference() in page, "run `make reference`"
+
+
+def node(state: str) -> Node:
+    return Node(address="10.0.0.7", state=state, said=None, is_head=False, cpus=1, gpus=0)
+
+
+def test_machines_of_a_cluster_by_what_became_of_them() -> None:
+    of_lab: dict[str, Any] = {
+        "cluster_name": "lab",
+        "provider": "aws",
+        "address": None,
+        "launched_at": None,
+        "ends_at": None,
+    }
+    nodes = tuple(map(node, ["alive", "alive", "lost"]))
+    states = iter(
+        [ClusterStatus(**of_lab, state="up", nodes=nodes), ClusterStatus(**of_lab, state="down")]
+    )
+    collector = ClusterCollector(lambda: next(states))
+    server = MetricsServer([collector], "127.0.0.1", 0, list)
+    try:
+        assert samples(server) == {
+            ("cluster_up", (("cluster", "lab"),)): 1,
+            ("cluster_nodes", (("cluster", "lab"), ("state", "alive"))): 2,
+            ("cluster_nodes", (("cluster", "lab"), ("state", "ended"))): 0,
+            ("cluster_nodes", (("cluster", "lab"), ("state", "lost"))): 1,
+        }
+        collector.look()
+        assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
+    finally:
+        server.close()
