@@ -20,6 +20,12 @@ class Pulse:
     waited: float
     """Share of that time spent waiting for batches, 0 to 1. A GPU may still be at work on the step before."""
 
+    n_steps: int
+    """Taken in all."""
+
+    n_steps_before: int
+    """Of these, what an earlier process had taken and saved: this one began there."""
+
     details: Mapping[str, float] = field(default_factory=dict)
     """What the step had to say about the last whole pass."""
 
@@ -44,11 +50,14 @@ class Watch:
     """The surroundings of one training, between whose pulses time passes."""
 
     surroundings: Surroundings
+    n_steps_before: int = 0
+    """Taken before this process."""
     details: Mapping[str, float] = field(default_factory=dict)
     """Of the last whole pass."""
     _since_s: float = field(default_factory=time.perf_counter)
     _waited_s: float = 0.0
     _n_steps: int = 0
+    _n_told: int = 0
     _losses: float = 0.0
 
     def step(self, loss: float, waited_s: float) -> None:
@@ -69,15 +78,19 @@ class Watch:
         passed = now - self._since_s
         if passed < around.every_s:
             return
+        n_new = self._n_steps - self._n_told
         around.pulse(
             Pulse(
-                loss=self._losses / self._n_steps,
-                steps_per_s=self._n_steps / passed,
+                loss=self._losses / n_new,
+                steps_per_s=n_new / passed,
+                n_steps=self.n_steps_before + self._n_steps,
+                n_steps_before=self.n_steps_before,
                 waited=min(1.0, (waited_s - self._waited_s) / passed),
                 details=self.details,
             )
         )
-        self._since_s, self._waited_s, self._n_steps, self._losses = now, waited_s, 0, 0.0
+        self._since_s, self._waited_s, self._losses = now, waited_s, 0.0
+        self._n_told = self._n_steps
 
     def must_leave(self, workers: Workers) -> bool:
         """Tell whether this training is to leave; of several workers, all leave where one has to."""

@@ -293,6 +293,7 @@ class _Loop(Generic[AnyBatch]):
             snapshot.restore(step.model, step.optimizer)
             step.load_state(snapshot.step)
             self.progress, self.best_weights = snapshot.progress, snapshot.best_weights
+            watch.n_steps_before = self.progress.n_steps
 
     def take_pass(
         self,

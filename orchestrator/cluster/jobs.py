@@ -1,10 +1,12 @@
 """A sweep as a job on a cluster: what is sent there, and what comes back."""
 
 import asyncio
+import math
 import os
 import shlex
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,9 @@ SWEEP_FILE = "sweep.yaml"
 
 NOT_SENT = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache")
 """Folders of a working directory that stay where they are."""
+
+AGAIN_S = 20.0
+"""How long a job server may not answer."""
 
 Say = Callable[[str], None]
 
@@ -67,7 +72,7 @@ def submit(job: Job, address: str, say: Say) -> int:
     StoreUnreachableError
         No job server answers at `address`, or it refuses the token.
     SetupError
-        The job could not be started there.
+        The job could not be started there, or the job server is gone.
     """
     from ray.exceptions import RayError
 
@@ -80,8 +85,7 @@ def submit(job: Job, address: str, say: Say) -> int:
         except (RuntimeError, RayError) as error:
             raise _refused(address, error) from error
     say(f"job {job_id} at {address}; it goes on when this command ends")
-    asyncio.run(_print_logs(client, job_id, say))
-    info = client.get_job_info(job_id)
+    info = follow(client, job_id, address, say)
     code: int | None = info.driver_exit_code
     if code is None:
         raise SetupError(f"job {job_id} {info.status}: {info.message}")
@@ -178,10 +182,60 @@ def _refused(address: str, error: Exception) -> StoreUnreachableError:
     )
 
 
-async def _print_logs(client: Any, job_id: str, say: Say) -> None:
-    async for text in client.tail_job_logs(job_id):
-        for line in text.splitlines():
-            say(line)
+def follow(client: Any, job_id: str, address: str, say: Say) -> Any:
+    """Print what a job writes until it ends, also across a job server that does not answer for a while.
+
+    Parameters
+    ----------
+    client : ray.job_submission.JobSubmissionClient
+    job_id : str
+    address : str
+        Of the job server, for messages.
+    say : callable
+        Takes a line of output.
+
+    Returns
+    -------
+    ray.job_submission.JobDetails
+
+    Raises
+    ------
+    SetupError
+        The job server is gone.
+    """
+    import aiohttp
+
+    n_said = 0
+
+    async def tail() -> None:
+        nonlocal n_said
+        n_heard = 0
+        async for text in client.tail_job_logs(job_id):  # each time from the beginning
+            news = text[max(0, n_said - n_heard) :]
+            n_heard += len(text)
+            n_said = max(n_said, n_heard)
+            for line in news.splitlines():
+                say(line)
+
+    deadline = math.inf
+    while True:
+        before = n_said
+        trouble = "its log ended before the job did"
+        try:
+            asyncio.run(tail())
+            info = client.get_job_info(job_id)
+            if info.status.is_terminal():
+                return info
+        except (RuntimeError, OSError, aiohttp.ClientError) as error:
+            trouble = " ".join(str(error).split())[:200]
+        now = time.monotonic()
+        deadline = now + AGAIN_S if n_said > before else min(deadline, now + AGAIN_S)
+        if now >= deadline:
+            raise SetupError(
+                f"the job server at {address} does not answer any more ({trouble}). Unless the cluster has ended, job "
+                f"{job_id} goes on there; the same command takes the sweep up wherever it is."
+            )
+        time.sleep(AGAIN_S / 20)
 
 
 def _mib(n_bytes: int) -> str:

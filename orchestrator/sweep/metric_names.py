@@ -38,6 +38,7 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_training_seconds": (_SWEEP, "Time that trainings took in all."),
     "sweep_spent_usd": (_SWEEP, "What the machines have cost, where search.max_usd is set."),
     "sweep_limit_usd": (_SWEEP, "What they may cost: search.max_usd."),
+    "trial_steps": (_TRIAL, "Steps that a running trial has taken in what it trains now."),
     "trial_loss": (_TRIAL, "Mean loss of the last seconds of a running trial."),
     "trial_epochs_per_second": (_TRIAL, "Epochs that a running trial trains on in a second."),
     "trial_data_wait_ratio": (_TRIAL, "Share of its time that a running trial waits for batches."),

@@ -214,6 +214,7 @@ def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) 
 
 
 def _trial(gauges: Gauges, sweep: str, trial: str, said: Mapping[str, Any]) -> None:
+    gauges.set("trial_steps", said["n_steps"], sweep, trial)
     gauges.set("trial_loss", said["loss"], sweep, trial)
     gauges.set("trial_epochs_per_second", said["epochs_per_s"], sweep, trial)
     gauges.set("trial_data_wait_ratio", said["data_wait"], sweep, trial)

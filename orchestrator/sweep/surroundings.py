@@ -71,6 +71,8 @@ class Watched:
 def _as_data(pulse: Pulse, batch_size: int, device: str) -> dict[str, Any]:
     return {
         "at": time.time(),
+        "n_steps": pulse.n_steps,
+        "n_steps_before": pulse.n_steps_before,
         "loss": pulse.loss,
         "epochs_per_s": pulse.steps_per_s * batch_size,
         "data_wait": pulse.waited,

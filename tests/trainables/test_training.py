@@ -312,9 +312,16 @@ def test_asked_to_leave_it_loses_not_one_step(n_steps: int) -> None:
         noisy_training("adam", seldom, surroundings=around)
     assert len(saved) == 1
     # Only the steps that are left are taken: one more would be one too many.
+    pulses: list[Pulse] = []
     found, resumed = noisy_training(
-        "adam", Checkpoints(save=saved.append, resume_from=saved[-1]), stop_after=20 - n_steps
+        "adam",
+        Checkpoints(save=saved.append, resume_from=saved[-1]),
+        stop_after=20 - n_steps,
+        surroundings=Surroundings(pulse=pulses.append, every_s=0),
     )
+    assert [(p.n_steps, p.n_steps_before) for p in pulses] == [
+        (n, n_steps) for n in range(n_steps + 1, 21)
+    ]
     assert torch.equal(found, expected)
     assert resumed == uninterrupted
 
@@ -337,6 +344,7 @@ def test_pulses_come_at_their_interval_and_tell_loss_pace_and_wait() -> None:
     around = Surroundings(pulse=pulses.append, every_s=0.1)  # 0.04 s a step: every third one
     train(step, slow, n_passes=1, surroundings=around)
     assert [pulse.loss for pulse in pulses] == [2.0, 5.0]  # of steps 1 to 3, and 4 to 6
+    assert [pulse.n_steps for pulse in pulses] == [3, 6]
     for pulse in pulses:
         assert 0 < pulse.steps_per_s <= 25
         assert 0.5 < pulse.waited <= 1

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, whose processes tests may kill."""
+"""Clusters for tests: Ray nodes on this machine, whose processes tests may kill; machines that EC2 rents out."""
 
 import contextlib
 import os
@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.servers.cloud import SUBNET, Cloud, account
+from tests.e2e.servers.netlab import Netlab, is_possible
+
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Tools
+    from tests.e2e.conftest import MakeCli, StartS3, Tools
 
 HERE = Path(sys.executable).parent
 NODE = Path(__file__).parents[1] / "servers" / "ray_node.sh"
@@ -130,6 +133,28 @@ class Cluster:
             for pid in agents:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="package")
+def cloud(
+    root: Path,
+    start_s3: "StartS3",
+    make_cli: "MakeCli",
+    tools: "type[Tools]",
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cloud]:
+    """An account of Amazon's, whose machines have this environment's Python and the project."""
+    if reason := is_possible():
+        pytest.fail(f"machines of their own are needed: {reason}")
+    folder = tmp_path_factory.mktemp("cloud")
+    net = Netlab(folder / "net", "aws", SUBNET, [Path(sys.prefix), Path(sys.base_prefix), root], 16)
+    net.start()
+    try:
+        s3 = start_s3(net.gateway)
+        with account(folder, root, net, s3, make_cli(folder), tools.free_ports(1)) as opened:
+            yield opened
+    finally:
+        net.stop()
 
 
 MakeCluster = Callable[..., Cluster]

@@ -3,25 +3,17 @@
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 import yaml
 
-from tests.e2e.servers.bodies import Bodies
-from tests.e2e.servers.metadata import Metadata
-from tests.e2e.servers.netlab import Netlab, is_possible
+from tests.e2e.servers.cloud import BUCKET, Cloud
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli, MakeCli, S3Server, StartS3, Tiny, Tools
+    from tests.e2e.conftest import Tiny, Tools
 
 pytestmark = [
     pytest.mark.e2e,
@@ -29,148 +21,6 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif("TEST_CLUSTER" not in os.environ, reason="ten minutes: make test-cluster"),
 ]
-
-SUBNET, BUCKET, REGION = "172.31.0", "my-laboratory", "us-east-1"  # moto's own network
-IMAGE = "ami-1e749f67"
-"""One that moto knows."""
-SMALL = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-
-
-@dataclass
-class Cloud:
-    """An account, and what a user of it has."""
-
-    net: Netlab
-    s3: "S3Server"
-    cli: "Cli"
-    ec2: Any
-    bodies: Bodies
-    metadata: Metadata
-    root: Path
-    subnet: str
-    no_capacity: Path
-    """Instance types that there are none of."""
-
-    def file(self, name: str, **changes: Any) -> Path:
-        """Write cluster/aws.yaml with what is this account's, and with changes by dotted key."""
-        content = yaml.safe_load((self.root / "cluster" / "aws.yaml").read_text())
-        content |= {"cluster_name": name, "idle_timeout_minutes": 0.5}
-        content["orchestrator"] |= {"install": False, "store": f"s3://{BUCKET}/{name}"}
-        content["orchestrator"]["ssh_from"] = f"{self.net.gateway}/32"
-        content["provider"]["use_internal_ips"] = True
-        content["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.net.key)}
-        for kind in content["available_node_types"].values():
-            kind["node_config"] |= {"ImageId": IMAGE, "SubnetIds": [self.subnet]}
-        for key, value in changes.items():
-            *where, last = key.split("__")
-            section = content
-            for step in where:
-                section = section[step.replace("_gpu", "-gpu")]
-            section[last] = value
-        path = self.cli.cwd / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(content))
-        return path
-
-    def alive(self, cluster: str) -> list[dict[str, Any]]:
-        """Return the instances of a cluster that are not terminated."""
-        tag = {"Key": "ray-cluster-name", "Value": cluster}
-        return [
-            instance
-            for instance in self.bodies.instances()
-            if tag in instance.get("Tags", []) and instance["State"]["Name"] != "terminated"
-        ]
-
-
-def _moto(host: str, port: int, no_capacity: Path, log: Path) -> "subprocess.Popen[bytes]":
-    script = Path(__file__).parents[1] / "servers" / "moto_ec2.py"
-    settings = {
-        "NO_CAPACITY": str(no_capacity),
-        "MOTO_ENABLE_AMI_VALIDATION": "1",
-        "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "1",
-        "MOTO_ENABLE_KEYPAIR_VALIDATION": "1",
-    }
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, script, "-H", host, "-p", str(port)],
-            env={**os.environ, **settings},
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 60
-    while not _answers(host, port):
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, "moto does not answer"
-        time.sleep(0.1)
-    return process
-
-
-def _answers(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) == 0
-
-
-@pytest.fixture(scope="module")
-def cloud(
-    root: Path,
-    start_s3: "StartS3",
-    make_cli: "MakeCli",
-    tools: "type[Tools]",
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cloud]:
-    if reason := is_possible():
-        pytest.fail(f"machines of their own are needed: {reason}")
-    folder = tmp_path_factory.mktemp("on-aws")
-    shared = [Path(sys.prefix), Path(sys.base_prefix), root]
-    net = Netlab(folder / "net", "aws", SUBNET, shared, prefix=16)
-    net.start()
-    no_capacity, moto = folder / "no-capacity", None
-    try:
-        s3 = start_s3(net.gateway)
-        port = tools.free_ports(1)
-        moto = _moto(net.gateway, port, no_capacity, folder / "moto.log")
-        account = {
-            **s3.env,
-            "AWS_ENDPOINT_URL": f"http://{net.gateway}:{port}",
-            "AWS_ENDPOINT_URL_S3": s3.endpoint,
-        }
-        ec2 = boto3.client(
-            "ec2",
-            endpoint_url=account["AWS_ENDPOINT_URL"],
-            region_name=REGION,
-            aws_access_key_id=s3.key,
-            aws_secret_access_key=s3.secret,
-        )
-        cli = make_cli(folder).having(**account, ORCHESTRATOR_HOME=str(folder / "state"))
-        public = (folder / "net" / "id.pub").read_text()
-        ec2.import_key_pair(KeyName="sleep-orchestrator", PublicKeyMaterial=public.encode())
-        prepare = [sys.executable, str(root / "cluster" / "prepare_aws.py"), "--bucket", BUCKET]
-        for _ in range(2):  # the second time changes nothing
-            said = subprocess.run(
-                [*prepare, "--region", REGION, "--key", str(folder / "key.pem")],
-                env=dict(cli.env),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert said.returncode == 0, said.stderr
-        subnet = next(
-            found["SubnetId"]
-            for found in ec2.describe_subnets()["Subnets"]
-            if found["AvailabilityZone"] == f"{REGION}a"
-        )
-        assert subnet in said.stdout
-        with Metadata(net.gateway) as metadata:
-            env = account | SMALL | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint}
-            with Bodies(ec2, net, public, env) as bodies:
-                yield Cloud(net, s3, cli, ec2, bodies, metadata, root, subnet, no_capacity)
-            assert bodies.problems == []
-    finally:
-        net.stop()
-        if moto is not None:
-            moto.kill()
-            moto.wait()
-
 
 NODES = "available_node_types__{}__node_config__{}"
 

@@ -120,6 +120,8 @@ def test_what_a_training_says_of_itself(store: Store) -> None:
         loss=0.625,
         steps_per_s=2.5,
         waited=0.125,
+        n_steps=70,
+        n_steps_before=20,
         details={"rho_y/eeg": 1.5, "k_d/emg": 0.25, "macro_f1/eeg": 0.5},
     )
     with EventLog(store, paths.sweep_events("tau")) as log:
@@ -133,6 +135,7 @@ def test_what_a_training_says_of_itself(store: Store) -> None:
         around.pulse(pulse)
         found = scrape(store)
         assert of(found, "sweep_running", sweep="tau") == 1
+        assert of(found, "trial_steps", sweep="tau", trial="t000") == 70
         assert of(found, "trial_loss", sweep="tau", trial="t000") == 0.625
         assert of(found, "trial_epochs_per_second", sweep="tau", trial="t000") == 80
         assert of(found, "trial_data_wait_ratio", sweep="tau", trial="t000") == 0.125
