@@ -72,7 +72,7 @@ class OnAws:
         )
         self.state.note(running)
         fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
-        await_nodes(running, token_file, fewest)
+        await_nodes(running, self.state, fewest)
         return running
 
     def problems(self) -> list[str]:

@@ -22,13 +22,17 @@ def online_problems(cluster: ClusterFile, provider: AwsProvider) -> list[str]:
         There are no credentials, or nobody answers.
     """
     ec2 = Ec2(cluster, provider)
-    found: dict[str, None] = {}  # two kinds of nodes often name the same image
+    found: dict[str, list[str]] = {}  # several kinds of nodes often name the same
     for name, kind in cluster.available_node_types.items():
-        where = f"available_node_types.{name}.node_config"
         for problem in _problems(ec2.client, provider, kind):
-            found[f"{where}.{problem}"] = None
+            found.setdefault(problem, []).append(name)
+    said = [
+        f"available_node_types.{first}.node_config.{problem}"
+        + (f" The same in {', '.join(others)}." if others else "")
+        for problem, (first, *others) in found.items()
+    ]
     # A request that names what is not there is refused for that, which has just been said.
-    return list(found) or [f"available_node_types.{refused}" for refused in ec2.try_out(None)]
+    return said or [f"available_node_types.{refused}" for refused in ec2.try_out(None)]
 
 
 def _problems(client: Any, provider: AwsProvider, kind: NodeType) -> Iterator[str]:

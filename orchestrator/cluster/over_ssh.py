@@ -57,7 +57,7 @@ class OverSsh:
             process_started=started_at(tunnel),
         )
         self.state.note(running)
-        await_nodes(running, token_file, len(self._hosts))
+        await_nodes(running, self.state, len(self._hosts))
         return running
 
     def problems(self) -> list[str]:

@@ -1,5 +1,6 @@
 """What a cluster file comes to: which machines, at what price, and what is wrong with its doors. Asks nobody."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from orchestrator.cluster.prices import PriceTable, price_table
 from orchestrator.cluster.security import Finding, findings
 from orchestrator.config.cluster import AwsProvider, ClusterFile, NodeType
 from orchestrator.config.yaml_source import YamlSource
+from orchestrator.telemetry.growth import Growth
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +105,28 @@ def plan_cluster(cluster: ClusterFile, source: YamlSource) -> Plan:
         cost=cost,
         findings=tuple(findings(cluster, source)),
     )
+
+
+def growth_of(cluster: ClusterFile) -> Growth | None:
+    """Return what the autoscaler may bring a cluster to; None where the machines are there already."""
+    if not isinstance(cluster.provider, AwsProvider) or cluster.head is None:
+        return None
+    instances = price_table().instances
+
+    def has(kind: NodeType, what: str) -> float:
+        instance = instances.get(kind.node_config["InstanceType"])
+        if kind.resources is None and instance is None:
+            return math.inf
+        resources = kind.resources if instance is None or kind.resources else instance.resources
+        return float((resources or {}).get(what, 0))
+
+    total, largest = {}, {}
+    for what in ("CPU", "GPU"):
+        workers = [has(k, what) for k in cluster.workers.values() for _ in range(cluster.most(k))]
+        together = sorted(workers, reverse=True)[: cluster.max_workers]
+        total[what] = has(cluster.head, what) + sum(together)
+        largest[what] = max([has(cluster.head, what), *together])
+    return Growth(total=total, largest=largest)
 
 
 def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTable) -> NodePlan:

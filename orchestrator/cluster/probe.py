@@ -2,6 +2,7 @@
 
 import json
 import platform
+import secrets
 import sys
 from importlib.metadata import version
 
@@ -23,7 +24,11 @@ def main(store_uri: str | None) -> None:
         from orchestrator.store.store import Store
 
         try:
-            Store.open(store_uri, writable=True)
+            store = Store.open(store_uri, writable=True)
+            path = f"probe-{secrets.token_hex(8)}"  # rights to list, write, read and delete are given one by one
+            store.write_bytes(path, b"probe")
+            store.read_bytes(path)
+            store.delete(path)
         except OrchestratorError as error:
             found["store"] = str(error)
     print(json.dumps(found))

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.plan import growth_of
 from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
+from orchestrator.telemetry.growth import GROWS_TO
 
 HEAD_PORT = 6379
 DASHBOARD_PORT = 8265
@@ -73,6 +75,8 @@ def ray_config(
         settings["PATH"] = f"{folder}/venv/bin:$PATH"
     config["file_mounts"] = {**mounts, **cluster.file_mounts}
     settings[MARK] = _real(folder)
+    if (growth := growth_of(cluster)) is not None:
+        settings[GROWS_TO] = growth.as_text()
     exports = " ".join(f"'export {key}={value}'" for key, value in settings.items())
     config["initialization_commands"] = [
         f"mkdir -p {folder} && chmod 700 {folder}",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
 
-LEAVE_FILE = "SLEEP_ORCHESTRATOR_LEAVE_FILE"
+LEAVE_FILE = "ORCHESTRATOR_LEAVE_FILE"
 """Environment variable of a machine that may be taken away: once this file is there, trials leave."""
 
 _LOOK_S = 2.0

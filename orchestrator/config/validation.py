@@ -174,7 +174,8 @@ def _explain(
             problem = _problem(kind, detail)
     given = _value_at(source.data, path)
     value = "" if given is _ABSENT else f" is {shown(given)}"
-    return source.position(path), f"{_name(path)}{value}: {problem.rstrip('.')}."
+    end = "" if problem.endswith("?") else "."
+    return source.position(path), f"{_name(path)}{value}: {problem.rstrip('.')}{end}"
 
 
 def _problem(kind: str, detail: ErrorDetails) -> str:

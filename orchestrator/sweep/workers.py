@@ -4,7 +4,6 @@ The trial itself takes no CPU while its workers run; they take ``cpus_per_worker
 them takes one.
 """
 
-import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.failures import LostError, is_lost
+from orchestrator.telemetry.growth import Growth
 from orchestrator.telemetry.session import configure_data
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _STALLED_S = 600
 """Without progress for so long, reading fails instead of waiting for ever. The first worker validates while the others
 wait and nobody reads: a minute, which is enough to notice a hang, is not enough for a large validation."""
 
+_WHAT = ("CPU", "GPU")
 _SHARE, _N_FEEDS = "share", "n_feeds"
 
 
@@ -57,7 +58,7 @@ class Room:
     total: Mapping[str, float]
     """CPUs and GPUs of all nodes, those that an autoscaler may add included."""
     largest: Mapping[str, float]
-    """Of the node that has the most of each; infinite where an autoscaler may add nodes of other kinds."""
+    """Of the node that has the most of each."""
 
     @classmethod
     def of_this_machine(cls, n_cpus: int | None) -> "Room":
@@ -74,18 +75,13 @@ class Room:
     def of_the_cluster(cls) -> "Room":
         """Return what the cluster has, or can have."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        # Not public, and empty without an autoscaler.
-        limits = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+        found = {what: max((node.get(what, 0.0) for node in nodes), default=0.0) for what in _WHAT}
+        growth = Growth.here()
         return cls(
-            total={
-                name: max(_cluster(name), float(limits.get(name, 0))) for name in ("CPU", "GPU")
-            },
-            largest={
-                name: math.inf
-                if limits
-                else max((node.get(name, 0.0) for node in nodes), default=0.0)
-                for name in ("CPU", "GPU")
-            },
+            total={what: _cluster(what) for what in _WHAT},
+            largest=found
+            if growth is None
+            else {w: max(found[w], growth.largest.get(w, 0)) for w in _WHAT},
         )
 
 
@@ -126,7 +122,7 @@ def check_fits(sweep: SweepBase, n_concurrent: int, room: Room) -> None:
 
 
 def n_that_fit(sweep: SweepBase) -> int:
-    """Return how many trials' workers the cluster can hold at the same time, at least one."""
+    """Return how many trials' workers the cluster can hold at the same time, grown as far as it may; at least one."""
     if sweep.workers == 1:
         fit = _cluster("CPU")
         if sweep.gpus_per_worker:
@@ -256,5 +252,7 @@ def _dataset(feed: Feed, share: int) -> "ray.data.Dataset":
 
 
 def _cluster(what: str) -> float:
+    """Return how much of something the cluster has, or can grow to."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources.get(what, 0.0)
+    growth = Growth.here()
+    return max(resources.get(what, 0.0), 0.0 if growth is None else growth.total.get(what, 0.0))

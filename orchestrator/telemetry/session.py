@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.telemetry.growth import Growth
+
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
 
@@ -111,7 +113,8 @@ def configure_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = 120
+    # A machine that an autoscaler adds takes minutes to come up.
+    context.execution_no_progress_timeout_s = 120 if Growth.here() is None else 1200
     context.execution_options.preserve_order = False
     # The reservation learns what the cluster has only after a second, and till then runs one task at a time: the
     # whole of a small job. It is there to bound the memory of outputs, and ours are rows of a few numbers.

@@ -15,6 +15,7 @@ from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.failures import LostError
 from orchestrator.sweep.workers import Feed, Room, Rows, check_fits, n_that_fit, run_on_workers
+from orchestrator.telemetry.growth import GROWS_TO
 from trainables.errors import DivergedError
 
 pytestmark = pytest.mark.ray
@@ -59,6 +60,20 @@ def test_what_fits_is_let_through(ray_cluster: Any) -> None:
     )  # one worker waits for a CPU like any task
     assert n_that_fit(sweep(2, 0.5)) == 1
     assert n_that_fit(sweep(2, 0.25)) == 2
+
+
+def test_a_cluster_that_can_grow_is_taken_as_large_as_it_may_get(
+    ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GROWS_TO, "CPU:17:8,GPU:4:1")
+    check_fits(sweep(2, 8.0), 1, Room.of_the_cluster())
+    with pytest.raises(ConfigError, match="the cluster has 17"):
+        check_fits(sweep(2, 8.0), 2, Room.of_the_cluster())
+    monkeypatch.setenv(GROWS_TO, "CPU:64:8,GPU:4:1")
+    with pytest.raises(ConfigError, match="the largest node has 8"):
+        check_fits(sweep(2, 9.0), 1, Room.of_the_cluster())
+    monkeypatch.setenv(GROWS_TO, "CPU:17:8,GPU:4:1")
+    assert n_that_fit(sweep(2, 0.5)) == 16
 
 
 def squares(row: NDArray[np.int64]) -> Rows:

@@ -32,7 +32,7 @@ NODES = "available_node_types__{}__node_config__{}"
         ("small_gpu", "KeyName", "nobody", "no such key pair"),
         ("small_gpu", "SubnetIds", ["subnet-00000000000000000"], "no such subnet"),
         ("head", "IamInstanceProfile", {"Name": "nobody"}, "no such instance profile"),
-        ("head", "InstanceType", "m6i.largest", "is m6i.largest: there is none in this region"),
+        ("head", "InstanceType", "g3.4xlarge", "is g3.4xlarge: there is none in this region"),
     ],
 )
 def test_what_a_file_names_and_is_not_there_is_told_before_anything_starts(

@@ -96,6 +96,17 @@ def _moto(host: str, port: int, no_capacity: Path, log: Path) -> "subprocess.Pop
     return process
 
 
+def _connect(ec2: Any) -> None:
+    """Give the account's network its way to the internet: an account of Amazon's has it, one of moto's has not."""
+    (vpc,) = ec2.describe_vpcs()["Vpcs"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc["VpcId"])
+    (table,) = ec2.describe_route_tables()["RouteTables"]
+    ec2.create_route(
+        RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway
+    )
+
+
 def _answers(host: str, port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
@@ -147,12 +158,17 @@ def account(
                 check=False,
             )
             assert said.returncode == 0, said.stderr
+        # Ceph 16 takes a request without any ACL for one with a public ACL, and refuses it.
+        block = s3.client.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
+        assert all(block.values())
+        s3.client.delete_public_access_block(Bucket=BUCKET)
         subnet = next(
             found["SubnetId"]
             for found in ec2.describe_subnets()["Subnets"]
             if found["AvailabilityZone"] == f"{REGION}a"
         )
         assert subnet in said.stdout
+        _connect(ec2)
         with Metadata(net.gateway) as metadata:
             machines = env | SMALL | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint}
             with Bodies(ec2, net, public, machines) as bodies:
