@@ -25,7 +25,8 @@ def launch(
 ) -> None:
     """Launch the cluster of FILE: check it, say what it costs, ask, start it, and see that it works.
 
-    The same command again changes nothing, or says what it changes. Where it fails, it leaves nothing running.
+    The same command again changes nothing, or has the cluster take up what has changed in FILE, and says what. Where it
+    fails, it leaves nothing running.
     """
     from orchestrator.cluster.launch import check_online, launch_cluster
     from orchestrator.cluster.plan import plan_cluster, plan_text

@@ -58,8 +58,9 @@ def submit(
     from orchestrator.store.store import absolute_uri
 
     sweep = load_sweep(sweep_file)
+    settings: dict[str, str] = {}
     if cluster_file is not None:
-        address, store_uri = _of_cluster(cluster_file, store_uri)
+        address, store_uri, settings = _of_cluster(cluster_file, store_uri)
     if address is None:
         raise click.UsageError("Name the cluster: --cluster FILE, or --address URL.")
     if store_uri is None:
@@ -77,17 +78,23 @@ def submit(
         wheel=wheel,
         working_dir=working_dir,
         python=python,
+        settings=settings,
     )
     return run_job(job, address, click.echo)
 
 
-def _of_cluster(cluster_file: str, store_uri: str | None) -> tuple[str, str | None]:
-    """Return address and store of a cluster that was launched from here, and have its token sent along."""
+def _of_cluster(cluster_file: str, store_uri: str | None) -> tuple[str, str | None, dict[str, str]]:
+    """Return address and store of a cluster that was launched from here, and how far it can grow; send its token."""
     from orchestrator.cluster.launch import reachable
+    from orchestrator.cluster.plan import growth_of
     from orchestrator.config.cluster import load_cluster
+    from orchestrator.telemetry.growth import GROWS_TO
 
     cluster, source = load_cluster(cluster_file)
-    return reachable(cluster, source.data), store_uri or cluster.orchestrator.store
+    growth = growth_of(cluster)
+    settings = {} if growth is None else {GROWS_TO: growth.as_text()}
+    address = reachable(cluster, source.data)
+    return address, store_uri or cluster.orchestrator.store, settings
 
 
 COMMANDS = (submit,)

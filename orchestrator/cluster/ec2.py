@@ -234,6 +234,19 @@ def ssh_network(cluster: ClusterFile) -> str:
         ) from error
 
 
+class RefusedError(CloudError):
+    """EC2 would not do what it was asked to."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def is_about_a_value(self) -> bool:
+        """Whether something that was named is not there or not right; otherwise, any other request is refused, too."""
+        return self.code.startswith("Invalid") or self.code == "NoSuchEntity"
+
+
 class _WouldDoError(CloudError):
     """EC2 would have done what it was asked not to do."""
 
@@ -258,16 +271,16 @@ def translated() -> Iterator[None]:
         raise CloudError(f"EC2 cannot be reached: {' '.join(str(error).split())}.") from error
 
 
-def refusal(code: str, message: str) -> CloudError:
+def refusal(code: str, message: str) -> RefusedError:
     """Return the error of a refusal of EC2's."""
     advice = _ADVICE.get(code) or next(
         (text for known, text in _ADVICE.items() if code.startswith(known)),
         "See what the code means",
     )
-    return CloudError(f"EC2 refuses ({code}): {message.rstrip('.')}. {advice}.")
+    return RefusedError(code, f"EC2 refuses ({code}): {message.rstrip('.')}. {advice}.")
 
 
-def refusal_in(text: str) -> CloudError | None:
+def refusal_in(text: str) -> RefusedError | None:
     """Return the first refusal of EC2's that a text holds: output of Ray's launcher, or what its autoscaler says."""
     found = re.search(r"An error occurred \(([\w.]+)\)[^:]*: ([^\n]+)", text)
     if found:

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Job:
     """A folder of the user's to send along."""
     python: str = "python"
     """How the cluster calls Python."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further environment; in the logs of Ray, so that nothing in it may be secret."""
 
     @property
     def entrypoint(self) -> str:
@@ -80,7 +82,7 @@ def submit(job: Job, address: str, say: Say) -> int:
         client = _client(address)
         try:
             job_id: str = client.submit_job(
-                entrypoint=job.entrypoint, runtime_env=_runtime_env(folder)
+                entrypoint=job.entrypoint, runtime_env=_runtime_env(folder, job.settings)
             )
         except (RuntimeError, RayError) as error:
             raise _refused(address, error) from error
@@ -156,12 +158,10 @@ def _unpack(wheel: Path, folder: Path) -> None:
         raise ConfigError(f"{wheel} cannot be read as a wheel: {error}.") from error
 
 
-def _runtime_env(folder: Path) -> dict[str, Any]:
+def _runtime_env(folder: Path, settings: Mapping[str, str]) -> dict[str, Any]:
     declared = os.environ.get(SHARED)  # about the store, which the job cannot know
-    return {
-        "working_dir": str(folder),
-        **({"env_vars": {SHARED: declared}} if declared else {}),
-    }
+    variables = {**settings, **({SHARED: declared} if declared else {})}
+    return {"working_dir": str(folder), **({"env_vars": variables} if variables else {})}
 
 
 def _client(address: str) -> Any:

@@ -10,9 +10,13 @@ from orchestrator.cluster.over_ssh import OverSsh
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.this_machine import OnThisMachine
 from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider, ThisMachine
-from orchestrator.errors import RemainsError, SetupError
+from orchestrator.errors import ConfigError, RemainsError, SetupError
 
 Say = Callable[[str], None]
+
+
+_OURS = frozenset({"orchestrator.store", "orchestrator.prices"})
+"""Keys that no machine knows."""
 
 
 class Provider(Protocol):
@@ -37,6 +41,12 @@ class Provider(Protocol):
     def is_up(self) -> bool:
         """Tell whether the cluster that was launched from here still runs."""
 
+    def can_change(self, key: str) -> bool:
+        """Tell whether a key of the file can be changed while the cluster runs; `key` is written with dots."""
+
+    def update(self) -> None:
+        """Have the cluster that runs take up what has changed in its file."""
+
     def run(self, command: Sequence[str]) -> int:
         """Run a command on the head, in this terminal, and return its exit code."""
 
@@ -48,7 +58,7 @@ class Provider(Protocol):
 
 
 def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say: Say) -> None:
-    """Launch a cluster, or say that it is up. A launch that fails leaves nothing running.
+    """Launch a cluster, or have one that is up take up what has changed. A launch that fails leaves nothing running.
 
     Parameters
     ----------
@@ -64,6 +74,8 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
     ------
     CloudError, SetupError
         It did not come up.
+    ConfigError
+        It is up, and something has changed that cannot while it is.
     RemainsError
         It did not, and something of it could not be ended.
     """
@@ -71,11 +83,13 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
     provider = provider_of(cluster, data, state)
     running = state.running()
     if running is not None and provider.is_up():
-        say(f"{cluster.cluster_name} is up since {running.launched_at}; nothing was changed")
+        done = _update(cluster, data, state, provider)
+        say(f"{cluster.cluster_name} is up since {running.launched_at}; {done}")
     else:
         state.clean()
         try:
             running = provider.start()
+            state.note_file(data)
             check_health(running, state.token_file, cluster.orchestrator.store, provider.python)
         except BaseException as error:
             say("the launch failed; ending what there is of it")
@@ -88,6 +102,24 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
     say(f"dashboard  {running.address}, with the token in {state.token_file}")
     say(f"next       orchestrator submit SWEEP --cluster {file}")
     say(f"in the end orchestrator down {file} --verify")
+
+
+def _update(
+    cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState, provider: Provider
+) -> str:
+    """Have a cluster take up what has changed in its file, and return what was done."""
+    changes = state.changes(data)
+    if not changes:
+        return "nothing was changed"
+    if fixed := [key for key in changes if not (key in _OURS or provider.can_change(key))]:
+        raise ConfigError(
+            f"{cluster.cluster_name} runs, and {', '.join(fixed)} cannot be changed while it does. End it with "
+            "'orchestrator down', and launch it again; or take the change back."
+        )
+    if not set(changes) <= _OURS:
+        provider.update()
+    state.note_file(data)
+    return f"changed: {', '.join(changes)}"
 
 
 def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:

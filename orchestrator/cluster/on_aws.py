@@ -79,6 +79,23 @@ class OnAws:
         """Ask EC2 and IAM about everything that the file names."""
         return online_problems(self.cluster, self.provider)
 
+    def can_change(self, key: str) -> bool:
+        """Tell whether the autoscaler takes up a key while it runs: what is about workers."""
+        section, _, rest = key.partition(".")
+        if section == "available_node_types":
+            return rest.partition(".")[0] != self.cluster.head_node_type
+        return section in ("max_workers", "upscaling_speed", "idle_timeout_minutes")
+
+    def update(self) -> None:
+        """Give the head the file as it is now; Ray goes on running."""
+        running = self.state.running()
+        assert running is not None
+        ends_at = None if running.ends_at is None else datetime.fromisoformat(running.ends_at)
+        if problems := self.problems():
+            raise CloudError(" ".join(problems))
+        config = self._config(self.state.token_file, self._ec2.closed_group(), ends_at)
+        ray_up(config, self.state, self.state.token_file, {}, restart=False)
+
     def run(self, command: Sequence[str]) -> int:
         """Run a command on the head, with the cluster's token."""
         address, ssh = self._head()

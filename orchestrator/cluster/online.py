@@ -1,11 +1,12 @@
 """What only Amazon knows of a cluster file: whether what it names is there, and would be given. Starts nothing."""
 
+import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.ec2 import Ec2, translated
-from orchestrator.config.cluster import AwsProvider, ClusterFile, NodeType
-from orchestrator.errors import CloudError
+from orchestrator.cluster.ec2 import Ec2, RefusedError, translated
+from orchestrator.config.cluster import Auth, AwsProvider, ClusterFile, NodeType
 
 
 def online_problems(cluster: ClusterFile, provider: AwsProvider) -> list[str]:
@@ -24,7 +25,7 @@ def online_problems(cluster: ClusterFile, provider: AwsProvider) -> list[str]:
     ec2 = Ec2(cluster, provider)
     found: dict[str, list[str]] = {}  # several kinds of nodes often name the same
     for name, kind in cluster.available_node_types.items():
-        for problem in _problems(ec2.client, provider, kind):
+        for problem in _problems(ec2.client, cluster, provider, kind):
             found.setdefault(problem, []).append(name)
     said = [
         f"available_node_types.{first}.node_config.{problem}"
@@ -35,12 +36,14 @@ def online_problems(cluster: ClusterFile, provider: AwsProvider) -> list[str]:
     return said or [f"available_node_types.{refused}" for refused in ec2.try_out(None)]
 
 
-def _problems(client: Any, provider: AwsProvider, kind: NodeType) -> Iterator[str]:
+def _problems(
+    client: Any, cluster: ClusterFile, provider: AwsProvider, kind: NodeType
+) -> Iterator[str]:
     config = kind.node_config
     zones = {zone.strip() for zone in (provider.availability_zone or "").split(",") if zone.strip()}
     for key, ask in (
         ("ImageId", lambda v: client.describe_images(ImageIds=[v])["Images"]),
-        ("KeyName", lambda v: client.describe_key_pairs(KeyNames=[v])["KeyPairs"]),
+        ("KeyName", lambda v: _fits(client, v, cluster.auth)),
         ("InstanceType", lambda v: _offered(client, v, zones)),
     ):
         if key in config and (problem := _asked(ask, config[key])):
@@ -62,11 +65,32 @@ def _asked(ask: Any, value: str) -> str | None:
     try:
         with translated():
             found = ask(value)
-    except CloudError as error:
+    except RefusedError as error:
+        if not error.is_about_a_value:
+            raise
         return str(error)
     if isinstance(found, str):
         return found
     return None if found else "there is none in this region."
+
+
+def _fits(client: Any, key_pair: str, auth: Auth | None) -> str | bool:
+    """Compare a key pair's public half with what the private key of the file makes of it."""
+    found = client.describe_key_pairs(KeyNames=[key_pair], IncludePublicKey=True)["KeyPairs"]
+    there = found[0].get("PublicKey") if found else None
+    if not there or auth is None or auth.ssh_private_key is None:
+        return bool(found)
+    private = str(Path(auth.ssh_private_key).expanduser())
+    # Without a terminal, ssh-keygen asks for no passphrase: such a key is not compared.
+    here = subprocess.run(
+        ["ssh-keygen", "-y", "-P", "", "-f", private], capture_output=True, text=True, check=False
+    ).stdout
+    if here and here.split()[:2] != there.split()[:2]:
+        return (
+            f"auth.ssh_private_key, {auth.ssh_private_key}, is not its private half, so the machines would refuse it. "
+            "Name the key that belongs to it."
+        )
+    return True
 
 
 def _offered(client: Any, instance_type: str, zones: set[str]) -> str | bool:

@@ -64,6 +64,13 @@ class OverSsh:
         """Return the machines that do not take SSH."""
         return [f"no SSH to {machine}." for machine in self._unreachable()]
 
+    def can_change(self, key: str) -> bool:
+        """Nothing can: Ray reads all of it at its start."""
+        return False
+
+    def update(self) -> None:
+        """Do nothing: there is nothing that can change."""
+
     def run(self, command: Sequence[str]) -> int:
         """Run a command on the head, with the cluster's token."""
         return self._ssh.call(

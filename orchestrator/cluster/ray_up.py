@@ -17,7 +17,12 @@ _LAUNCH_S = 1200.0
 
 
 def ray_up(
-    config: Mapping[str, Any], state: ClusterState, token_file: Path, settings: Mapping[str, str]
+    config: Mapping[str, Any],
+    state: ClusterState,
+    token_file: Path,
+    settings: Mapping[str, str],
+    *,
+    restart: bool = True,
 ) -> None:
     """Run ``ray up``, with its output in the cluster's log.
 
@@ -29,6 +34,8 @@ def ray_up(
     token_file : Path
     settings : mapping
         Further environment of the launcher.
+    restart : bool
+        Start Ray on the head, and end one that runs there.
 
     Raises
     ------
@@ -55,6 +62,7 @@ def ray_up(
         "up",
         "-y",
         "--no-config-cache",
+        *(() if restart else ("--no-restart",)),
         str(file),
     ]
     try:

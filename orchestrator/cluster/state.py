@@ -4,8 +4,10 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 HOME = "ORCHESTRATOR_HOME"
 """Environment variable: folder of what is known of clusters; ``~/.sleep-orchestrator`` by default."""
@@ -75,9 +77,22 @@ class ClusterState:
         partial.write_text(json.dumps(asdict(running), indent=1))
         partial.replace(self.folder / "running.json")
 
+    def note_file(self, data: Mapping[str, Any]) -> None:
+        """Note the cluster file that was launched."""
+        (self.folder / "file.json").write_text(json.dumps(data))
+
+    def changes(self, data: Mapping[str, Any]) -> list[str]:
+        """Return what of a cluster file is not as it was launched, as keys with dots."""
+        try:
+            launched = json.loads((self.folder / "file.json").read_text())
+        except FileNotFoundError:
+            return []
+        return sorted(_differing(launched, json.loads(json.dumps(data)), ()))
+
     def clean(self) -> None:
         """Remove what an earlier launch noted: its cluster has ended."""
         (self.folder / "running.json").unlink(missing_ok=True)
+        (self.folder / "file.json").unlink(missing_ok=True)
         self.log_file.unlink(missing_ok=True)
 
     def last_words(self) -> str:
@@ -89,3 +104,11 @@ class ClusterState:
     def forget(self) -> None:
         """Remove everything about the cluster, its token included."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _differing(before: Any, now: Any, at: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() | now.keys():
+            yield from _differing(before.get(key), now.get(key), (*at, key))
+    elif before != now:
+        yield ".".join(at)

@@ -83,6 +83,13 @@ class OnThisMachine:
             if not self.is_up() and is_open(port)
         ]
 
+    def can_change(self, key: str) -> bool:
+        """Nothing can: Ray reads all of it at its start."""
+        return False
+
+    def update(self) -> None:
+        """Do nothing: there is nothing that can change."""
+
     def run(self, command: Sequence[str]) -> int:
         """Run a command here, with the cluster's address and token."""
         own = {"RAY_ADDRESS": f"127.0.0.1:{self.provider.port}"}

@@ -161,7 +161,9 @@ class StoreCollector(Collector):
         if signature is None:
             return None
         content = self._store.read_if_there(paths.live_metrics(sweep, signature))
-        return None if content is None else json.loads(content)
+        return (
+            json.loads(content) if content else None
+        )  # some S3 servers give nothing of what is being replaced
 
     def _of_scores(self) -> list[Metric]:
         gauges = Gauges.none()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,52 @@ def test_what_a_file_names_and_is_not_there_is_told_before_anything_starts(
 def test_without_credentials(cloud: Cloud) -> None:
     nobody = cloud.cli.having(AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     file = cloud.file("nobody")
-    nobody("launch", file, "--dry-run", "--online").fails(6, "no AWS credentials")
+    for how in (("--dry-run", "--online"), ("--yes",)):
+        said = nobody("launch", file, *how).fails(6, "no AWS credentials", "Set AWS_ACCESS_KEY_ID")
+        assert said.err.count("no AWS credentials") == 1
+
+
+def test_with_credentials_that_have_expired(cloud: Cloud) -> None:
+    file = cloud.file("late")
+    with cloud.refusing("* RequestExpired"):
+        for how in (("--dry-run", "--online"), ("--yes",)):
+            said = cloud.cli("launch", file, *how).fails(6, "have expired", "Log in again")
+            assert said.err.count("Log in again") == 1
+    assert cloud.alive("late") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("VcpuLimitExceeded", "quota of vCPUs of this kind is used up. Ask Amazon to raise it"),
+        ("InsufficientInstanceCapacity", "Name another InstanceType or availability_zone"),
+        ("UnauthorizedOperation", "Ask for the permissions in docs/cluster.md"),
+    ],
+)
+def test_a_head_that_amazon_does_not_give(cloud: Cloud, code: str, advice: str) -> None:
+    with cloud.refusing(f"m6i.large {code}"):
+        cloud.cli("launch", cloud.file("headless"), "--yes").fails(6, code, advice)
+    assert cloud.alive("headless") == []
+    assert "was not running" in cloud.cli("down", cloud.file("headless"), "--verify").ok().out
+
+
+def test_a_subnet_without_a_way_out(cloud: Cloud) -> None:
+    (vpc,) = cloud.ec2.describe_vpcs()["Vpcs"]
+    where = {"VpcId": vpc["VpcId"], "CidrBlock": "172.31.208.0/20"}
+    subnet = cloud.ec2.create_subnet(**where)["Subnet"]["SubnetId"]
+    table = cloud.ec2.create_route_table(VpcId=vpc["VpcId"])["RouteTable"]["RouteTableId"]
+    cloud.ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)
+    file = cloud.file("lonely", **{NODES.format("head", "SubnetIds"): [subnet]})
+    cloud.cli("launch", file, "--yes").fails(6, subnet, "no route to the internet", "NAT gateway")
+    assert cloud.alive("lonely") == []
+
+
+def test_a_private_key_of_another_pair(cloud: Cloud, tmp_path: Path) -> None:
+    key = tmp_path / "another"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    file = cloud.file("stranger", auth={"ssh_user": "root", "ssh_private_key": str(key)})
+    cloud.cli("launch", file, "--yes").fails(6, "is not its private half", "sleep-orchestrator")
+    assert cloud.alive("stranger") == []
 
 
 def test_launch_use_and_end(
@@ -62,6 +108,14 @@ def test_launch_use_and_end(
     _check_head(cloud, head)
     assert "nothing was changed" in cli("launch", file, "--yes").ok().out
     assert [i["InstanceId"] for i in cloud.alive("whole")] == [head["InstanceId"]]
+    fewer = cloud.file("whole", orchestrator__ttl_hours=2, max_workers=3)
+    assert "; changed: max_workers" in cli("launch", fewer, "--yes").ok().out
+    assert "nothing was changed" in cli("launch", fewer, "--yes").ok().out
+    seen = cli("exec", file, "--", "grep", '"max_workers": 3,', "/root/ray_bootstrap_config.yaml")
+    assert "3" in seen.ok().out
+    longer = cloud.file("whole", orchestrator__ttl_hours=3, max_workers=3)
+    cli("launch", longer, "--yes").fails(2, "orchestrator.ttl_hours cannot be changed")
+    file = cloud.file("whole", orchestrator__ttl_hours=2, max_workers=3)
 
     cli("ingest", tiny.dataset, "--data", tiny.data, "--store", f"s3://{BUCKET}/whole").ok()
     sweep = tmp_path / "sweep.yaml"
@@ -146,12 +200,9 @@ def test_what_could_not_be_ended_is_named(cloud: Cloud) -> None:
 
 
 def test_a_launch_without_capacity_for_its_workers_leaves_nothing(cloud: Cloud) -> None:
-    cloud.no_capacity.write_text("g4dn.xlarge")
     file = cloud.file("short", available_node_types__small_gpu__min_workers=1)
-    try:
+    with cloud.refusing("g4dn.xlarge InsufficientInstanceCapacity"):
         failed = cloud.cli("launch", file, "--yes")
-    finally:
-        cloud.no_capacity.unlink()
     failed.fails(6, "InsufficientInstanceCapacity", "Name another InstanceType")
     assert cloud.alive("short") == []
 

@@ -39,8 +39,8 @@ class Cloud:
     metadata: Metadata
     root: Path
     subnet: str
-    no_capacity: Path
-    """Instance types that there are none of."""
+    refusals: Path
+    """What EC2 refuses: see tests/e2e/servers/moto_ec2.py."""
 
     def file(self, name: str, **changes: Any) -> Path:
         """Write cluster/aws.yaml with what is this account's, and with changes by dotted key."""
@@ -62,6 +62,15 @@ class Cloud:
         path.write_text(yaml.safe_dump(content))
         return path
 
+    @contextmanager
+    def refusing(self, *lines: str) -> Iterator[None]:
+        """Have EC2 refuse inside the block: an instance type, or ``*``, and a code a line."""
+        self.refusals.write_text("\n".join(lines))
+        try:
+            yield
+        finally:
+            self.refusals.unlink()
+
     def alive(self, cluster: str) -> list[dict[str, Any]]:
         """Return the instances of a cluster that are not terminated."""
         tag = {"Key": "ray-cluster-name", "Value": cluster}
@@ -72,10 +81,10 @@ class Cloud:
         ]
 
 
-def _moto(host: str, port: int, no_capacity: Path, log: Path) -> "subprocess.Popen[bytes]":
+def _moto(host: str, port: int, refusals: Path, log: Path) -> "subprocess.Popen[bytes]":
     script = Path(__file__).parents[1] / "servers" / "moto_ec2.py"
     settings = {
-        "NO_CAPACITY": str(no_capacity),
+        "REFUSALS": str(refusals),
         "MOTO_ENABLE_AMI_VALIDATION": "1",
         "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "1",
         "MOTO_ENABLE_KEYPAIR_VALIDATION": "1",
@@ -130,8 +139,8 @@ def account(
     port : int
         Free.
     """
-    no_capacity = folder / "no-capacity"
-    moto = _moto(net.gateway, port, no_capacity, folder / "moto.log")
+    refusals = folder / "refusals"
+    moto = _moto(net.gateway, port, refusals, folder / "moto.log")
     try:
         env = {
             **s3.env,
@@ -172,7 +181,7 @@ def account(
         with Metadata(net.gateway) as metadata:
             machines = env | SMALL | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint}
             with Bodies(ec2, net, public, machines) as bodies:
-                yield Cloud(net, s3, cli, ec2, bodies, metadata, root, subnet, no_capacity)
+                yield Cloud(net, s3, cli, ec2, bodies, metadata, root, subnet, refusals)
             assert bodies.problems == []
     finally:
         moto.kill()

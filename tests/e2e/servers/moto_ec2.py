@@ -1,7 +1,8 @@
 """An endpoint that speaks the interfaces of EC2, IAM and SSM: ``moto_ec2.py -H HOST -p PORT``.
 
 moto starts as many machines as are the least asked for, EC2 as many as the most; Ray asks for one at the least. And
-EC2 may have no machine to give: of the types that the file in ``NO_CAPACITY`` lists, this one has none.
+EC2 may refuse: the file in ``REFUSALS`` has an instance type and a code a line, as in ``g5.xlarge VcpuLimitExceeded``;
+``*`` instead of a type refuses whatever is asked.
 """
 
 import os
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.responses.amis import AmisResponse
 from moto.ec2.responses.instances import InstanceResponse
 from moto.server import main
 
 _get_param = InstanceResponse._get_param
 _run_instances = InstanceResponse.run_instances
+_describe_images = AmisResponse.describe_images
 
 
 def as_many_as_possible(self: Any, name: str, *arguments: Any, **more: Any) -> Any:
@@ -23,18 +26,30 @@ def as_many_as_possible(self: Any, name: str, *arguments: Any, **more: Any) -> A
 
 def run_instances(self: Any) -> Any:
     wanted = self._get_param("InstanceType")
-    none = os.environ.get("NO_CAPACITY")
-    if none and Path(none).exists() and wanted in Path(none).read_text().split():
-        raise EC2ClientError(
-            "InsufficientInstanceCapacity",
-            f"We currently do not have sufficient {wanted} capacity in the zones with support for '{wanted}'.",
-        )
+    # Asked only whether it would, EC2 looks at permissions, and neither at quotas nor at what there is.
+    refuse(wanted, only="Unauthorized" if self._get_param("DryRun") == "true" else "")
     return _run_instances(self)
 
 
-for patch in (as_many_as_possible, run_instances):
-    name = "_get_param" if patch is as_many_as_possible else patch.__name__
-    setattr(InstanceResponse, name, patch)
+def describe_images(self: Any) -> Any:
+    refuse("*")
+    return _describe_images(self)
+
+
+def refuse(what: str, only: str = "") -> None:
+    file = Path(os.environ["REFUSALS"])
+    lines = file.read_text().splitlines() if file.exists() else []
+    for refused, code in (line.split() for line in lines):
+        if refused == what and code.startswith(only):
+            raise EC2ClientError(code, f"{code} for {what}.")
+
+
+for responses, name, patch in (
+    (InstanceResponse, "_get_param", as_many_as_possible),
+    (InstanceResponse, "run_instances", run_instances),
+    (AmisResponse, "describe_images", describe_images),
+):
+    setattr(responses, name, patch)
 
 if __name__ == "__main__":
     main(sys.argv[1:])
