@@ -1,13 +1,46 @@
-"""Waiting for the machines of a cluster to join."""
+"""Waiting for a cluster to come up: its job server, and all its machines."""
 
 import time
+from collections.abc import Callable
 
 from orchestrator.cluster.ec2 import refusal_in
-from orchestrator.cluster.job_server import get
+from orchestrator.cluster.job_server import answers, get
+from orchestrator.cluster.ray_config import DASHBOARD_PORT
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.errors import SetupError
 
+_ANSWER_S = 60.0
 _JOIN_S = 600.0
+
+
+def await_job_server(
+    running: Running, state: ClusterState, said: Callable[[], str], answer_s: float = _ANSWER_S
+) -> None:
+    """Return when the cluster's job server answers, and takes the cluster's token.
+
+    Parameters
+    ----------
+    running : Running
+    state : ClusterState
+    said : callable
+        Gives what Ray on the head has written last.
+    answer_s : float
+        How long to wait.
+
+    Raises
+    ------
+    SetupError
+        It does not in time.
+    """
+    deadline = time.monotonic() + answer_s
+    while not answers(running.address, state.token_file):
+        if time.monotonic() > deadline:
+            words = " / ".join(line.strip() for line in said().splitlines() if line.strip())
+            raise SetupError(
+                f"the head is reached, but no job server of this cluster answers on its port {DASHBOARD_PORT} after "
+                f"{answer_s:g} s. Something else may listen there. Ray last wrote: {words[-300:] or 'nothing'}"
+            )
+        time.sleep(0.5)
 
 
 def await_nodes(running: Running, state: ClusterState, n: int, join_s: float = _JOIN_S) -> None:

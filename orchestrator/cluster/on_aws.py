@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
 from orchestrator.cluster.job_server import answers
-from orchestrator.cluster.joining import await_nodes
+from orchestrator.cluster.joining import await_job_server, await_nodes
 from orchestrator.cluster.online import online_problems
 from orchestrator.cluster.prices import USD_PER_HOUR, price_table
 from orchestrator.cluster.ray_config import (
@@ -71,6 +72,11 @@ class OnAws:
             process_started=started_at(tunnel),
         )
         self.state.note(running)
+        await_job_server(
+            running,
+            self.state,
+            partial(ssh.last_lines, address, f"{remote_folder(self.cluster)}/ray.log"),
+        )
         fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
         await_nodes(running, self.state, fewest)
         return running

@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.job_server import answers
-from orchestrator.cluster.joining import await_nodes
+from orchestrator.cluster.joining import await_job_server, await_nodes
 from orchestrator.cluster.ray_config import (
     DASHBOARD_PORT,
     processes_command,
@@ -57,6 +58,15 @@ class OverSsh:
             process_started=started_at(tunnel),
         )
         self.state.note(running)
+        await_job_server(
+            running,
+            self.state,
+            partial(
+                self._ssh.last_lines,
+                self.provider.head_ip,
+                f"{remote_folder(self.cluster)}/ray.log",
+            ),
+        )
         await_nodes(running, self.state, len(self._hosts))
         return running
 

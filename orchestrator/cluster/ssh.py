@@ -75,6 +75,11 @@ class Ssh:
             said = f"no answer within {timeout_s:g} s"
             return subprocess.CompletedProcess(command, 255, stdout="", stderr=said)
 
+    def last_lines(self, host: str, file: str) -> str:
+        """Return the end of a file on a machine; what ssh says where there is none."""
+        done = self.run(host, f"tail -n 5 {file}")
+        return done.stdout or done.stderr
+
     def call(self, host: str, script: str) -> int:
         """Run a script of bash on a machine in this terminal, and return its exit code."""
         terminal = ("-t",) if sys.stdin.isatty() else ()

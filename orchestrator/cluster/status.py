@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.cluster import job_server
+from orchestrator.cluster.health import HEALTH
 from orchestrator.cluster.launch import provider_of
 from orchestrator.cluster.state import ClusterState
 from orchestrator.config.cluster import ClusterFile
@@ -77,7 +78,11 @@ def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStat
         **known,
         state="up",
         nodes=tuple(_node(found) for found in nodes["data"]["result"]["result"]),
-        jobs=tuple(_job(found) for found in jobs if found.get("type") == "SUBMISSION"),
+        jobs=tuple(
+            _job(found)
+            for found in jobs
+            if found.get("type") == "SUBMISSION" and not found["submission_id"].startswith(HEALTH)
+        ),
     )
 
 

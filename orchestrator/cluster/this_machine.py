@@ -39,6 +39,8 @@ class OnThisMachine:
 
     def start(self) -> Running:
         """Start the node, and wait for its job server."""
+        if problems := self.problems():
+            raise SetupError(" ".join(problems))
         token_file = self.state.make_token()
         now = datetime.now(UTC)
         ends_at = None if self.ttl_hours is None else now + timedelta(hours=self.ttl_hours)

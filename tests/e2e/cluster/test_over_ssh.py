@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +159,59 @@ def far_sweep(lab: Lab, tiny: "Tiny", name: str, n_trials: int) -> Path:
 def n_done(lab: Lab, name: str) -> int:
     found = lab.cli("status", name, "--cluster", lab.file, "--json")
     return int(json.loads(found.out)["n_complete"]) if found.code == 0 else 0
+
+
+@pytest.fixture
+def wrong(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """A cluster file of two machines that something is wrong with; nothing of it is left afterwards."""
+
+    def write(**auth: str) -> Path:
+        content = yaml.safe_load(lab.file.read_text())
+        content["cluster_name"] = "wrong"
+        content["provider"]["worker_ips"] = [lab.machines[2].ip]
+        content["auth"] |= auth
+        file = tmp_path / "wrong.yaml"
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+    yield write
+    assert lab.processes(lab.machines[0]) == lab.processes(lab.machines[2]) == []
+
+
+def test_a_key_that_is_refused(lab: Lab, wrong: Callable[..., Path], tmp_path: Path) -> None:
+    key = tmp_path / "another"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    file = wrong(ssh_private_key=str(key))
+    lab.cli("launch", file, "--dry-run", "--online").fails(6, "Permission denied")
+    lab.cli("launch", file, "--yes").fails(7, "no SSH to 10.77.3.11", "Permission denied")
+
+
+def test_another_version_on_the_machines(lab: Lab, wrong: Callable[..., Path]) -> None:
+    older = "~/older/sleep_orchestrator-0.0.9.dist-info"
+    lab.net.run(
+        lab.machines[0],
+        f"mkdir -p {older}; printf 'Name: sleep-orchestrator\\nVersion: 0.0.9\\n' > {older}/METADATA; "
+        "cp .bashrc kept; echo 'export PYTHONPATH=/root/older' >> .bashrc",
+    )
+    try:
+        failed = lab.cli("launch", wrong(), "--yes")
+    finally:
+        lab.net.run(lab.machines[0], "mv kept .bashrc; rm -r older")
+    failed.fails(7, "sleep-orchestrator is 0.0.9 there and 0.1.0 here", "Install the same")
+
+
+def test_a_head_whose_job_server_does_not_answer(lab: Lab, wrong: Callable[..., Path]) -> None:
+    """Something else has its port."""
+    head = lab.machines[0]
+    lab.net.run(
+        head,
+        "nohup python3 -m http.server 8265 --bind 127.0.0.1 >/dev/null 2>&1 </dev/null & echo $! > other.pid",
+    )
+    try:
+        failed = lab.cli("launch", wrong(), "--yes")
+    finally:
+        lab.net.run(head, "kill $(cat other.pid)")
+    failed.fails(7, "8265")
 
 
 def test_a_second_launch_changes_nothing(lab: Lab, up: "Result") -> None:

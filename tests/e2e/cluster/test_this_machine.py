@@ -1,0 +1,110 @@
+"""A cluster of this machine alone: launched, used and ended next to another Ray."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.e2e.servers.doors import http_code
+
+if TYPE_CHECKING:
+    from tests.e2e.cluster.conftest import MakeCluster
+    from tests.e2e.conftest import Cli, MakeCli, Tiny, Tools
+
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster, pytest.mark.full, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def cli(make_cli: "MakeCli", tmp_path: Path) -> "Cli":
+    return make_cli(tmp_path).having(ORCHESTRATOR_HOME=str(tmp_path / "state"))
+
+
+def cluster_file(root: Path, folder: Path, tools: "type[Tools]", **options: Any) -> Path:
+    """Write cluster/local.yaml with ports that are free, and a name that no other test has."""
+    content = yaml.safe_load((root / "cluster" / "local.yaml").read_text())
+    content["cluster_name"] = f"local-{folder.name[-8:].replace('_', '-').lower()}".strip("-")
+    content["orchestrator"] = content.get("orchestrator", {}) | options
+    ports = {"port": tools.free_ports(1), "dashboard_port": tools.free_ports(1)}
+    content["provider"] |= {**ports, "cpus": 2}
+    file = folder / "local.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def processes(tools: "type[Tools]", file: Path) -> list[str]:
+    """Return the command lines of this machine that name the cluster."""
+    name = yaml.safe_load(file.read_text())["cluster_name"]
+    lines = [tools.command_line(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()]
+    return [line for line in lines if f"-{name}/" in line]
+
+
+def test_launch_use_and_end_next_to_another_ray(
+    root: Path,
+    tmp_path: Path,
+    cli: "Cli",
+    tiny: "Tiny",
+    tools: "type[Tools]",
+    make_cluster: "MakeCluster",
+) -> None:
+    other = make_cluster({}, n_nodes=1)
+    file = cluster_file(root, tmp_path, tools)
+    assert " is up\n" in cli("launch", file, "--yes").ok().out
+    assert "nothing was changed" in cli("launch", file, "--yes").ok().out
+    assert processes(tools, file)
+    taken = cli("exec", file, "--", "sh", "-c", "echo $RAY_ADDRESS").ok()
+    assert str(yaml.safe_load(file.read_text())["provider"]["port"]) in taken.out
+
+    store = str(tmp_path / "runs")
+    cli("ingest", tiny.dataset, "--data", tiny.data).ok()
+    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
+    content["search"] |= {"n_trials": 100, "n_steps": 100}
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(yaml.safe_dump(content))
+    job = cli.start("submit", sweep, "--cluster", file, "--store", store)
+
+    def runs() -> bool:
+        found = cli("status", "small", "--json")
+        return job.poll() is not None or (
+            found.code == 0 and json.loads(found.out)["n_complete"] > 0
+        )
+
+    tools.wait_for(runs, timeout_s=240, what="a trial is done")
+    assert job.poll() is None, job.communicate()
+    status = json.loads(cli("status", "--cluster", file, "--json").ok().out)
+    assert [node["state"] for node in status["nodes"]] == ["alive"]
+    assert "RUNNING" in [j["status"] for j in status["jobs"]]
+    assert "verified: nothing of it is left" in cli("down", file, "--verify").ok().out
+    assert processes(tools, file) == []
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == 7, out + err
+    assert "does not answer any more" in err
+    assert "was not running; nothing was changed" in cli("down", file).ok().out
+    assert http_code(f"{other.job_server}/api/version", other.env["RAY_AUTH_TOKEN"]) == 200
+    # The job that was cut off goes on from another session.
+    status = json.loads(cli("status", "small", "--json").ok().out)
+    assert status["state"] == "stopped"
+
+
+def test_its_time_to_live_ends_it(
+    root: Path, tmp_path: Path, cli: "Cli", tools: "type[Tools]"
+) -> None:
+    file = cluster_file(root, tmp_path, tools, ttl_hours=25 / 3600)
+    assert "it ends at" in cli("launch", file, "--yes").ok().out
+    tools.wait_for(lambda: not processes(tools, file), timeout_s=60, what="it has ended")
+    assert "down" in cli("status", "--cluster", file).ok().out
+
+
+def test_a_port_that_is_taken(
+    root: Path, tmp_path: Path, cli: "Cli", tools: "type[Tools]", make_cluster: "MakeCluster"
+) -> None:
+    other = make_cluster({}, n_nodes=1)
+    file = cluster_file(root, tmp_path, tools)
+    content = yaml.safe_load(file.read_text())
+    content["provider"]["dashboard_port"] = other.port + 2
+    file.write_text(yaml.safe_dump(content))
+    said = f"provider.dashboard_port is {other.port + 2}: something listens there already"
+    cli("launch", file, "--dry-run", "--online").fails(6, said)
+    cli("launch", file, "--yes").fails(7, said)
+    assert processes(tools, file) == []
