@@ -1,5 +1,6 @@
 """Commands about a cluster: ``submit``."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -35,7 +36,7 @@ import click
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Send this folder along, at most 100 MiB; by default only FILE is sent.",
 )
-@click.option("--python", default="python", show_default=True, help="Python on the cluster.")
+@click.option("--python", help="Python on the cluster; of the cluster of --cluster, or `python`.")
 def submit(
     sweep_file: str,
     address: str | None,
@@ -45,7 +46,7 @@ def submit(
     retry_failed: bool,
     wheel: Path | None,
     working_dir: Path | None,
-    python: str,
+    python: str | None,
 ) -> int:
     """Run sweep FILE as a job of a Ray cluster, show its output, and end with its exit code.
 
@@ -60,7 +61,9 @@ def submit(
     sweep = load_sweep(sweep_file)
     settings: dict[str, str] = {}
     if cluster_file is not None:
-        address, store_uri, settings = _of_cluster(cluster_file, store_uri)
+        found = _of_cluster(cluster_file)
+        address, settings = found.address, found.settings
+        store_uri, python = store_uri or found.store, python or found.python
     if address is None:
         raise click.UsageError("Name the cluster: --cluster FILE, or --address URL.")
     if store_uri is None:
@@ -77,24 +80,38 @@ def submit(
         options=options,
         wheel=wheel,
         working_dir=working_dir,
-        python=python,
+        python=python or "python",
         settings=settings,
     )
     return run_job(job, address, click.echo)
 
 
-def _of_cluster(cluster_file: str, store_uri: str | None) -> tuple[str, str | None, dict[str, str]]:
-    """Return address and store of a cluster that was launched from here, and how far it can grow; send its token."""
-    from orchestrator.cluster.launch import reachable
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What a job needs of a cluster that was launched from here."""
+
+    address: str
+    store: str | None
+    python: str
+    settings: dict[str, str]
+
+
+def _of_cluster(cluster_file: str) -> _Found:
+    """Find a cluster, and have its token sent along."""
+    from orchestrator.cluster.launch import provider_of, reachable
     from orchestrator.cluster.plan import growth_of
+    from orchestrator.cluster.state import ClusterState
     from orchestrator.config.cluster import load_cluster
     from orchestrator.telemetry.growth import GROWS_TO
 
     cluster, source = load_cluster(cluster_file)
     growth = growth_of(cluster)
-    settings = {} if growth is None else {GROWS_TO: growth.as_text()}
-    address = reachable(cluster, source.data)
-    return address, store_uri or cluster.orchestrator.store, settings
+    return _Found(
+        address=reachable(cluster, source.data),
+        store=cluster.orchestrator.store,
+        python=provider_of(cluster, source.data, ClusterState.of(cluster.cluster_name)).python,
+        settings={} if growth is None else {GROWS_TO: growth.as_text()},
+    )
 
 
 COMMANDS = (submit,)

@@ -12,7 +12,7 @@ from orchestrator.cluster.state import Running
 from orchestrator.errors import SetupError
 
 HEALTH = "health-"
-"""What the ids of jobs begin with that only look around. Ray goes on listing a job that was deleted, as a failed one."""
+"""What ids of jobs begin with that only look around. Ray goes on listing a job that was deleted, as a failed one."""
 
 _PROBE_S = 120.0
 

@@ -72,11 +72,8 @@ class OnAws:
             process_started=started_at(tunnel),
         )
         self.state.note(running)
-        await_job_server(
-            running,
-            self.state,
-            partial(ssh.last_lines, address, f"{remote_folder(self.cluster)}/ray.log"),
-        )
+        ray_log = f"{remote_folder(self.cluster)}/ray.log"
+        await_job_server(running, self.state, partial(ssh.last_lines, address, ray_log))
         fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
         await_nodes(running, self.state, fewest)
         return running

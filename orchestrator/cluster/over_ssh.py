@@ -58,14 +58,9 @@ class OverSsh:
             process_started=started_at(tunnel),
         )
         self.state.note(running)
+        ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(
-            running,
-            self.state,
-            partial(
-                self._ssh.last_lines,
-                self.provider.head_ip,
-                f"{remote_folder(self.cluster)}/ray.log",
-            ),
+            running, self.state, partial(self._ssh.last_lines, self.provider.head_ip, ray_log)
         )
         await_nodes(running, self.state, len(self._hosts))
         return running

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,17 +110,14 @@ class OnThisMachine:
         if _is_ours(running) and running.pid is not None:
             os.kill(running.pid, signal.SIGTERM)  # Ray ends its own processes then
         there = bool(self._processes(running))
-        deadline = time.monotonic() + _END_S
-        while _is_ours(running) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        deadline = min(deadline, time.monotonic() + _LAST_S)
-        while self._processes(running) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        self._await(lambda: not _is_ours(running), _END_S)
+        self._await(lambda: not self._processes(running), _LAST_S)
         for pid in self._processes(
             running
         ):  # Ray's agents would outlive the node by a minute and a half
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._await(lambda: not self._processes(running), _LAST_S)
         return there
 
     def remaining(self) -> list[str]:
@@ -128,6 +125,12 @@ class OnThisMachine:
         running = self.state.running()
         left = set() if running is None else self._processes(running)
         return [f"process {pid} on this machine" for pid in sorted(left)]
+
+    @staticmethod
+    def _await(condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _processes(self, running: Running) -> set[int]:
         found = having(MARK, str(self.state.folder))

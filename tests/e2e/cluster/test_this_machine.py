@@ -1,6 +1,8 @@
 """A cluster of this machine alone: launched, used and ended next to another Ray."""
 
 import json
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +23,23 @@ def cli(make_cli: "MakeCli", tmp_path: Path) -> "Cli":
     return make_cli(tmp_path).having(ORCHESTRATOR_HOME=str(tmp_path / "state"))
 
 
-def cluster_file(root: Path, folder: Path, tools: "type[Tools]", **options: Any) -> Path:
-    """Write cluster/local.yaml with ports that are free, and a name that no other test has."""
+@pytest.fixture
+def file(root: Path, tmp_path: Path, cli: "Cli", tools: "type[Tools]") -> Iterator[Path]:
+    """cluster/local.yaml with ports that are free, and a name that no other test has; ended in the end."""
     content = yaml.safe_load((root / "cluster" / "local.yaml").read_text())
-    content["cluster_name"] = f"local-{folder.name[-8:].replace('_', '-').lower()}".strip("-")
-    content["orchestrator"] = content.get("orchestrator", {}) | options
+    content["cluster_name"] = f"local-{secrets.token_hex(3)}"
     ports = {"port": tools.free_ports(1), "dashboard_port": tools.free_ports(1)}
     content["provider"] |= {**ports, "cpus": 2}
-    file = folder / "local.yaml"
+    file = tmp_path / "local.yaml"
     file.write_text(yaml.safe_dump(content))
-    return file
+    yield file
+    cli("down", file)
+
+
+def change(file: Path, section: str, **values: Any) -> None:
+    content = yaml.safe_load(file.read_text())
+    content[section] |= values
+    file.write_text(yaml.safe_dump(content))
 
 
 def processes(tools: "type[Tools]", file: Path) -> list[str]:
@@ -41,7 +50,7 @@ def processes(tools: "type[Tools]", file: Path) -> list[str]:
 
 
 def test_launch_use_and_end_next_to_another_ray(
-    root: Path,
+    file: Path,
     tmp_path: Path,
     cli: "Cli",
     tiny: "Tiny",
@@ -49,8 +58,7 @@ def test_launch_use_and_end_next_to_another_ray(
     make_cluster: "MakeCluster",
 ) -> None:
     other = make_cluster({}, n_nodes=1)
-    file = cluster_file(root, tmp_path, tools)
-    assert " is up\n" in cli("launch", file, "--yes").ok().out
+    assert " is up; it ends at" in cli("launch", file, "--yes").ok().out
     assert "nothing was changed" in cli("launch", file, "--yes").ok().out
     assert processes(tools, file)
     taken = cli("exec", file, "--", "sh", "-c", "echo $RAY_ADDRESS").ok()
@@ -87,24 +95,19 @@ def test_launch_use_and_end_next_to_another_ray(
     assert status["state"] == "stopped"
 
 
-def test_its_time_to_live_ends_it(
-    root: Path, tmp_path: Path, cli: "Cli", tools: "type[Tools]"
-) -> None:
-    file = cluster_file(root, tmp_path, tools, ttl_hours=25 / 3600)
+def test_its_time_to_live_ends_it(file: Path, cli: "Cli", tools: "type[Tools]") -> None:
+    change(file, "orchestrator", ttl_hours=25 / 3600)
     assert "it ends at" in cli("launch", file, "--yes").ok().out
     tools.wait_for(lambda: not processes(tools, file), timeout_s=60, what="it has ended")
     assert "down" in cli("status", "--cluster", file).ok().out
 
 
 def test_a_port_that_is_taken(
-    root: Path, tmp_path: Path, cli: "Cli", tools: "type[Tools]", make_cluster: "MakeCluster"
+    file: Path, cli: "Cli", tools: "type[Tools]", make_cluster: "MakeCluster"
 ) -> None:
-    other = make_cluster({}, n_nodes=1)
-    file = cluster_file(root, tmp_path, tools)
-    content = yaml.safe_load(file.read_text())
-    content["provider"]["dashboard_port"] = other.port + 2
-    file.write_text(yaml.safe_dump(content))
-    said = f"provider.dashboard_port is {other.port + 2}: something listens there already"
+    taken = make_cluster({}, n_nodes=1).port + 2
+    change(file, "provider", dashboard_port=taken)
+    said = f"provider.dashboard_port is {taken}: something listens there already"
     cli("launch", file, "--dry-run", "--online").fails(6, said)
     cli("launch", file, "--yes").fails(7, said)
     assert processes(tools, file) == []
