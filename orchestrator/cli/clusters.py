@@ -31,7 +31,7 @@ def launch(
     from orchestrator.cluster.launch import check_online, launch_cluster
     from orchestrator.cluster.plan import plan_cluster, plan_text
     from orchestrator.config.cluster import load_cluster
-    from orchestrator.errors import CloudError, ConfigError
+    from orchestrator.errors import ConfigError
 
     cluster, source = load_cluster(cluster_file)
     plan = plan_cluster(cluster, source)
@@ -43,8 +43,8 @@ def launch(
         )
     if online and not dry_run:
         raise ConfigError("--online goes with --dry-run; a launch asks the provider anyway.")
-    if online and (problems := check_online(cluster, source.data)):
-        raise CloudError(" ".join(problems))
+    if online:
+        check_online(cluster, source.data)
     if dry_run:
         return
     if not yes:

@@ -35,8 +35,14 @@ class Provider(Protocol):
             It did not come up; the caller ends what there is of it.
         """
 
-    def problems(self) -> list[str]:
-        """Ask whoever has the machines what stands against a launch; nothing is started."""
+    def check(self) -> None:
+        """Ask whoever has the machines what stands against a launch; nothing is started.
+
+        Raises
+        ------
+        CloudError, SetupError
+            Something does.
+        """
 
     def is_up(self) -> bool:
         """Tell whether the cluster that was launched from here still runs."""
@@ -87,6 +93,7 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
         say(f"{cluster.cluster_name} is up since {running.launched_at}; {done}")
     else:
         state.clean()
+        provider.check()
         try:
             running = provider.start()
             state.note_file(data)
@@ -140,9 +147,15 @@ def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:
     return running.address
 
 
-def check_online(cluster: ClusterFile, data: Mapping[str, Any]) -> list[str]:
-    """Ask whoever has the machines what stands against a launch; nothing is started."""
-    return provider_of(cluster, data, ClusterState.of(cluster.cluster_name)).problems()
+def check_online(cluster: ClusterFile, data: Mapping[str, Any]) -> None:
+    """Ask whoever has the machines what stands against a launch; nothing is started.
+
+    Raises
+    ------
+    CloudError, SetupError
+        Something does.
+    """
+    provider_of(cluster, data, ClusterState.of(cluster.cluster_name)).check()
 
 
 def run_on_head(cluster: ClusterFile, data: Mapping[str, Any], command: Sequence[str]) -> int:

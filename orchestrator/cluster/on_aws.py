@@ -56,8 +56,6 @@ class OnAws:
         ttl_hours = self.cluster.orchestrator.ttl_hours
         now = datetime.now(UTC)
         ends_at = None if ttl_hours is None else now + timedelta(hours=ttl_hours)
-        if problems := self.problems():
-            raise CloudError(" ".join(problems))
         group = self._ec2.closed_group()
         ray_up(self._config(token_file, group, ends_at), self.state, token_file, {})
         address, ssh = self._head()
@@ -78,9 +76,10 @@ class OnAws:
         await_nodes(running, self.state, fewest)
         return running
 
-    def problems(self) -> list[str]:
+    def check(self) -> None:
         """Ask EC2 and IAM about everything that the file names."""
-        return online_problems(self.cluster, self.provider)
+        if problems := online_problems(self.cluster, self.provider):
+            raise CloudError(" ".join(problems))
 
     def can_change(self, key: str) -> bool:
         """Tell whether the autoscaler takes up a key while it runs: what is about workers."""
@@ -94,8 +93,7 @@ class OnAws:
         running = self.state.running()
         assert running is not None
         ends_at = None if running.ends_at is None else datetime.fromisoformat(running.ends_at)
-        if problems := self.problems():
-            raise CloudError(" ".join(problems))
+        self.check()
         config = self._config(self.state.token_file, self._ec2.closed_group(), ends_at)
         ray_up(config, self.state, self.state.token_file, {}, restart=False)
 

@@ -65,9 +65,13 @@ class OverSsh:
         await_nodes(running, self.state, len(self._hosts))
         return running
 
-    def problems(self) -> list[str]:
-        """Return the machines that do not take SSH."""
-        return [f"no SSH to {machine}." for machine in self._unreachable()]
+    def check(self) -> None:
+        """Try SSH to each machine."""
+        tried = [(host, self._ssh.run(host, "true")) for host in self._hosts]
+        if refused := unreachable(tried):
+            raise SetupError(
+                f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
+            )
 
     def can_change(self, key: str) -> bool:
         """Nothing can: Ray reads all of it at its start."""
@@ -91,10 +95,10 @@ class OverSsh:
         """End the Ray that was started on each machine, the head's first: it would start the workers' again."""
         running = self.state.running()
         script = stop_command(remote_folder(self.cluster))
-        ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
+        ended = [self._ssh.run(host, script).stdout.strip() for host in self._hosts]
         if running is not None:
             end_tunnel(running)
-        return running is not None or not unreachable(ended)
+        return running is not None or any(n not in ("", "0") for n in ended)
 
     def remaining(self) -> list[str]:
         """Return the machines where Ray of this cluster runs, or that do not answer."""
@@ -118,14 +122,7 @@ class OverSsh:
         assert self.cluster.auth is not None
         return Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
 
-    def _unreachable(self) -> list[str]:
-        return unreachable([(host, self._ssh.run(host, "true")) for host in self._hosts])
-
     def _ray_up(self, token_file: Path) -> None:
-        if refused := self._unreachable():
-            raise SetupError(
-                f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
-            )
         config = ray_config(
             self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder)
         )

@@ -140,8 +140,12 @@ def background_command(folder: str, name: str, command: str, before: str = "true
 
 
 def stop_command(folder: str) -> str:
-    """Return a shell command that ends the Ray that was started from a folder and all that came of it, and no other."""
+    """Return a shell command that ends the Ray that was started from a folder and all that came of it, and no other.
+
+    It prints how many processes there were.
+    """
     return (
+        f"{processes_command(folder)} | wc -l; "
         f'{_leader(folder)}; if [ -n "$leader" ]; then kill -TERM $leader 2>/dev/null; '
         "for i in $(seq 150); do kill -0 $leader 2>/dev/null || break; sleep 0.1; done; fi; "
         # Ray's agents and a job's own process outlive the node by minutes.

@@ -39,8 +39,6 @@ class OnThisMachine:
 
     def start(self) -> Running:
         """Start the node, and wait for its job server."""
-        if problems := self.problems():
-            raise SetupError(" ".join(problems))
         token_file = self.state.make_token()
         now = datetime.now(UTC)
         ends_at = None if self.ttl_hours is None else now + timedelta(hours=self.ttl_hours)
@@ -74,9 +72,9 @@ class OnThisMachine:
             time.sleep(0.2)
         return running
 
-    def problems(self) -> list[str]:
-        """Return what stands against a launch: a port that is taken."""
-        return [
+    def check(self) -> None:
+        """Refuse a port that is taken."""
+        taken = [
             f"provider.{key} is {port}: something listens there already. Give another one."
             for key, port in (
                 ("port", self.provider.port),
@@ -84,6 +82,8 @@ class OnThisMachine:
             )
             if not self.is_up() and is_open(port)
         ]
+        if taken:
+            raise SetupError(" ".join(taken))
 
     def can_change(self, key: str) -> bool:
         """Nothing can: Ray reads all of it at its start."""

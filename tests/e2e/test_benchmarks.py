@@ -30,3 +30,9 @@ def test_the_balance_study(root: Path) -> None:
     report = run(root, "studies/balance.py", "--quick")
     assert "| SleepMG, alpha 0.2 minus NaiveMG |" in report
     assert "Mean difference" in report
+
+
+def test_telemetry(root: Path) -> None:
+    found = json.loads(run(root, "telemetry.py", "--trials", "30", "--rounds", "1"))
+    assert found["sweep"]["scrape_ms"]["n"] > 0
+    assert found["trial"]["write_ms"] > 0

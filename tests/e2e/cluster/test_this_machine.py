@@ -108,6 +108,6 @@ def test_a_port_that_is_taken(
     taken = make_cluster({}, n_nodes=1).port + 2
     change(file, "provider", dashboard_port=taken)
     said = f"provider.dashboard_port is {taken}: something listens there already"
-    cli("launch", file, "--dry-run", "--online").fails(6, said)
+    cli("launch", file, "--dry-run", "--online").fails(7, said)
     cli("launch", file, "--yes").fails(7, said)
     assert processes(tools, file) == []
