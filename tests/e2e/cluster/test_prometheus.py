@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ import yaml
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+
+from orchestrator.telemetry.processes import in_session
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import MakeCli, Tiny, Tools
@@ -211,12 +215,14 @@ def test_a_running_sweep_in_a_real_prometheus(
             what="a trial says how it is doing",
         )
         slowest = _slowest_scrape(address)
-        tools.wait_for(
-            lambda: "SweepStalled" in _firing(prometheus),
-            timeout_s=240,
-            what="the alert for a stalled sweep fires",
-        )
-        time.sleep(5)
+        time.sleep(25)  # while it trains, and tells of no trial that is done
+        assert "SweepStalled" not in _firing(prometheus)
+        with _held(folder / "state" / "clusters" / content["cluster_name"], tools):
+            tools.wait_for(
+                lambda: "SweepStalled" in _firing(prometheus),
+                timeout_s=120,
+                what="the alert for a stalled sweep fires",
+            )
         missing, drawn = _draw(prometheus, root, began, tmp_path)
         job.kill()
         job.communicate()
@@ -231,8 +237,26 @@ def test_a_running_sweep_in_a_real_prometheus(
         shutil.copytree(drawn, kept, dirs_exist_ok=True)
 
 
+@contextmanager
+def _held(state: Path, tools: "type[Tools]") -> Iterator[None]:
+    """Have the processes of trials stand still inside the block."""
+    node = json.loads((state / "running.json").read_text())["pid"]
+    trials = [
+        pid for pid in in_session(node) if tools.command_line(pid).startswith("ray::ImplicitFunc")
+    ]
+    assert trials
+    for pid in trials:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in trials:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 def _sweep() -> dict[str, Any]:
-    """Return a sweep whose trials train for so long without a word that it seems to stand still."""
+    """Return a sweep whose trials train for minutes."""
     return {
         "name": "watched",
         "method": "sleepmg",
@@ -284,7 +308,11 @@ def _draw(prometheus: Server, root: Path, began: float, folder: Path) -> tuple[l
                     for k, v in one["metric"].items()
                     if k not in ("__name__", "instance", "job")
                 )
-                axes.plot(times, [float(point[1]) for point in one["values"]], label=name[:40])
+                axes.plot(
+                    times,
+                    [float(point[1]) for point in one["values"]],
+                    label=name[:40] or panel["title"],
+                )
         axes.set_title(panel["title"])
         axes.set_xlabel("s")
         if 0 < n_series <= 8:
