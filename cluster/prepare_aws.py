@@ -44,6 +44,7 @@ def main() -> None:
     make_bucket(options.bucket, options.region)
     for role in ("head", "worker"):
         make_profile(role, options.bucket)
+    allow_spot()
     make_key(options.region, key)
     print("orchestrator:")
     print(f"  store: s3://{options.bucket}/sleep")
@@ -52,7 +53,10 @@ def main() -> None:
     print(f"  KeyName: {NAME}")
     print(f"  IamInstanceProfile: {{ Name: {NAME}-head }}    # {NAME}-worker for the others")
     print(f"  ImageId: {newest_image(options.region)}")
-    print(f"  SubnetIds: [{', '.join(public_subnets(options.region))}]")
+    zone, subnet = public_subnet(options.region)
+    print(f"  SubnetIds: [{subnet}]")
+    print(f"provider:\n  region: {options.region}\n  availability_zone: {zone}")
+    print("The head may start and end machines of clusters whose cluster_name begins with sleep-")
 
 
 def make_bucket(bucket: str, region: str) -> None:
@@ -89,6 +93,10 @@ def make_key(region: str, file: Path) -> None:
     ec2 = boto3.client("ec2", region_name=region)
     if _exists(lambda: ec2.describe_key_pairs(KeyNames=[NAME]), "InvalidKeyPair.NotFound"):
         return
+    if file.exists():
+        raise SystemExit(
+            f"{file} is there already, of another region perhaps; give --key another file."
+        )
     private = ec2.create_key_pair(KeyName=NAME, KeyType="ed25519")["KeyMaterial"]
     file.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
@@ -106,11 +114,21 @@ def newest_image(region: str) -> str:
         raise
 
 
-def public_subnets(region: str) -> list[str]:
-    """Return the default subnets of a region."""
+def public_subnet(region: str) -> tuple[str, str]:
+    """Return the first zone of a region that has a default subnet, and the subnet: Ray wants both to agree."""
     ec2 = boto3.client("ec2", region_name=region)
     default = [{"Name": "default-for-az", "Values": ["true"]}]
-    return [subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=default)["Subnets"]]
+    found = ec2.describe_subnets(Filters=default)["Subnets"]
+    if not found:
+        return "look one up", "there is no default subnet here"
+    return min((subnet["AvailabilityZone"], subnet["SubnetId"]) for subnet in found)
+
+
+def allow_spot() -> None:
+    """Make the role that Amazon's spot service needs, which a person's first spot request would make."""
+    iam = boto3.client("iam")
+    if not _exists(lambda: iam.get_role(RoleName="AWSServiceRoleForEC2Spot"), "NoSuchEntity"):
+        iam.create_service_linked_role(AWSServiceName="spot.amazonaws.com")
 
 
 def _exists(look: Callable[[], object], code: str) -> bool:

@@ -1,6 +1,8 @@
 """Commands about a cluster: ``submit``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -62,9 +64,11 @@ def submit(
     settings: dict[str, str] = {}
     if cluster_file is not None:
         found = _of_cluster(cluster_file)
-        address, settings = found.address, found.settings
+        find, settings = found.find, found.settings
         store_uri, python = store_uri or found.store, python or found.python
-    if address is None:
+    elif address is not None:
+        find = partial(str, address)
+    else:
         raise click.UsageError("Name the cluster: --cluster FILE, or --address URL.")
     if store_uri is None:
         raise click.UsageError("Name the store: --store s3://bucket/prefix.")
@@ -83,14 +87,15 @@ def submit(
         python=python or "python",
         settings=settings,
     )
-    return run_job(job, address, click.echo)
+    return run_job(job, find, click.echo)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
     """What a job needs of a cluster that was launched from here."""
 
-    address: str
+    find: Callable[[], str]
+    """Gives its address, and connects to it anew where that is needed."""
     store: str | None
     python: str
     settings: dict[str, str]
@@ -107,7 +112,7 @@ def _of_cluster(cluster_file: str) -> _Found:
     cluster, source = load_cluster(cluster_file)
     growth = growth_of(cluster)
     return _Found(
-        address=reachable(cluster, source.data),
+        find=partial(reachable, cluster, source.data),
         store=cluster.orchestrator.store,
         python=provider_of(cluster, source.data, ClusterState.of(cluster.cluster_name)).python,
         settings={} if growth is None else {GROWS_TO: growth.as_text()},

@@ -53,7 +53,7 @@ def _of_cluster(file: str) -> "tuple[ClusterCollector, Targets]":
     from orchestrator.sweep.cluster_metrics import ClusterCollector
 
     cluster, source = load_cluster(file)
-    collector = ClusterCollector(lambda: cluster_status(cluster, source.data))
+    collector = ClusterCollector(cluster.cluster_name, lambda: cluster_status(cluster, source.data))
     return collector, lambda: ray_targets(cluster, source.data)
 
 

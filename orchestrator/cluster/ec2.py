@@ -20,6 +20,10 @@ _END_S = 300.0
 
 _ADVICE: Mapping[str, str] = {
     "UnrecognizedClientException": "These credentials are not known. Check AWS_ACCESS_KEY_ID, or the profile",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
+        "The account has never had a spot machine. Run cluster/prepare_aws.py, or: aws iam "
+        "create-service-linked-role --aws-service-name spot.amazonaws.com"
+    ),
     "AuthFailure": "These credentials are refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile",
     "ExpiredToken": "The credentials have expired. Log in again",
     "RequestExpired": "The credentials have expired, or this machine's clock is wrong. Log in again",
@@ -116,29 +120,43 @@ class Ec2:
         asked: set[str] = set()
         while (left := self.machines()) and time.monotonic() < deadline:
             new = [machine.id for machine in left if machine.id not in asked]
-            try:
-                for machine in (
-                    new
-                ):  # also what the autoscaler began meanwhile; one by one, should one be protected
+            refused: dict[str, None] = {}
+            for machine in (
+                new
+            ):  # also what the autoscaler began meanwhile; one by one, should one be protected
+                asked.add(machine)
+                try:
                     with translated():
                         self.client.terminate_instances(InstanceIds=[machine])
-                    asked.add(machine)
-            except CloudError as error:
+                except CloudError as error:
+                    refused[str(error)] = None
+            if refused:
                 raise RemainsError(
-                    f"{error} There is still: {', '.join(self.remaining())}."
-                ) from error
+                    f"{' '.join(refused)} There is still: {', '.join(self.remaining())}."
+                )
             time.sleep(1)
-        if not left:
-            self._delete_group()
+        if left:
+            raise RemainsError(
+                f"EC2 has not terminated all machines within {_END_S:g} s. There is still: "
+                f"{', '.join(self.remaining())}."
+            )
+        self._delete_group()
         return bool(there)
 
     def closed_group(self) -> str:
-        """Return the cluster's security group: SSH from one network, everything inside the group, nothing else."""
+        """Return the cluster's security group: SSH from one network, everything inside the group, nothing else.
+
+        Where there is one already, SSH is opened to where this machine is now, and to nobody else any more.
+        """
+        ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+        allowed = ssh | _from(ssh_network(self.cluster))
         with translated():
             client = self.client
             found = client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]
             if found:
-                return str(found[0]["GroupId"])
+                group = str(found[0]["GroupId"])
+                self._open_to(client, found[0], allowed)
+                return group
             subnet = self._subnet()
             vpc = client.describe_subnets(SubnetIds=[subnet])["Subnets"][0]["VpcId"]
             tags = [{"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}]
@@ -148,15 +166,34 @@ class Ec2:
                 VpcId=vpc,
                 TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
             )["GroupId"]
-            ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
             client.authorize_security_group_ingress(
                 GroupId=group,
                 IpPermissions=[
                     {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]},
-                    ssh | _from(ssh_network(self.cluster)),
+                    allowed,
                 ],
             )
             return str(group)
+
+    @staticmethod
+    def _open_to(client: Any, group: Mapping[str, Any], allowed: Mapping[str, Any]) -> None:
+        stale, is_open = [], False
+        for rule in group["IpPermissions"]:
+            if rule.get("FromPort") != 22:
+                continue
+            for key, address in (("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")):
+                for found in rule.get(key, ()):
+                    if {address: found[address]} in allowed.get(key, ()):
+                        is_open = True
+                    else:
+                        one = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+                        stale.append(one | {key: [{address: found[address]}]})
+        if not is_open:
+            client.authorize_security_group_ingress(
+                GroupId=group["GroupId"], IpPermissions=[allowed]
+            )
+        if stale:
+            client.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=stale)
 
     def try_out(self, group: str | None) -> list[str]:
         """Ask EC2 whether it would start a machine of each kind, without starting any.

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 from orchestrator.cluster.ec2 import CLUSTER_TAG
 
@@ -30,13 +31,20 @@ def main(ends_at: float, region: str, cluster_name: str) -> None:
             heads = [i["InstanceId"] for i in instances if _is_head(i)]
             others = [i["InstanceId"] for i in instances if not _is_head(i)]
             print(f"time is up: terminating {others + heads}", flush=True)
-            if others:
-                client.terminate_instances(InstanceIds=others)
-            if heads:
-                client.terminate_instances(InstanceIds=heads)
+            for machine in (
+                others + heads
+            ):  # one by one: one that is refused must not keep the others
+                _terminate(client, machine)
         except Exception as error:  # nobody is there to see it, and money runs
             print(f"{type(error).__name__}: {error}", flush=True)
         time.sleep(_AGAIN_S)
+
+
+def _terminate(client: Any, machine: str) -> None:
+    try:
+        client.terminate_instances(InstanceIds=[machine])
+    except Exception as error:
+        print(f"{machine}: {type(error).__name__}: {error}", flush=True)
 
 
 def _is_head(instance: dict[str, object]) -> bool:

@@ -1,7 +1,7 @@
 """A cluster's job server, asked with the cluster's token."""
 
+import http.client
 import json
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ def get(address: str, path: str, token_file: Path, timeout_s: float = 5.0) -> An
     timeout_s : float
         How long to wait.
     """
-    token = token_file.read_text().strip()
-    request = urllib.request.Request(address + path, headers={"Authorization": f"Bearer {token}"})
     try:
+        token = token_file.read_text().strip()
+        request = urllib.request.Request(
+            address + path, headers={"Authorization": f"Bearer {token}"}
+        )
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return json.load(answer)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return None
 
 

@@ -1,6 +1,7 @@
 """A sweep as a job on a cluster: what is sent there, and what comes back."""
 
 import asyncio
+import contextlib
 import math
 import os
 import shlex
@@ -14,7 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ConfigError, SetupError, StoreUnreachableError
+from orchestrator.errors import (
+    ConfigError,
+    OrchestratorError,
+    SetupError,
+    StoreUnreachableError,
+)
 from orchestrator.store.placement import SHARED
 
 MAX_PACKAGE_BYTES = 100 * 2**20
@@ -56,14 +62,15 @@ class Job:
         return shlex.join((*command, "--store", self.store_uri, *self.options))
 
 
-def submit(job: Job, address: str, say: Say) -> int:
+def submit(job: Job, find: Callable[[], str], say: Say) -> int:
     """Run a sweep on a cluster, print its output as it comes, and return its exit code.
 
     Parameters
     ----------
     job : Job
-    address : str
-        Of the cluster's dashboard, such as ``http://127.0.0.1:8265``.
+    find : callable
+        Gives the address of the cluster's dashboard, such as ``http://127.0.0.1:8265``. Asked again where that does not
+        answer any more.
     say : callable
         Takes a line of output.
 
@@ -78,6 +85,7 @@ def submit(job: Job, address: str, say: Say) -> int:
     """
     from ray.exceptions import RayError
 
+    address = find()
     with package(job) as folder:
         client = _client(address)
         try:
@@ -87,7 +95,7 @@ def submit(job: Job, address: str, say: Say) -> int:
         except (RuntimeError, RayError) as error:
             raise _refused(address, error) from error
     say(f"job {job_id} at {address}; it goes on when this command ends")
-    info = follow(client, job_id, address, say)
+    info = follow(lambda: _client(find()), job_id, address, say)
     code: int | None = info.driver_exit_code
     if code is None:
         raise SetupError(f"job {job_id} {info.status}: {info.message}")
@@ -182,12 +190,13 @@ def _refused(address: str, error: Exception) -> StoreUnreachableError:
     )
 
 
-def follow(client: Any, job_id: str, address: str, say: Say) -> Any:
+def follow(connect: Callable[[], Any], job_id: str, address: str, say: Say) -> Any:
     """Print what a job writes until it ends, also across a job server that does not answer for a while.
 
     Parameters
     ----------
-    client : ray.job_submission.JobSubmissionClient
+    connect : callable
+        Gives a ``ray.job_submission.JobSubmissionClient``; asked again where one does not answer any more.
     job_id : str
     address : str
         Of the job server, for messages.
@@ -205,6 +214,7 @@ def follow(client: Any, job_id: str, address: str, say: Say) -> Any:
     """
     import aiohttp
 
+    client = connect()
     n_said = 0
 
     async def tail() -> None:
@@ -219,7 +229,7 @@ def follow(client: Any, job_id: str, address: str, say: Say) -> Any:
 
     deadline = math.inf
     while True:
-        before = n_said
+        before, began = n_said, time.monotonic()
         trouble = "its log ended before the job did"
         try:
             asyncio.run(tail())
@@ -229,13 +239,17 @@ def follow(client: Any, job_id: str, address: str, say: Say) -> Any:
         except (RuntimeError, OSError, aiohttp.ClientError) as error:
             trouble = " ".join(str(error).split())[:200]
         now = time.monotonic()
-        deadline = now + AGAIN_S if n_said > before else min(deadline, now + AGAIN_S)
+        if n_said > before or now - began > AGAIN_S:  # it has answered meanwhile
+            deadline = math.inf
+        deadline = min(deadline, now + AGAIN_S)
         if now >= deadline:
             raise SetupError(
                 f"the job server at {address} does not answer any more ({trouble}). Unless the cluster has ended, job "
                 f"{job_id} goes on there; the same command takes the sweep up wherever it is."
             )
         time.sleep(AGAIN_S / 20)
+        with contextlib.suppress(OrchestratorError):
+            client = connect()
 
 
 def _mib(n_bytes: int) -> str:

@@ -1,6 +1,6 @@
 """Start and end a cluster, whoever's machines it runs on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from orchestrator.cluster.health import check_health, use_token
@@ -10,12 +10,12 @@ from orchestrator.cluster.over_ssh import OverSsh
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.this_machine import OnThisMachine
 from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider, ThisMachine
-from orchestrator.errors import ConfigError, RemainsError, SetupError
+from orchestrator.errors import ConfigError, OrchestratorError, RemainsError, SetupError
 
 Say = Callable[[str], None]
 
 
-_OURS = frozenset({"orchestrator.store", "orchestrator.prices"})
+_OURS = frozenset({("orchestrator", "store")})
 """Keys that no machine knows."""
 
 
@@ -45,10 +45,16 @@ class Provider(Protocol):
         """
 
     def is_up(self) -> bool:
-        """Tell whether the cluster that was launched from here still runs."""
+        """Tell whether the cluster that was launched from here still runs; connect to it anew where that is needed.
 
-    def can_change(self, key: str) -> bool:
-        """Tell whether a key of the file can be changed while the cluster runs; `key` is written with dots."""
+        Raises
+        ------
+        CloudError, SetupError
+            It may run, but is not reached.
+        """
+
+    def can_change(self, key: tuple[str, ...]) -> bool:
+        """Tell whether a key of the file, given by its path, can be changed while the cluster runs."""
 
     def update(self) -> None:
         """Have the cluster that runs take up what has changed in its file."""
@@ -57,7 +63,13 @@ class Provider(Protocol):
         """Run a command on the head, in this terminal, and return its exit code."""
 
     def end(self) -> bool:
-        """End all of the cluster, and nothing else; return whether there was anything."""
+        """End all of the cluster, and nothing else; return whether there was anything.
+
+        Raises
+        ------
+        RemainsError
+            Something could not be ended; all else has.
+        """
 
     def remaining(self) -> list[str]:
         """Return what is still there, and may cost, named so that a person finds it."""
@@ -92,15 +104,20 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
         done = _update(cluster, data, state, provider)
         say(f"{cluster.cluster_name} is up since {running.launched_at}; {done}")
     else:
-        state.clean()
+        if running is not None:
+            provider.end()  # what is left of one that has died
         provider.check()
+        state.clean()
         try:
             running = provider.start()
             state.note_file(data)
             check_health(running, state.token_file, cluster.orchestrator.store, provider.python)
         except BaseException as error:
             say("the launch failed; ending what there is of it")
-            provider.end()
+            try:
+                provider.end()
+            except RemainsError as remains:
+                raise RemainsError(f"{error} {remains}") from error
             if remaining := provider.remaining():
                 raise RemainsError(f"{error} {_remains(cluster, remaining)}") from error
             raise
@@ -120,13 +137,20 @@ def _update(
         return "nothing was changed"
     if fixed := [key for key in changes if not (key in _OURS or provider.can_change(key))]:
         raise ConfigError(
-            f"{cluster.cluster_name} runs, and {', '.join(fixed)} cannot be changed while it does. End it with "
+            f"{cluster.cluster_name} runs, and {_named(fixed)} cannot be changed while it does. End it with "
             "'orchestrator down', and launch it again; or take the change back."
         )
+    running = state.running()
+    assert running is not None
+    check_health(running, state.token_file, cluster.orchestrator.store, provider.python)
     if not set(changes) <= _OURS:
         provider.update()
     state.note_file(data)
-    return f"changed: {', '.join(changes)}"
+    return f"changed: {_named(changes)}"
+
+
+def _named(keys: Iterable[tuple[str, ...]]) -> str:
+    return ", ".join(".".join(key) for key in keys)
 
 
 def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:
@@ -144,7 +168,7 @@ def reachable(cluster: ClusterFile, data: Mapping[str, Any]) -> str:
             f"cluster {cluster.cluster_name!r} does not run, as far as this machine knows. Launch it first."
         )
     use_token(state.token_file)
-    return running.address
+    return (state.running() or running).address
 
 
 def check_online(cluster: ClusterFile, data: Mapping[str, Any]) -> None:
@@ -174,8 +198,12 @@ def ray_targets(cluster: ClusterFile, data: Mapping[str, Any]) -> list[dict[str,
     """Return where Prometheus finds the metrics of Ray on a cluster's machines; nothing while it is not reached."""
     state = ClusterState.of(cluster.cluster_name)
     running = state.running()
-    if running is None or not provider_of(cluster, data, state).is_up():
+    try:
+        if running is None or not provider_of(cluster, data, state).is_up():
+            return []
+    except OrchestratorError:  # it may run, and is not reached
         return []
+    running = state.running() or running  # it may have been connected to anew
     found: list[dict[str, Any]] = get(running.address, "/api/prometheus/sd", state.token_file) or []
     return found
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.connection import answers_again, connect
 from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_job_server, await_nodes
 from orchestrator.cluster.online import online_problems
 from orchestrator.cluster.prices import USD_PER_HOUR, price_table
 from orchestrator.cluster.ray_config import (
-    DASHBOARD_PORT,
     HEAD_PORT,
     WORKER_ARGUMENTS,
     background_command,
@@ -27,12 +27,11 @@ from orchestrator.cluster.ray_config import (
 )
 from orchestrator.cluster.ray_up import ray_up
 from orchestrator.cluster.reclaim import LEAVE_FILE
-from orchestrator.cluster.ssh import Ssh, end_tunnel, free_port
+from orchestrator.cluster.ssh import Ssh, check_key, end_tunnel
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.wheel import wheel_for
 from orchestrator.config.cluster import AwsProvider, ClusterFile
 from orchestrator.errors import CloudError
-from orchestrator.telemetry.processes import started_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +58,13 @@ class OnAws:
         group = self._ec2.closed_group()
         ray_up(self._config(token_file, group, ends_at), self.state, token_file, {})
         address, ssh = self._head()
-        local_port = free_port()
-        tunnel = ssh.tunnel(address, DASHBOARD_PORT, local_port, self.state.log_file)
-        running = Running(
+        launched = Running(
             provider=self.provider.type,
-            address=f"http://127.0.0.1:{local_port}",
+            address="",
             launched_at=now.isoformat(timespec="seconds"),
             ends_at=None if ends_at is None else ends_at.isoformat(timespec="seconds"),
-            pid=tunnel,
-            process_started=started_at(tunnel),
         )
-        self.state.note(running)
+        running = connect(launched, self.state, ssh, address)
         ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(running, self.state, partial(ssh.last_lines, address, ray_log))
         fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
@@ -77,15 +72,23 @@ class OnAws:
         return running
 
     def check(self) -> None:
-        """Ask EC2 and IAM about everything that the file names."""
+        """Ask EC2 and IAM about everything that the file names, and whether somebody else has launched this cluster."""
+        assert self.cluster.auth is not None
+        check_key(self.cluster.auth)
+        if self.state.running() is None and (there := self._ec2.machines()):
+            raise CloudError(
+                f"EC2 has machines of a cluster {self.cluster.cluster_name!r} that was not launched from here: "
+                f"{', '.join(machine.id for machine in there)}. End them with 'orchestrator down', or give another "
+                "cluster_name."
+            )
         if problems := online_problems(self.cluster, self.provider):
             raise CloudError(" ".join(problems))
 
-    def can_change(self, key: str) -> bool:
+    def can_change(self, key: tuple[str, ...]) -> bool:
         """Tell whether the autoscaler takes up a key while it runs: what is about workers."""
-        section, _, rest = key.partition(".")
+        section, *rest = key
         if section == "available_node_types":
-            return rest.partition(".")[0] != self.cluster.head_node_type
+            return bool(rest) and rest[0] != self.cluster.head_node_type
         return section in ("max_workers", "upscaling_speed", "idle_timeout_minutes")
 
     def update(self) -> None:
@@ -103,9 +106,19 @@ class OnAws:
         return ssh.call(address, f". {remote_folder(self.cluster)}/env; {shlex.join(command)}")
 
     def is_up(self) -> bool:
-        """Tell whether the head's job server answers."""
+        """Tell whether the head's job server answers; open the tunnel to it anew where that has ended."""
         running = self.state.running()
-        return running is not None and answers(running.address, self.state.token_file)
+        if running is None:
+            return False
+        if answers(running.address, self.state.token_file):
+            return True
+        if not any(
+            machine.is_head and machine.state == "running" for machine in self._ec2.machines()
+        ):
+            return False
+        self._ec2.closed_group()  # the address that this machine is seen with may have changed
+        address, ssh = self._head()
+        return answers_again(running, self.state, ssh, address, remote_folder(self.cluster))
 
     def end(self) -> bool:
         """Terminate all of its machines, and remove its security group."""
@@ -134,9 +147,9 @@ class OnAws:
         return Ec2(self.cluster, self.provider)
 
     def _config(self, token_file: Path, group: str, ends_at: datetime | None) -> dict[str, Any]:
-        config = ray_config(
-            self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder)
-        )
+        off = () if ends_at is None else (_off_at(ends_at),)
+        wheel = wheel_for(self.cluster, self.state.folder)
+        config = ray_config(self.cluster, self.data, token_file, wheel, off)
         config["provider"].setdefault("cache_stopped_nodes", False)
         tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}
         table = price_table().priced(self.cluster.orchestrator.prices)
@@ -151,7 +164,6 @@ class OnAws:
                 node.setdefault("InstanceInitiatedShutdownBehavior", "terminate")
         folder = remote_folder(self.cluster)
         if ends_at is not None:
-            config["initialization_commands"].append(_off_at(ends_at))
             seconds = math.ceil(ends_at.timestamp())
             expiry = f"{seconds} {self.provider.region} {self.cluster.cluster_name}"
             config["head_start_ray_commands"].append(

@@ -8,22 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.connection import answers_again, connect
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_job_server, await_nodes
 from orchestrator.cluster.ray_config import (
-    DASHBOARD_PORT,
     processes_command,
     ray_config,
     remote_folder,
     stop_command,
 )
 from orchestrator.cluster.ray_up import ray_up
-from orchestrator.cluster.ssh import Ssh, end_tunnel, free_port, unreachable
+from orchestrator.cluster.ssh import Ssh, check_key, end_tunnel, unreachable
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.wheel import wheel_for
 from orchestrator.config.cluster import ClusterFile, LocalProvider
-from orchestrator.errors import SetupError
-from orchestrator.telemetry.processes import started_at
+from orchestrator.errors import RemainsError, SetupError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +44,13 @@ class OverSsh:
         """Launch the head, which brings up the workers, and wait for all of them."""
         token_file = self.state.make_token()
         self._ray_up(token_file)
-        local_port = free_port()
-        tunnel = self._ssh.tunnel(
-            self.provider.head_ip, DASHBOARD_PORT, local_port, self.state.log_file
-        )
-        running = Running(
+        launched = Running(
             provider=self.provider.type,
-            address=f"http://127.0.0.1:{local_port}",
+            address="",
             launched_at=datetime.now(UTC).isoformat(timespec="seconds"),
             ends_at=None,
-            pid=tunnel,
-            process_started=started_at(tunnel),
         )
-        self.state.note(running)
+        running = connect(launched, self.state, self._ssh, self.provider.head_ip)
         ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(
             running, self.state, partial(self._ssh.last_lines, self.provider.head_ip, ray_log)
@@ -67,13 +60,15 @@ class OverSsh:
 
     def check(self) -> None:
         """Try SSH to each machine."""
+        assert self.cluster.auth is not None
+        check_key(self.cluster.auth)
         tried = [(host, self._ssh.run(host, "true")) for host in self._hosts]
         if refused := unreachable(tried):
             raise SetupError(
                 f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
             )
 
-    def can_change(self, key: str) -> bool:
+    def can_change(self, key: tuple[str, ...]) -> bool:
         """Nothing can: Ray reads all of it at its start."""
         return False
 
@@ -87,18 +82,25 @@ class OverSsh:
         )
 
     def is_up(self) -> bool:
-        """Tell whether the head's job server answers."""
+        """Tell whether the head's job server answers; open the tunnel to it anew where that has ended."""
         running = self.state.running()
-        return running is not None and answers(running.address, self.state.token_file)
+        if running is None:
+            return False
+        if answers(running.address, self.state.token_file):
+            return True
+        folder = remote_folder(self.cluster)
+        return answers_again(running, self.state, self._ssh, self.provider.head_ip, folder)
 
     def end(self) -> bool:
         """End the Ray that was started on each machine, the head's first: it would start the workers' again."""
         running = self.state.running()
         script = stop_command(remote_folder(self.cluster))
-        ended = [self._ssh.run(host, script).stdout.strip() for host in self._hosts]
+        ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
+        if refused := unreachable(ended):
+            raise RemainsError(f"no SSH to {', '.join(refused)}, so Ray may still run there.")
         if running is not None:
             end_tunnel(running)
-        return running is not None or any(n not in ("", "0") for n in ended)
+        return running is not None or any(int(done.stdout) > 0 for _, done in ended)
 
     def remaining(self) -> list[str]:
         """Return the machines where Ray of this cluster runs, or that do not answer."""

@@ -114,11 +114,10 @@ def growth_of(cluster: ClusterFile) -> Growth | None:
     instances = price_table().instances
 
     def has(kind: NodeType, what: str) -> float:
+        # As Ray does: what the file says, and what the instance type has besides.
         instance = instances.get(kind.node_config["InstanceType"])
-        if kind.resources is None and instance is None:
-            return math.inf
-        resources = kind.resources if instance is None or kind.resources else instance.resources
-        return float((resources or {}).get(what, 0))
+        unknown = math.inf if instance is None else instance.resources.get(what, 0)
+        return float(kind.resources.get(what, unknown))
 
     total, largest = {}, {}
     for what in ("CPU", "GPU"):
@@ -140,7 +139,7 @@ def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTa
         most=most,
         instance_type=config["InstanceType"],
         spot=spot,
-        resources=dict(kind.resources or (instance.resources if instance else {})),
+        resources={**(instance.resources if instance else {}), **kind.resources},
         least_usd=most_usd - (1 - table.least_share_of_spot) * instance.usd
         if spot and instance is not None and most_usd is not None
         else most_usd,

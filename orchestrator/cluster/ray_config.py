@@ -6,7 +6,7 @@ may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of 
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,11 @@ def remote_folder(cluster: ClusterFile) -> str:
 
 
 def ray_config(
-    cluster: ClusterFile, data: Mapping[str, Any], token_file: Path, wheel: Path | None
+    cluster: ClusterFile,
+    data: Mapping[str, Any],
+    token_file: Path,
+    wheel: Path | None,
+    first: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what Ray's launcher is given.
 
@@ -55,6 +59,8 @@ def ray_config(
         Copied to each machine.
     wheel : Path or None
         Of this program, installed on each machine; None where it is there already.
+    first : sequence of str
+        Further commands for each machine, before those of the file.
 
     Returns
     -------
@@ -81,9 +87,18 @@ def ray_config(
     config["initialization_commands"] = [
         f"mkdir -p {folder} && chmod 700 {folder}",
         f"printf '%s\\n' {exports} > {folder}/env",
+        *first,
         *cluster.initialization_commands,
     ]
     config["setup_commands"] = [f"chmod 600 {folder}/token", *cluster.setup_commands, *install]
+    for kind in config.get("available_node_types", {}).values():
+        # Ray takes those of a kind instead of the cluster's own, and not after them.
+        for key, common in (
+            ("initialization_commands", config["initialization_commands"]),
+            ("worker_setup_commands", config["setup_commands"]),
+        ):
+            if kind.get(key):
+                kind[key] = [*common, *kind[key]]
     config["head_start_ray_commands"] = list(cluster.head_start_ray_commands) or [
         stop_command(folder),
         start_command(folder, _head_arguments(cluster)),

@@ -118,6 +118,19 @@ class Ssh:
         return process.pid
 
 
+def check_key(auth: Auth) -> None:
+    """Refuse a key that is not there.
+
+    Raises
+    ------
+    SetupError
+        With what the file says.
+    """
+    key = auth.ssh_private_key
+    if key is not None and not Path(key).expanduser().exists():
+        raise SetupError(f"auth.ssh_private_key is {key}: no such file on this machine.")
+
+
 def end_tunnel(running: Running) -> None:
     """End the tunnel of a cluster, unless it has ended and its id is another's by now."""
     if running.pid is not None and started_at(running.pid) == running.process_started:

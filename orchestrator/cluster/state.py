@@ -81,8 +81,8 @@ class ClusterState:
         """Note the cluster file that was launched."""
         (self.folder / "file.json").write_text(json.dumps(data))
 
-    def changes(self, data: Mapping[str, Any]) -> list[str]:
-        """Return what of a cluster file is not as it was launched, as keys with dots."""
+    def changes(self, data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+        """Return what of a cluster file is not as it was launched, as paths of keys."""
         try:
             launched = json.loads((self.folder / "file.json").read_text())
         except FileNotFoundError:
@@ -106,9 +106,9 @@ class ClusterState:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _differing(before: Any, now: Any, at: tuple[str, ...]) -> Iterator[str]:
+def _differing(before: Any, now: Any, at: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in before.keys() | now.keys():
             yield from _differing(before.get(key), now.get(key), (*at, key))
     elif before != now:
-        yield ".".join(at)
+        yield at

@@ -10,6 +10,7 @@ from orchestrator.cluster.health import HEALTH
 from orchestrator.cluster.launch import provider_of
 from orchestrator.cluster.state import ClusterState
 from orchestrator.config.cluster import ClusterFile
+from orchestrator.errors import OrchestratorError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +50,8 @@ class ClusterStatus:
     address: str | None
     launched_at: str | None
     ends_at: str | None
+    said: str | None = None
+    """Why it is unreachable."""
     nodes: tuple[Node, ...] = ()
     jobs: tuple[JobStatus, ...] = ()
 
@@ -68,8 +71,13 @@ def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStat
         "launched_at": running and running.launched_at,
         "ends_at": running and running.ends_at,
     }
-    if running is None or not provider_of(cluster, data, state).is_up():
-        return ClusterStatus(**known, state="down")
+    try:
+        if running is None or not provider_of(cluster, data, state).is_up():
+            return ClusterStatus(**known, state="down")
+    except OrchestratorError as error:
+        return ClusterStatus(**known, state="unreachable", said=str(error))
+    running = state.running() or running  # it may have been connected to anew
+    known["address"] = running.address
     nodes = job_server.get(running.address, "/api/v0/nodes?limit=1000&detail=1", state.token_file)
     jobs = job_server.get(running.address, "/api/jobs/", state.token_file)
     if nodes is None or jobs is None:
@@ -123,6 +131,8 @@ def cluster_text(status: ClusterStatus) -> str:
     if status.launched_at is not None and status.state != "down":
         ends = f", ends {status.ends_at}" if status.ends_at else ""
         lines[0] += f" since {status.launched_at}{ends}"
+    if status.said:
+        lines.append(f"  {status.said}")
     for node in status.nodes:
         role = "head  " if node.is_head else "worker"
         gpus = f", {node.gpus:g} GPUs" if node.gpus else ""

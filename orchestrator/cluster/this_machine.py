@@ -85,7 +85,7 @@ class OnThisMachine:
         if taken:
             raise SetupError(" ".join(taken))
 
-    def can_change(self, key: str) -> bool:
+    def can_change(self, key: tuple[str, ...]) -> bool:
         """Nothing can: Ray reads all of it at its start."""
         return False
 
@@ -105,12 +105,10 @@ class OnThisMachine:
     def end(self) -> bool:
         """End the node and everything that it started, and nothing else."""
         running = self.state.running()
-        if running is None:
-            return False
-        if _is_ours(running) and running.pid is not None:
+        if running is not None and _is_ours(running) and running.pid is not None:
             os.kill(running.pid, signal.SIGTERM)  # Ray ends its own processes then
         there = bool(self._processes(running))
-        self._await(lambda: not _is_ours(running), _END_S)
+        self._await(lambda: running is None or not _is_ours(running), _END_S)
         self._await(lambda: not self._processes(running), _LAST_S)
         for pid in self._processes(
             running
@@ -122,8 +120,7 @@ class OnThisMachine:
 
     def remaining(self) -> list[str]:
         """Return the processes that still run."""
-        running = self.state.running()
-        left = set() if running is None else self._processes(running)
+        left = self._processes(self.state.running())
         return [f"process {pid} on this machine" for pid in sorted(left)]
 
     @staticmethod
@@ -132,11 +129,12 @@ class OnThisMachine:
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def _processes(self, running: Running) -> set[int]:
+    def _processes(self, running: Running | None) -> set[int]:
         found = having(MARK, str(self.state.folder))
-        pid = running.pid
+        if running is None or (pid := running.pid) is None:
+            return found
         # While anything of a session is left, the id of its leader is given to no other process.
-        if pid is not None and started_at(pid) in (None, running.process_started):
+        if started_at(pid) in (None, running.process_started):
             found |= in_session(pid)
         return found
 

@@ -237,6 +237,9 @@ class ClusterFile(Section):
             return self
         if self.auth is None:
             raise wrong_key("provider", "needs a section auth with ssh_user", "type")
+        if kind == "aws" and self.auth.ssh_private_key is None:
+            problem = "needs an ssh_private_key: Ray would make a key pair of its own, which nobody removes"
+            raise wrong_key("auth", problem, "ssh_user")
         if kind == "aws" and not self.available_node_types:
             raise wrong_key("provider", "needs available_node_types", "type")
         if kind == "aws" and self.head_node_type is None:
@@ -251,6 +254,15 @@ class ClusterFile(Section):
                 one_of(names)(self.head_node_type)
             except PydanticCustomError as error:
                 raise wrong_key("head_node_type", str(error.message())) from None
+        return self
+
+    @model_validator(mode="after")
+    def _has_key_pairs(self) -> "ClusterFile":
+        if isinstance(self.provider, AwsProvider):
+            for name, node in self.available_node_types.items():
+                if node.node_config and "KeyName" not in node.node_config:
+                    problem = "needs a KeyName: the key pair of auth.ssh_private_key"
+                    raise wrong_key("available_node_types", problem, name)
         return self
 
     @model_validator(mode="after")
@@ -361,19 +373,19 @@ def _file_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:
     files: list[tuple[KeyPath, str]] = [
         (("file_mounts", remote), local) for remote, local in cluster.file_mounts.items()
     ]
-    if cluster.auth is not None and cluster.auth.ssh_private_key is not None:
-        files.append((("auth", "ssh_private_key"), cluster.auth.ssh_private_key))
     if cluster.orchestrator.wheel is not None:
         files.append((("orchestrator", "wheel"), cluster.orchestrator.wheel))
     found = []
     for where, name in files:
-        path = Path(name).expanduser()
-        key = ".".join(map(str, where))
-        if not path.exists():
+        if not Path(name).expanduser().exists():
+            key = ".".join(map(str, where))
             found.append(
                 (source.position(where), f"{key} is {name}: no such file on this machine.")
             )
-        elif where[-1] == "ssh_private_key" and path.stat().st_mode & 0o077:
-            problem = f"{key} is {name}: others may read it, so ssh refuses it; chmod 600 {name}."
-            found.append((source.position(where), problem))
+    private = None if cluster.auth is None else cluster.auth.ssh_private_key
+    path = Path(private or "").expanduser()
+    # One that is not there is told at launch: what a file comes to can be seen without it.
+    if private is not None and path.exists() and path.stat().st_mode & 0o077:
+        problem = f"auth.ssh_private_key is {private}: others may read it, so ssh refuses it; chmod 600 {private}."
+        found.append((source.position(("auth", "ssh_private_key")), problem))
     return found

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.sweep.metric_names import Gauges
+from orchestrator.telemetry.progress import note
 
 NODE_STATES = ("alive", "ended", "lost")
 
@@ -18,6 +19,7 @@ class ClusterCollector(Collector):
 
     Parameters
     ----------
+    cluster_name : str
     ask : callable
         As :func:`orchestrator.cluster.status.cluster_status`, for one cluster.
     """
@@ -25,20 +27,26 @@ class ClusterCollector(Collector):
     every_s = 15.0
     """Between two looks."""
 
-    def __init__(self, ask: Callable[[], ClusterStatus]) -> None:
+    def __init__(self, cluster_name: str, ask: Callable[[], ClusterStatus]) -> None:
+        self._name = cluster_name
         self._ask = ask
         self._lock = threading.Lock()
         self._families: list[Metric] = []
 
     def look(self) -> None:
         """Ask once. While nobody answers, nothing is said of machines."""
-        status = self._ask()
+        try:
+            status: ClusterStatus | None = self._ask()
+        except Exception as error:  # whatever it is, the cluster is not reached
+            note(f"{self._name}: {type(error).__name__}: {error}")
+            status = None
         gauges = Gauges.none()
-        gauges.set("cluster_up", status.state == "up", status.cluster_name)
-        if status.state == "up":
+        is_up = status is not None and status.state == "up"
+        gauges.set("cluster_up", is_up, self._name)
+        if status is not None and is_up:
             counts = Counter(node.state for node in status.nodes)
             for state in NODE_STATES:
-                gauges.set("cluster_nodes", counts[state], status.cluster_name, state)
+                gauges.set("cluster_nodes", counts[state], self._name, state)
         with self._lock:
             self._families = gauges.families
 

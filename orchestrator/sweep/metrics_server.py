@@ -10,6 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import Metric
 
+from orchestrator.telemetry.progress import note
+
 Targets = Callable[[], list[dict[str, Any]]]
 """Gives what Prometheus is to scrape besides, as its ``http_sd_configs`` take it."""
 
@@ -74,7 +76,10 @@ class MetricsServer:
 
     def _follow(self, collector: Looking) -> None:
         while not self._ended.wait(collector.every_s):
-            collector.look()
+            try:
+                collector.look()
+            except Exception as error:  # the next look may succeed
+                note(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Stop serving."""

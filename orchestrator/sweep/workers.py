@@ -37,6 +37,7 @@ _STALLED_S = 600
 """Without progress for so long, reading fails instead of waiting for ever. The first worker validates while the others
 wait and nobody reads: a minute, which is enough to notice a hang, is not enough for a large validation."""
 
+_MOST_AT_ONCE = 10_000  # where nobody knows how far a cluster may grow
 _WHAT = ("CPU", "GPU")
 _SHARE, _N_FEEDS = "share", "n_feeds"
 
@@ -127,11 +128,15 @@ def n_that_fit(sweep: SweepBase) -> int:
         fit = _cluster("CPU")
         if sweep.gpus_per_worker:
             fit = min(fit, _cluster("GPU") / sweep.gpus_per_worker)
-        return max(1, int(fit + 1e-9))
+        return _whole(fit)
     fit = (_cluster("CPU") - _READERS) / (sweep.workers * sweep.cpus_per_worker)
     if sweep.gpus_per_worker:
         fit = min(fit, _cluster("GPU") / (sweep.workers * sweep.gpus_per_worker))
-    return max(1, int(fit + 1e-9))
+    return _whole(fit)
+
+
+def _whole(fit: float) -> int:
+    return max(1, int(min(fit, _MOST_AT_ONCE) + 1e-9))
 
 
 def resources_of(sweep: SweepBase) -> dict[str, float]:

@@ -74,6 +74,9 @@ def test_a_cluster_that_can_grow_is_taken_as_large_as_it_may_get(
         check_fits(sweep(2, 9.0), 1, Room.of_the_cluster())
     monkeypatch.setenv(GROWS_TO, "CPU:17:8,GPU:4:1")
     assert n_that_fit(sweep(2, 0.5)) == 16
+    monkeypatch.setenv(GROWS_TO, "CPU:inf:inf,GPU:inf:inf")
+    check_fits(sweep(2, 64.0), 100, Room.of_the_cluster())
+    assert n_that_fit(sweep(1, 1.0)) > 100
 
 
 def squares(row: NDArray[np.int64]) -> Rows:

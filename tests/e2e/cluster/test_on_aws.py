@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,7 +107,16 @@ def test_launch_use_and_end(
     assert "whole is up; it ends at " in launched.out
     (head,) = cloud.alive("whole")
     _check_head(cloud, head)
+    known = json.loads((cloud.state / "clusters" / "whole" / "running.json").read_text())
+    os.kill(known["pid"], signal.SIGKILL)  # the tunnel, as without network
+    (group,) = head["SecurityGroups"]
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    elsewhere = [rule | {"IpRanges": [{"CidrIp": "203.0.113.9/32"}]}]  # where it was launched from
+    cloud.ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=elsewhere)
     assert "nothing was changed" in cli("launch", file, "--yes").ok().out
+    _check_head(cloud, head)  # SSH from here, and from nowhere else
+    stranger = cli.having(ORCHESTRATOR_HOME=str(tmp_path))
+    stranger("launch", file, "--yes").fails(6, "was not launched from here", head["InstanceId"])
     assert [i["InstanceId"] for i in cloud.alive("whole")] == [head["InstanceId"]]
     fewer = cloud.file("whole", orchestrator__ttl_hours=2, max_workers=3)
     assert "; changed: max_workers" in cli("launch", fewer, "--yes").ok().out

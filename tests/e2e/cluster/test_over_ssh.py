@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -217,6 +218,8 @@ def test_a_head_whose_job_server_does_not_answer(lab: Lab, wrong: Callable[..., 
 
 def test_a_second_launch_changes_nothing(lab: Lab, up: "Result") -> None:
     assert "sleep-lab is up" in up.out
+    known = lab.state / "clusters" / "sleep-lab" / "running.json"
+    os.kill(json.loads(known.read_text())["pid"], signal.SIGKILL)  # the tunnel, as without network
     again = lab.cli("launch", lab.file, "--yes").ok()
     assert re.search(r"sleep-lab is up since .*; nothing was changed", again.out)
     status = json.loads(lab.cli("status", "--cluster", lab.file, "--json").ok().out)
@@ -301,12 +304,21 @@ def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
     lab: Lab, up: "Result", other_ray: str, tiny: "Tiny", tools: "type[Tools]"
 ) -> None:
     """The last one here."""
+    known = lab.state / "clusters" / "sleep-lab" / "running.json"
     cli, file = lab.cli, lab.file
     job = cli.start("submit", far_sweep(lab, tiny, "cut-off", 100), "--cluster", file)
     tools.wait_for(
         lambda: n_done(lab, "cut-off") >= 1 or job.poll() is not None, timeout_s=300, what="a trial"
     )
     assert job.poll() is None, job.communicate()
+    lab.net.cut(lab.machines[0])
+    os.kill(json.loads(known.read_text())["pid"], signal.SIGKILL)
+    status = cli("status", "--cluster", file).ok().out
+    assert "unreachable" in status
+    assert "does not take SSH" in status
+    cli("launch", file, "--yes").fails(7, "nobody knows whether the cluster runs")
+    cli("down", file).fails(6, f"no SSH to {lab.machines[0].ip}")
+    lab.net.mend(lab.machines[0])
     ended = cli("down", file, "--verify").ok()
     assert "verified: nothing of it is left" in ended.out
     out, err = job.communicate(timeout=120)

@@ -38,6 +38,8 @@ class Cloud:
     bodies: Bodies
     metadata: Metadata
     root: Path
+    state: Path
+    """What this machine knows of its clusters."""
     subnet: str
     refusals: Path
     """What EC2 refuses: see tests/e2e/servers/moto_ec2.py."""
@@ -139,7 +141,7 @@ def account(
     port : int
         Free.
     """
-    refusals = folder / "refusals"
+    refusals, state = folder / "refusals", folder / "state"
     moto = _moto(net.gateway, port, refusals, folder / "moto.log")
     try:
         env = {
@@ -154,7 +156,7 @@ def account(
             aws_access_key_id=s3.key,
             aws_secret_access_key=s3.secret,
         )
-        cli = cli.having(**env, ORCHESTRATOR_HOME=str(folder / "state"))
+        cli = cli.having(**env, ORCHESTRATOR_HOME=str(state))
         public = net.key.with_suffix(".pub").read_text()
         ec2.import_key_pair(KeyName="sleep-orchestrator", PublicKeyMaterial=public.encode())
         prepare = [sys.executable, str(root / "cluster" / "prepare_aws.py"), "--bucket", BUCKET]
@@ -176,12 +178,12 @@ def account(
             for found in ec2.describe_subnets()["Subnets"]
             if found["AvailabilityZone"] == f"{REGION}a"
         )
-        assert subnet in said.stdout
+        assert f"SubnetIds: [{subnet}]" in said.stdout
         _connect(ec2)
         with Metadata(net.gateway) as metadata:
             machines = env | SMALL | {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint}
             with Bodies(ec2, net, public, machines) as bodies:
-                yield Cloud(net, s3, cli, ec2, bodies, metadata, root, subnet, refusals)
+                yield Cloud(net, s3, cli, ec2, bodies, metadata, root, state, subnet, refusals)
             assert bodies.problems == []
     finally:
         moto.kill()

@@ -48,16 +48,19 @@ def test_a_line_is_printed_once_over_several_connections() -> None:
     ]
     said: list[str] = []
     client = Client(connections, JobStatus.SUCCEEDED)
-    assert jobs.follow(client, "j", "http://head", said.append).status is JobStatus.SUCCEEDED
+    assert (
+        jobs.follow(lambda: client, "j", "http://head", said.append).status is JobStatus.SUCCEEDED
+    )
     assert said == ["one", "two", "three", "end"]
 
 
 def test_a_job_server_that_is_gone_is_an_error_that_says_what_goes_on() -> None:
     said: list[str] = []
+    gone = Client([["one\n"]], JobStatus.RUNNING)
     with pytest.raises(
         SetupError, match=r"http://head does not answer.*job j goes on there"
     ) as told:
-        jobs.follow(Client([["one\n"]], JobStatus.RUNNING), "j", "http://head", said.append)
+        jobs.follow(lambda: gone, "j", "http://head", said.append)
     assert "1006" in str(told.value)
     assert said == ["one"]
 
@@ -65,4 +68,4 @@ def test_a_job_server_that_is_gone_is_an_error_that_says_what_goes_on() -> None:
 def test_a_log_that_ends_before_its_job_is_asked_for_again() -> None:
     client = Client([["one\n", "end\n"]], JobStatus.RUNNING)
     with pytest.raises(SetupError, match="does not answer any more"):
-        jobs.follow(client, "j", "http://head", lambda _: None)
+        jobs.follow(lambda: client, "j", "http://head", lambda _: None)

@@ -47,6 +47,28 @@ def test_it_is_installed_where_it_is_not_there(tmp_path: Path) -> None:
     assert f"{folder}/venv/bin:$PATH" in json.dumps(config["initialization_commands"])
 
 
+def test_commands_of_one_kind_come_after_those_of_all(tmp_path: Path) -> None:
+    """Ray runs a kind's own instead of the cluster's."""
+    content = yaml.safe_load((CLUSTER / "aws.yaml").read_text())
+    content |= {"initialization_commands": ["all-1"], "setup_commands": ["all-2"]}
+    content["available_node_types"]["small-gpu"] |= {
+        "initialization_commands": ["own-1"],
+        "worker_setup_commands": ["own-2"],
+    }
+    file = tmp_path / "aws.yaml"
+    file.write_text(yaml.safe_dump(content))
+    cluster, source = load_cluster(file)
+    wheel = tmp_path / "sleep_orchestrator-0.1.0-py3-none-any.whl"
+    config = ray_config(cluster, source.data, tmp_path / "token", wheel, ["off"])
+    own, other = (config["available_node_types"][name] for name in ("small-gpu", "large-gpu"))
+    first = config["initialization_commands"]
+    assert own["initialization_commands"] == [*first, "own-1"]
+    assert first[-2:] == ["off", "all-1"]
+    assert own["worker_setup_commands"] == [*config["setup_commands"], "own-2"]
+    assert any(wheel.name in command for command in own["worker_setup_commands"])
+    assert not other.get("initialization_commands")
+
+
 def test_what_only_rays_schema_knows_is_told_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

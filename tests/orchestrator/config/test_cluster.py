@@ -13,6 +13,8 @@ from orchestrator.errors import ConfigError
 ROOT = Path(__file__).parents[3]
 AWS = ROOT / "cluster" / "aws.yaml"
 
+PRIVATE = "  ssh_private_key: ~/.ssh/sleep-orchestrator.pem # of the key pair below\n"
+
 ONPREM = """\
 cluster_name: lab
 provider:
@@ -100,8 +102,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("  type: aws\n", "", "missing key 'type' in provider."),
         ("head_node_type: head", "head_node_type: haed", 'head_node_type is "haed": not allowed. Did you mean'),
         ("head_node_type: head\n", "", "one of them must be head_node_type"),
-        ("auth:\n  ssh_user: ubuntu\n", "", 'provider.type is "aws": needs a section auth with ssh_user'),
-        ("ssh_user: ubuntu", "ssh_user: ubuntu\n  ssh_private_key: /no/key.pem", "auth.ssh_private_key is /no/key.pem"),
+        (f"auth:\n  ssh_user: ubuntu\n{PRIVATE}", "", 'provider.type is "aws": needs a section auth with ssh_user'),
+        (PRIVATE, "", "needs an ssh_private_key: Ray would make a key pair of its own"),
+        ("      KeyName: sleep-orchestrator\n      SubnetIds", "      SubnetIds", "needs a KeyName: the key pair"),
         ("ssh_from: caller", "wheel: /no/such.whl", "orchestrator.wheel is /no/such.whl: no such file on this machine"),
         ("MarketType: spot", "MarketType: spott", 'is "spott": EC2 does not know this value. Did you mean \'spot\'?'),
         ("HttpTokens: required", "HttpTokens: require", 'HttpTokens is "require": EC2 does not know this value. Did y'),

@@ -240,7 +240,7 @@ def test_machines_of_a_cluster_by_what_became_of_them() -> None:
     states = iter(
         [ClusterStatus(**of_lab, state="up", nodes=nodes), ClusterStatus(**of_lab, state="down")]
     )
-    collector = ClusterCollector(lambda: next(states))
+    collector = ClusterCollector("lab", lambda: next(states))
     server = MetricsServer([collector], "127.0.0.1", 0, list)
     try:
         assert samples(server) == {
@@ -250,6 +250,8 @@ def test_machines_of_a_cluster_by_what_became_of_them() -> None:
             ("cluster_nodes", (("cluster", "lab"), ("state", "lost"))): 1,
         }
         collector.look()
+        assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
+        collector.look()  # an error: there is no third answer
         assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
     finally:
         server.close()

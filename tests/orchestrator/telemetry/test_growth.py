@@ -28,9 +28,20 @@ def test_the_workers_that_fit_into_the_limit_count_the_largest_first(
     growth = growth_of(cluster(root, tmp_path, "aws.yaml"))
     assert growth == Growth(total={"CPU": 16, "GPU": 4}, largest={"CPU": 4, "GPU": 1})
     more = cluster(root, tmp_path, "aws.yaml", large_gpu={"resources": {"CPU": 48, "GPU": 4}})
+    few = cluster(root, tmp_path, "aws.yaml", small_gpu={"resources": {"CPU": 2}})
+    assert growth_of(few) == Growth(total={"CPU": 12, "GPU": 4}, largest={"CPU": 4, "GPU": 1})
     assert growth_of(more) == Growth(
         total={"CPU": 2 * 48 + 2 * 4, "GPU": 2 * 4 + 2}, largest={"CPU": 48, "GPU": 4}
     )
+
+
+def test_of_a_machine_that_is_in_no_table_anything_may_come(root: Path, tmp_path: Path) -> None:
+    text = (root / "cluster" / "aws.yaml").read_text().replace("g5.xlarge", "g6.xlarge")
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    growth = growth_of(load_cluster(file)[0])
+    assert growth is not None
+    assert growth.total == growth.largest == {"CPU": math.inf, "GPU": math.inf}
 
 
 def test_machines_that_are_there_already_do_not_grow(root: Path, tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""What this machine knows of a cluster that it launched."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.cluster.launch import provider_of
+from orchestrator.cluster.state import ClusterState
+from orchestrator.config.cluster import load_cluster
+
+AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
+
+
+def test_what_has_changed_in_a_file(tmp_path: Path) -> None:
+    state = ClusterState(tmp_path)
+    data: dict[str, Any] = yaml.safe_load(AWS.read_text())
+    assert state.changes(data) == []  # nothing was noted
+    state.note_file(data)
+    assert state.changes(data) == []
+    data["max_workers"] = 7
+    del data["orchestrator"]["ttl_hours"]
+    data["available_node_types"]["small-gpu"]["node_config"]["InstanceType"] = "g5.xlarge"
+    assert state.changes(data) == [
+        ("available_node_types", "small-gpu", "node_config", "InstanceType"),
+        ("max_workers",),
+        ("orchestrator", "ttl_hours"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "can"),
+    [
+        (("max_workers",), True),
+        (("idle_timeout_minutes",), True),
+        (("available_node_types", "small-gpu", "node_config", "InstanceType"), True),
+        (("available_node_types", "ray.head.default", "node_config", "InstanceType"), False),
+        (("orchestrator", "ttl_hours"), False),
+        (("orchestrator", "prices"), False),
+        (("provider", "region"), False),
+        (("setup_commands",), False),
+    ],
+)
+def test_what_can_change_while_a_cluster_runs(
+    key: tuple[str, ...], can: bool, tmp_path: Path
+) -> None:
+    text = AWS.read_text().replace("head_node_type: head", "head_node_type: ray.head.default")
+    file = tmp_path / "aws.yaml"
+    file.write_text(text.replace("\n  head:\n", "\n  ray.head.default:\n"))
+    cluster, source = load_cluster(file)
+    assert provider_of(cluster, source.data, ClusterState(tmp_path)).can_change(key) == can
