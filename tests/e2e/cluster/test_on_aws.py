@@ -197,13 +197,15 @@ def _check_machine(machine: Mapping[str, Any], profile: str) -> None:
 
 def test_what_could_not_be_ended_is_named(cloud: Cloud) -> None:
     """An instance that is stopped behind the launcher's back, and protected, is still billed."""
-    file = cloud.file("left")
+    file = cloud.file("left", available_node_types__small_gpu__min_workers=1)
     cloud.cli("launch", file, "--yes").ok()
-    (head,) = cloud.alive("left")
+    head, worker = sorted(cloud.alive("left"), key=lambda i: "InstanceLifecycle" in i)
+    assert worker["InstanceLifecycle"] == "spot"
     instance = head["InstanceId"]
     cloud.ec2.stop_instances(InstanceIds=[instance])
     cloud.ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": True})
-    cloud.cli("down", file, "--verify").fails(6, f"{instance} (stopped)")
+    cloud.cli("down", file, "--verify").fails(6, f"{instance} (stopped)", "protected")
+    assert [i["InstanceId"] for i in cloud.alive("left")] == [instance]  # all else has ended
     cloud.ec2.modify_instance_attribute(InstanceId=instance, DisableApiTermination={"Value": False})
     cloud.cli("down", file, "--verify").ok()
     assert cloud.alive("left") == []
