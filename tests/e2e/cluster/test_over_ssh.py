@@ -52,6 +52,13 @@ class Lab:
     def machines(self) -> list[Machine]:
         return list(self.net.machines.values())
 
+    def running(self) -> dict[str, Any]:
+        """Return what was noted of the cluster that runs."""
+        found: dict[str, Any] = json.loads(
+            (self.state / "clusters" / "sleep-lab" / "running.json").read_text()
+        )
+        return found
+
     def token(self) -> str:
         """Return the cluster's token."""
         return (self.state / "clusters" / "sleep-lab" / "token").read_text()
@@ -218,8 +225,7 @@ def test_a_head_whose_job_server_does_not_answer(lab: Lab, wrong: Callable[..., 
 
 def test_a_second_launch_changes_nothing(lab: Lab, up: "Result") -> None:
     assert "sleep-lab is up" in up.out
-    known = lab.state / "clusters" / "sleep-lab" / "running.json"
-    os.kill(json.loads(known.read_text())["pid"], signal.SIGKILL)  # the tunnel, as without network
+    os.kill(lab.running()["pid"], signal.SIGKILL)  # the tunnel, as without network
     again = lab.cli("launch", lab.file, "--yes").ok()
     assert re.search(r"sleep-lab is up since .*; nothing was changed", again.out)
     status = json.loads(lab.cli("status", "--cluster", lab.file, "--json").ok().out)
@@ -262,7 +268,7 @@ def test_every_open_port_is_known_and_asks_for_the_token(lab: Lab, up: "Result")
 
 
 def test_http_asks_for_the_token(lab: Lab, up: "Result") -> None:
-    (address,) = re.findall(r"dashboard +(http://127.0.0.1:\d+)", up.out)
+    address = lab.running()["address"]
     token = lab.token()
     agent = f"http://{lab.machines[0].ip}:52365"
     for url in (f"{address}/api/jobs/", f"{address}/api/version", f"{agent}/api/job_agent/jobs/"):
@@ -304,7 +310,6 @@ def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
     lab: Lab, up: "Result", other_ray: str, tiny: "Tiny", tools: "type[Tools]"
 ) -> None:
     """The last one here."""
-    known = lab.state / "clusters" / "sleep-lab" / "running.json"
     cli, file = lab.cli, lab.file
     job = cli.start("submit", far_sweep(lab, tiny, "cut-off", 100), "--cluster", file)
     tools.wait_for(
@@ -312,7 +317,7 @@ def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
     )
     assert job.poll() is None, job.communicate()
     lab.net.cut(lab.machines[0])
-    os.kill(json.loads(known.read_text())["pid"], signal.SIGKILL)
+    os.kill(lab.running()["pid"], signal.SIGKILL)
     status = cli("status", "--cluster", file).ok().out
     assert "unreachable" in status
     assert "does not take SSH" in status
