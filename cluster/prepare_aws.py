@@ -126,9 +126,11 @@ def public_subnet(region: str) -> tuple[str, str]:
 
 def allow_spot() -> None:
     """Make the role that Amazon's spot service needs, which a person's first spot request would make."""
-    iam = boto3.client("iam")
-    if not _exists(lambda: iam.get_role(RoleName="AWSServiceRoleForEC2Spot"), "NoSuchEntity"):
-        iam.create_service_linked_role(AWSServiceName="spot.amazonaws.com")
+    try:
+        boto3.client("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in ("InvalidInput", "EntityAlreadyExists"):
+            raise  # these two say that there is one
 
 
 def _exists(look: Callable[[], object], code: str) -> bool:
