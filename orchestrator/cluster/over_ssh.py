@@ -59,13 +59,19 @@ class OverSsh:
         return running
 
     def check(self) -> None:
-        """Try SSH to each machine."""
+        """Try SSH to each machine, and see whether somebody else has launched this cluster there."""
         assert self.cluster.auth is not None
         check_key(self.cluster.auth)
-        tried = [(host, self._ssh.run(host, "true")) for host in self._hosts]
+        tried = [(host, self._ssh.run(host, self._count)) for host in self._hosts]
         if refused := unreachable(tried):
             raise SetupError(
                 f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
+            )
+        there = [host for host, done in tried if int(done.stdout) > 0]
+        if there and self.state.running() is None:
+            raise SetupError(
+                f"a cluster {self.cluster.cluster_name!r} that was not launched from here runs on {', '.join(there)}. End "
+                "it with 'orchestrator down', or give another cluster_name."
             )
 
     def can_change(self, key: tuple[str, ...]) -> bool:
@@ -104,16 +110,19 @@ class OverSsh:
 
     def remaining(self) -> list[str]:
         """Return the machines where Ray of this cluster runs, or that do not answer."""
-        folder = remote_folder(self.cluster)
-        script = f"{processes_command(folder)} | wc -l"
         found = []
         for host in self._hosts:
-            done = self._ssh.run(host, script)
+            done = self._ssh.run(host, self._count)
             if done.returncode != 0:
                 found.append(f"{host}, which does not answer")
             elif (n := int(done.stdout)) > 0:
                 found.append(f"{n} processes on {host}")
         return found
+
+    @property
+    def _count(self) -> str:
+        """A command that prints how many processes of this cluster there are."""
+        return f"{processes_command(remote_folder(self.cluster))} | wc -l"
 
     @property
     def _hosts(self) -> tuple[str, ...]:

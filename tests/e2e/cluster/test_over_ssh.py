@@ -223,11 +223,13 @@ def test_a_head_whose_job_server_does_not_answer(lab: Lab, wrong: Callable[..., 
     failed.fails(7, "8265")
 
 
-def test_a_second_launch_changes_nothing(lab: Lab, up: "Result") -> None:
+def test_a_second_launch_changes_nothing(lab: Lab, up: "Result", tmp_path: Path) -> None:
     assert "sleep-lab is up" in up.out
     os.kill(lab.running()["pid"], signal.SIGKILL)  # the tunnel, as without network
     again = lab.cli("launch", lab.file, "--yes").ok()
     assert re.search(r"sleep-lab is up since .*; nothing was changed", again.out)
+    stranger = lab.cli.having(ORCHESTRATOR_HOME=str(tmp_path))
+    stranger("launch", lab.file, "--yes").fails(7, "was not launched from here", "10.77.3.11")
     status = json.loads(lab.cli("status", "--cluster", lab.file, "--json").ok().out)
     assert [node["state"] for node in status["nodes"]] == ["alive"] * 3
 
