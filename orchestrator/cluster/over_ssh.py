@@ -70,8 +70,8 @@ class OverSsh:
         there = [host for host, done in tried if int(done.stdout) > 0]
         if there and self.state.running() is None:
             raise SetupError(
-                f"a cluster {self.cluster.cluster_name!r} that was not launched from here runs on {', '.join(there)}. End "
-                "it with 'orchestrator down', or give another cluster_name."
+                f"a cluster {self.cluster.cluster_name!r} that was not launched from here runs on {', '.join(there)}. "
+                "End it with 'orchestrator down', or give another cluster_name."
             )
 
     def can_change(self, key: tuple[str, ...]) -> bool:
