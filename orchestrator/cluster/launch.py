@@ -101,6 +101,7 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
     provider = provider_of(cluster, data, state)
     running = state.running()
     if running is not None and provider.is_up():
+        running = state.running() or running  # it may have been connected to anew
         done = _update(cluster, data, state, provider)
         say(f"{cluster.cluster_name} is up since {running.launched_at}; {done}")
     else:
