@@ -2,7 +2,8 @@
 
 Trials do nothing, so that the sweep is as fast as it can be, and its driver, its workers and the exporter share the
 CPUs. A sweep that is followed and scraped every second alternates with one that nobody follows; the share is that of
-the difference of the medians, next to the exporter's own CPU seconds. A trial's own part is timed alone: what it writes
+the difference of the medians; where the machine is not still, the exporter's own CPU seconds, as a share of one CPU's,
+say more. A trial's own part is timed alone: what it writes
 into the store every five seconds, as a share of these.
 """
 
@@ -68,6 +69,7 @@ def followed(folder: Path, n_trials: int, n_rounds: int) -> dict[str, Any]:
         "exporter_cpu_share": round(statistics.median(cpu_s) / watched, 4),
         "scrape_ms": {
             "median": round(1000 * statistics.median(scrapes), 2),
+            "p95": round(1000 * sorted(scrapes)[int(0.95 * len(scrapes))], 2),
             "slowest": round(1000 * max(scrapes), 2),
             "n": len(scrapes),
         },
