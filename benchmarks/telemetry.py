@@ -2,9 +2,8 @@
 
 Trials do nothing, so that the sweep is as fast as it can be, and its driver, its workers and the exporter share the
 CPUs. A sweep that is followed and scraped every second alternates with one that nobody follows; the share is that of
-the difference of the medians; where the machine is not still, the exporter's own CPU seconds, as a share of one CPU's,
-say more. A trial's own part is timed alone: what it writes
-into the store every five seconds, as a share of these.
+the difference of the medians. Where the machine is not still, the exporter's own CPU seconds say more: a share of one
+CPU's. A trial's own part is timed alone: what it writes into the store every five seconds, as a share of these.
 """
 
 import argparse
