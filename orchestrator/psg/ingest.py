@@ -97,7 +97,8 @@ def ingest(
     ConfigError, StoreUnreachableError, SetupError
         See :func:`orchestrator.psg.recordings.find_recordings` and :meth:`Store.open`.
     """
-    data = Store.open(data_uri, existing=True)
+    hint = "Give --data the folder with the recordings."
+    data = Store.open(data_uri, existing=True, hint=hint)
     settings = convert.Settings.of(dataset)
     sources = find_recordings(dataset, data)
     with ThreadPoolExecutor() as pool:  # hashing releases the interpreter lock

@@ -68,7 +68,14 @@ class Store:
     """Root in the filesystem's own notation, without a trailing slash."""
 
     @classmethod
-    def open(cls, uri: str, *, writable: bool = False, existing: bool = False) -> "Store":
+    def open(
+        cls,
+        uri: str,
+        *,
+        writable: bool = False,
+        existing: bool = False,
+        hint: str = "Name a folder that is there.",
+    ) -> "Store":
         """Open the store at `uri`.
 
         Parameters
@@ -79,7 +86,9 @@ class Store:
             Also prove that the store can be written to: a command asks once, at its start. A local folder need not
             exist, and is not made before the first write.
         existing : bool
-            Also prove that the folder or bucket exists: for data that a command only reads.
+            Also prove that the folder or bucket exists: for what a command only reads.
+        hint : str
+            What to do where it does not.
 
         Raises
         ------
@@ -103,7 +112,7 @@ class Store:
             store._check_folder()
         if existing and store.is_local and not Path(uri).is_dir():
             what = "is a file, not a folder" if Path(uri).exists() else "does not exist"
-            raise ConfigError(f"{uri} {what}. Give --data the folder with the recordings.")
+            raise ConfigError(f"{uri} {what}. {hint}")
         return store
 
     @property

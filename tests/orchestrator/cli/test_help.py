@@ -151,3 +151,14 @@ def test_the_store_is_runs_unless_an_option_or_a_variable_says_otherwise(name: s
     store = next(p for p in command(name).params if "--store" in p.opts)
     assert store.default == "runs"
     assert store.envvar == "ORCHESTRATOR_STORE"
+
+
+def test_metrics_of_a_store_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["metrics", "--store", str(tmp_path / "nosuch")])
+    assert end.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "nosuch does not exist. Name a folder that is there." in said
+    assert "--data" not in said
