@@ -29,7 +29,7 @@ from orchestrator.cluster.ray_up import ray_up
 from orchestrator.cluster.reclaim import LEAVE_FILE
 from orchestrator.cluster.ssh import Ssh, check_key, end_tunnel
 from orchestrator.cluster.state import ClusterState, Running
-from orchestrator.cluster.wheel import wheel_for
+from orchestrator.cluster.wheel import launched_wheel, make_wheel
 from orchestrator.config.cluster import AwsProvider, ClusterFile
 from orchestrator.errors import CloudError
 
@@ -56,7 +56,8 @@ class OnAws:
         now = datetime.now(UTC)
         ends_at = None if ttl_hours is None else now + timedelta(hours=ttl_hours)
         group = self._ec2.closed_group()
-        ray_up(self._config(token_file, group, ends_at), self.state, token_file, {})
+        wheel = make_wheel(self.cluster, self.state.folder)
+        ray_up(self._config(token_file, wheel, group, ends_at), self.state, token_file, {})
         address, ssh = self._head()
         launched = Running(
             provider=self.provider.type,
@@ -97,8 +98,9 @@ class OnAws:
         assert running is not None
         ends_at = None if running.ends_at is None else datetime.fromisoformat(running.ends_at)
         self.check()
-        config = self._config(self.state.token_file, self._ec2.closed_group(), ends_at)
-        ray_up(config, self.state, self.state.token_file, {}, restart=False)
+        token_file, wheel = self.state.token_file, launched_wheel(self.state.folder)
+        config = self._config(token_file, wheel, self._ec2.closed_group(), ends_at)
+        ray_up(config, self.state, token_file, {}, restart=False)
 
     def run(self, command: Sequence[str]) -> int:
         """Run a command on the head, with the cluster's token."""
@@ -146,9 +148,10 @@ class OnAws:
     def _ec2(self) -> Ec2:
         return Ec2(self.cluster, self.provider)
 
-    def _config(self, token_file: Path, group: str, ends_at: datetime | None) -> dict[str, Any]:
+    def _config(
+        self, token_file: Path, wheel: Path | None, group: str, ends_at: datetime | None
+    ) -> dict[str, Any]:
         off = () if ends_at is None else (_off_at(ends_at),)
-        wheel = wheel_for(self.cluster, self.state.folder)
         config = ray_config(self.cluster, self.data, token_file, wheel, off)
         config["provider"].setdefault("cache_stopped_nodes", False)
         tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}

@@ -20,7 +20,7 @@ from orchestrator.cluster.ray_config import (
 from orchestrator.cluster.ray_up import ray_up
 from orchestrator.cluster.ssh import Ssh, check_key, end_tunnel, unreachable
 from orchestrator.cluster.state import ClusterState, Running
-from orchestrator.cluster.wheel import wheel_for
+from orchestrator.cluster.wheel import make_wheel
 from orchestrator.config.cluster import ClusterFile, LocalProvider
 from orchestrator.errors import RemainsError, SetupError
 
@@ -134,8 +134,7 @@ class OverSsh:
         return Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
 
     def _ray_up(self, token_file: Path) -> None:
-        config = ray_config(
-            self.cluster, self.data, token_file, wheel_for(self.cluster, self.state.folder)
-        )
+        wheel = make_wheel(self.cluster, self.state.folder)
+        config = ray_config(self.cluster, self.data, token_file, wheel)
         # With machines that are there already, the newer autoscaler leaves one worker out.
         ray_up(config, self.state, token_file, {"RAY_UP_enable_autoscaler_v2": "0"})

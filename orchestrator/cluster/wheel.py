@@ -1,5 +1,6 @@
 """The wheel of this program that a cluster's machines install."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,19 @@ from orchestrator.config.cluster import ClusterFile
 from orchestrator.errors import ConfigError, SetupError
 
 
-def wheel_for(cluster: ClusterFile, folder: Path) -> Path | None:
-    """Return the wheel that the file names, or build one in `folder`; None where machines have the program already.
+def make_wheel(cluster: ClusterFile, folder: Path) -> Path | None:
+    """Put the wheel of a cluster that is to be launched where :func:`launched_wheel` finds it.
+
+    Parameters
+    ----------
+    cluster : ClusterFile
+    folder : Path
+        Of what is known here of the cluster.
+
+    Returns
+    -------
+    Path or None
+        A copy of the one that the file names, or one built from the sources; None where machines have the program.
 
     Raises
     ------
@@ -19,30 +31,28 @@ def wheel_for(cluster: ClusterFile, folder: Path) -> Path | None:
     SetupError
         It cannot be built.
     """
+    wheels = folder / "wheel"
+    shutil.rmtree(wheels, ignore_errors=True)
     options = cluster.orchestrator
     if not options.install:
         return None
+    wheels.mkdir(parents=True)
     if options.wheel is not None:
-        return Path(options.wheel).expanduser().resolve()
+        return Path(shutil.copy(Path(options.wheel).expanduser(), wheels))
     root = Path(orchestrator.__file__).parents[1]
     if not (root / "pyproject.toml").exists():
         raise ConfigError(
             "orchestrator.wheel: name the file of the wheel that the machines are to install; it can only be built "
             "from the sources, and this program runs without them."
         )
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(folder),
-        str(root),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("sleep_orchestrator-*.whl"), key=lambda path: path.stat().st_mtime)
-    if done.returncode != 0 or not wheels:
+    build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(root))
+    done = subprocess.run([sys.executable, *build], capture_output=True, text=True, check=False)
+    wheel = launched_wheel(folder)
+    if done.returncode != 0 or wheel is None:
         raise SetupError(f"the wheel cannot be built: {' '.join(done.stderr.split())[-300:]}")
-    return wheels[-1]
+    return wheel
+
+
+def launched_wheel(folder: Path) -> Path | None:
+    """Return the wheel that a cluster was launched with: machines that join later are to run what the others do."""
+    return next((folder / "wheel").glob("*.whl"), None)
