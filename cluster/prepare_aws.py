@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 IAM = Path(__file__).parent / "iam"
 NAME = "sleep-orchestrator"
@@ -43,8 +43,8 @@ def main() -> None:
     key = options.key.expanduser()
     make_bucket(options.bucket, options.region)
     for role in ("head", "worker"):
-        make_profile(role, options.bucket)
-    allow_spot()
+        make_profile(role, options.bucket, options.region)
+    allow_spot(options.region)
     make_key(options.region, key)
     print("orchestrator:")
     print(f"  store: s3://{options.bucket}/sleep")
@@ -75,9 +75,9 @@ def make_bucket(bucket: str, region: str) -> None:
     )
 
 
-def make_profile(role: str, bucket: str) -> None:
+def make_profile(role: str, bucket: str, region: str) -> None:
     """Make the instance profile of heads or of workers, with the policy of cluster/iam for this bucket."""
-    iam, name = boto3.client("iam"), f"{NAME}-{role}"
+    iam, name = boto3.client("iam", region_name=region), f"{NAME}-{role}"
     policy = (IAM / f"{role}.json").read_text().replace(EXAMPLE_BUCKET, bucket)
     if not _exists(lambda: iam.get_role(RoleName=name), "NoSuchEntity"):
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
@@ -124,10 +124,11 @@ def public_subnet(region: str) -> tuple[str, str]:
     return min((subnet["AvailabilityZone"], subnet["SubnetId"]) for subnet in found)
 
 
-def allow_spot() -> None:
+def allow_spot(region: str) -> None:
     """Make the role that Amazon's spot service needs, which a person's first spot request would make."""
     try:
-        boto3.client("iam").create_service_linked_role(AWSServiceName="spot.amazonaws.com")
+        iam = boto3.client("iam", region_name=region)
+        iam.create_service_linked_role(AWSServiceName="spot.amazonaws.com")
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("InvalidInput", "EntityAlreadyExists"):
             raise  # these two say that there is one
@@ -144,4 +145,10 @@ def _exists(look: Callable[[], object], code: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (BotoCoreError, ClientError) as error:
+        said = str(error).rstrip(".")
+        raise SystemExit(
+            f"{said}. What was made until then stays; once this is put right, the same command makes the rest."
+        ) from None

@@ -83,7 +83,8 @@ class Cloud:
         ]
 
 
-def _moto(host: str, port: int, refusals: Path, log: Path) -> "subprocess.Popen[bytes]":
+def start_moto(host: str, port: int, refusals: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """Start the endpoint of tests/e2e/servers/moto_ec2.py, and wait until it answers; the caller ends it."""
     script = Path(__file__).parents[1] / "servers" / "moto_ec2.py"
     settings = {
         "REFUSALS": str(refusals),
@@ -142,7 +143,7 @@ def account(
         Free.
     """
     refusals, state = folder / "refusals", folder / "state"
-    moto = _moto(net.gateway, port, refusals, folder / "moto.log")
+    moto = start_moto(net.gateway, port, refusals, folder / "moto.log")
     try:
         env = {
             **s3.env,
