@@ -56,7 +56,7 @@ def _problems(
             yield f"SecurityGroupIds has {group}: {problem}"
     profile = config.get("IamInstanceProfile", {})
     name = profile.get("Name") or profile.get("Arn", "").rpartition("/")[2]
-    if name and (problem := _asked(_profile, name)):
+    if name and (problem := _asked(lambda v: _profile(provider, v), name)):
         yield f"IamInstanceProfile is {name}: {problem}"
 
 
@@ -151,7 +151,10 @@ def _closed(client: Any, group: str) -> str | bool:
     return True
 
 
-def _profile(name: str) -> bool:
+def _profile(provider: AwsProvider, name: str) -> bool:
     import boto3
 
-    return bool(boto3.client("iam").get_instance_profile(InstanceProfileName=name))
+    iam = boto3.client(
+        "iam", region_name=provider.region
+    )  # IAM has none, an endpoint of one's own may
+    return bool(iam.get_instance_profile(InstanceProfileName=name))

@@ -294,11 +294,15 @@ def test_a_sweep_outlives_a_machine(
         ["ps", "-eo", "args"], capture_output=True, text=True, check=True
     ).stdout  # of the machines, too: they share this kernel
     assert "ray::" in command_lines
+    tunnel = lab.running()["pid"]
+    os.kill(tunnel, signal.SIGKILL)  # whoever follows the job finds its way back
     lost = lab.machines[2]
     lab.net.cut(lost)
     out, err = job.communicate(timeout=400)
     lab.net.mend(lost)
     assert job.returncode == 0, out + err
+    assert lab.running()["pid"] != tunnel
+    assert out.count("next: orchestrator review far") == 1, out
     done = json.loads(cli("status", "far", "--cluster", file, "--json").ok().out)
     assert (done["state"], done["n_complete"]) == ("finished", 12)
     nodes = json.loads(cli("status", "--cluster", file, "--json").ok().out)["nodes"]
