@@ -1,6 +1,9 @@
 """Commands about a cluster file: ``launch``, ``down``."""
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -18,7 +21,7 @@ from orchestrator.cli.watch import json_option
 @json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
-    "--allow-insecure", is_flag=True, help="Launch what others could reach, against all advice."
+    "--allow-insecure", is_flag=True, help="Launch what the plan refuses, against all advice."
 )
 def launch(
     cluster_file: str, dry_run: bool, online: bool, as_json: bool, yes: bool, allow_insecure: bool
@@ -33,13 +36,12 @@ def launch(
     from orchestrator.config.cluster import load_cluster
     from orchestrator.errors import ConfigError
 
-    cluster, source = load_cluster(cluster_file)
+    cluster, source = load_cluster(cluster_file, with_files=True)
     plan = plan_cluster(cluster, source)
     click.echo(json.dumps(plan.as_data(), indent=1) if as_json else plan_text(plan))
     if plan.is_refused and not allow_insecure:
         raise ConfigError(
-            f"{cluster_file} is refused: others could reach what it starts. Change what is marked, or insist with "
-            "--allow-insecure."
+            f"{cluster_file} is refused. Change what is marked, or insist with --allow-insecure."
         )
     if online and not dry_run:
         raise ConfigError("--online goes with --dry-run; a launch asks the provider anyway.")
@@ -49,7 +51,29 @@ def launch(
         return
     if not yes:
         click.confirm(f"Launch {cluster.cluster_name}?", abort=True)
-    launch_cluster(cluster, source.data, cluster_file, click.echo)
+    with _ended_like_ctrl_c():
+        launch_cluster(cluster, source.data, cluster_file, click.echo)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Have a closed terminal or a shutdown end a command like Ctrl-C, so that it cleans up; only the first one."""
+    names = (signal.SIGTERM, signal.SIGHUP)
+    before = {name: signal.getsignal(name) for name in names}
+
+    def interrupt(*_: object) -> None:
+        for name in names:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for name in names:
+        if before[name] is not signal.SIG_IGN:  # as under nohup
+            signal.signal(name, interrupt)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 @click.command()

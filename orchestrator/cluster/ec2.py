@@ -16,7 +16,7 @@ CLUSTER_TAG = "ray-cluster-name"
 """Ray's tag of each machine; ours of each disk and of the security group."""
 
 _ENDED = ("terminated",)
-_END_S = 300.0
+_END_S, _GROUP_S = 300.0, 90.0
 
 _ADVICE: Mapping[str, str] = {
     "UnrecognizedClientException": "These credentials are not known. Check AWS_ACCESS_KEY_ID, or the profile",
@@ -42,6 +42,7 @@ _ADVICE: Mapping[str, str] = {
     "InvalidKeyPair.NotFound": "There is no such key pair in this region. Make one as docs/cluster.md says",
     "NoSuchEntity": "There is no such instance profile. Make one as docs/cluster.md says",
     "InvalidGroup.NotFound": "There is no such security group. Leave SecurityGroupIds out, and one is made",
+    "DependencyViolation": "Something else uses it. 'orchestrator down' tries again",
     "OperationNotPermitted": "The machine is protected: end it by hand, or lift its termination protection",
     "InvalidParameterValue": "Correct the value that the message names",
 }
@@ -97,6 +98,14 @@ class Ec2:
         ]
         return sorted(found, key=lambda machine: not machine.is_head)
 
+    def account(self) -> str:
+        """Return the account that pays, by the credentials here."""
+        import boto3
+
+        with translated():
+            sts = boto3.client("sts", region_name=self.provider.region)
+            return str(sts.get_caller_identity()["Account"])
+
     def remaining(self) -> list[str]:
         """Return everything of the cluster that is there: machines, also stopped ones, disks, security group."""
         found = [f"instance {machine.id} ({machine.state})" for machine in self.machines()]
@@ -107,24 +116,27 @@ class Ec2:
         found += [f"volume {volume['VolumeId']} ({volume['State']})" for volume in volumes]
         return found + [f"security group {group['GroupId']}" for group in groups]
 
-    def end(self) -> bool:
+    def end(self, unseen_s: float = 0.0) -> bool:
         """Terminate all machines, the head first: its autoscaler would start others. Return whether there were any.
+
+        Parameters
+        ----------
+        unseen_s : float
+            How long a machine that was asked for may not be listed yet.
 
         Raises
         ------
         RemainsError
             EC2 refuses to terminate one.
         """
-        there = self.machines()
-        deadline = time.monotonic() + _END_S
+        began = time.monotonic()
         asked: set[str] = set()
-        while (left := self.machines()) and time.monotonic() < deadline:
-            new = [machine.id for machine in left if machine.id not in asked]
+        while (left := self.machines()) or time.monotonic() - began < unseen_s:
+            if time.monotonic() - began > _END_S:
+                break
             refused: dict[str, None] = {}
-            for machine in (
-                new
-            ):  # also what the autoscaler began meanwhile; one by one, should one be protected
-                asked.add(machine)
+            for machine in (each.id for each in left if each.id not in asked):
+                asked.add(machine)  # one by one, should one be protected
                 try:
                     with translated():
                         self.client.terminate_instances(InstanceIds=[machine])
@@ -141,7 +153,7 @@ class Ec2:
                 f"{', '.join(self.remaining())}."
             )
         self._delete_group()
-        return bool(there)
+        return bool(asked)
 
     def closed_group(self) -> str:
         """Return the cluster's security group: SSH from one network, everything inside the group, nothing else.
@@ -242,8 +254,19 @@ class Ec2:
     def _delete_group(self) -> None:
         with translated():
             client = self.client
-            for group in client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]:
-                client.delete_security_group(GroupId=group["GroupId"])
+            groups = client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]
+        deadline = time.monotonic() + _GROUP_S
+        for group in groups:
+            while True:
+                try:
+                    with translated():
+                        client.delete_security_group(GroupId=group["GroupId"])
+                    break
+                except RefusedError as error:
+                    # A machine that has just ended still has its network card for a while.
+                    if error.code != "DependencyViolation" or time.monotonic() > deadline:
+                        raise
+                time.sleep(2)
 
     @property
     def _tagged(self) -> list[dict[str, Any]]:
@@ -318,10 +341,10 @@ def refusal(code: str, message: str) -> RefusedError:
 
 
 def refusal_in(text: str) -> RefusedError | None:
-    """Return the first refusal of EC2's that a text holds: output of Ray's launcher, or what its autoscaler says."""
-    found = re.search(r"An error occurred \(([\w.]+)\)[^:]*: ([^\n]+)", text)
+    """Return the last refusal of EC2's that a text holds: output of Ray's launcher, or what its autoscaler says."""
+    found = re.findall(r"An error occurred \(([\w.]+)\)[^:]*: ([^\n]+)", text)
     if found:
-        return refusal(found[1], found[2])
+        return refusal(*found[-1])
     code = next((code for code in _ADVICE if code in text), None)
     return None if code is None else refusal(code, "its autoscaler was refused a machine")
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,18 @@ def get(address: str, path: str, token_file: Path, timeout_s: float = 5.0) -> An
             return json.load(answer)
     except (OSError, ValueError, http.client.HTTPException):
         return None
+
+
+def is_guarded(address: str, timeout_s: float = 5.0) -> bool:
+    """Tell whether a job server refuses whoever has no token."""
+    try:
+        with urllib.request.urlopen(address + "/api/version", timeout=timeout_s):
+            return False
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code in (401, 403)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
 
 
 def answers(address: str, token_file: Path) -> bool:

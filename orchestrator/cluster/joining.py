@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from orchestrator.cluster.ec2 import refusal_in
-from orchestrator.cluster.job_server import answers, get
+from orchestrator.cluster.job_server import answers, get, is_guarded
 from orchestrator.cluster.ray_config import DASHBOARD_PORT
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.errors import SetupError
@@ -30,7 +30,7 @@ def await_job_server(
     Raises
     ------
     SetupError
-        It does not in time.
+        It does not in time, or it answers anybody.
     """
     deadline = time.monotonic() + answer_s
     while not answers(running.address, state.token_file):
@@ -41,6 +41,11 @@ def await_job_server(
                 f"{answer_s:g} s. Something else may listen there. Ray last wrote: {words[-300:] or 'nothing'}"
             )
         time.sleep(0.5)
+    if not is_guarded(running.address):
+        raise SetupError(
+            "the job server takes jobs without the cluster's token, so that others could run code there. If the file "
+            "has head_start_ray_commands, remove them, or what switches RAY_AUTH_MODE off in them."
+        )
 
 
 def await_nodes(running: Running, state: ClusterState, n: int, join_s: float = _JOIN_S) -> None:

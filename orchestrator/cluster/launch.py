@@ -1,6 +1,7 @@
 """Start and end a cluster, whoever's machines it runs on."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from orchestrator.cluster.health import check_health, use_token
@@ -98,9 +99,16 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
         It did not, and something of it could not be ended.
     """
     state = ClusterState.of(cluster.cluster_name)
+    with state.launching():
+        _launch(cluster, data, state, file, say)
+
+
+def _launch(
+    cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState, file: str, say: Say
+) -> None:
     provider = provider_of(cluster, data, state)
     running = state.running()
-    if running is not None and provider.is_up():
+    if running is not None and running.address and provider.is_up():
         running = state.running() or running  # it may have been connected to anew
         done = _update(cluster, data, state, provider)
         say(f"{cluster.cluster_name} is up since {running.launched_at}; {done}")
@@ -109,24 +117,45 @@ def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say
             provider.end()  # what is left of one that has died
         provider.check()
         state.clean()
+        state.log_file.unlink(missing_ok=True)
+        state.note_file(data)
         try:
             running = provider.start()
-            state.note_file(data)
             check_health(running, state.token_file, cluster.orchestrator.store, provider.python)
         except BaseException as error:
-            say("the launch failed; ending what there is of it")
-            try:
-                provider.end()
-            except RemainsError as remains:
-                raise RemainsError(f"{error} {remains}") from error
-            if remaining := provider.remaining():
-                raise RemainsError(f"{error} {_remains(cluster, remaining)}") from error
+            with suppress(OSError):  # the terminal may be gone
+                say("the launch failed; ending what there is of it")
+            _end_after(error, cluster, provider)
+            state.clean()
             raise
         ends = f"; it ends at {running.ends_at}" if running.ends_at else ""
         say(f"{cluster.cluster_name} is up{ends}")
     say(f"dashboard  {running.address}, with the token in {state.token_file}")
     say(f"next       orchestrator submit SWEEP --cluster {file}")
     say(f"in the end orchestrator down {file} --verify")
+
+
+def _end_after(error: BaseException, cluster: ClusterFile, provider: Provider) -> None:
+    """End what a failed launch has left.
+
+    Raises
+    ------
+    RemainsError
+        Something of it is still there, or nobody knows.
+    """
+    why = str(error) or "The launch was interrupted."
+    try:
+        provider.end()
+        remaining = provider.remaining()
+    except RemainsError as remains:
+        raise RemainsError(f"{why} {remains}") from error
+    except OrchestratorError as unknown:
+        raise RemainsError(
+            f"{why} What there is of cluster {cluster.cluster_name!r} could not be ended: {unknown} End it with "
+            "'orchestrator down --verify' as soon as that can be done."
+        ) from error
+    if remaining:
+        raise RemainsError(f"{why} {_remains(cluster, remaining)}") from error
 
 
 def _update(
@@ -230,7 +259,15 @@ def end_cluster(cluster: ClusterFile, data: Mapping[str, Any], *, verify: bool, 
 
 
 def provider_of(cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState) -> Provider:
-    """Return what starts and ends a cluster."""
+    """Return what starts and ends a cluster.
+
+    Raises
+    ------
+    ConfigError
+        It was launched from here, and the file names another place now.
+    """
+    if state.running() is not None:
+        _check_place(cluster, data, state)
     match cluster.provider:
         case ThisMachine() as provider:
             return OnThisMachine(provider, cluster.orchestrator.ttl_hours, state)
@@ -238,6 +275,17 @@ def provider_of(cluster: ClusterFile, data: Mapping[str, Any], state: ClusterSta
             return OverSsh(cluster, provider, data, state)
         case AwsProvider() as provider:
             return OnAws(cluster, provider, data, state)
+
+
+def _check_place(cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState) -> None:
+    before, now = state.launched().get("provider", {}), data["provider"]
+    for key in ("type", "region", "head_ip", "worker_ips"):
+        if before and before.get(key) != now.get(key):
+            raise ConfigError(
+                f"{cluster.cluster_name} was launched with provider.{key} {before.get(key)}, and the file says "
+                f"{now.get(key)}. Take the change back, and end it with 'orchestrator down' first; or give another "
+                "cluster_name."
+            )
 
 
 def _remains(cluster: ClusterFile, remaining: list[str]) -> str:

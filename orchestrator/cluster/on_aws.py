@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.boot import off_at, user_data
 from orchestrator.cluster.connection import answers_again, connect
 from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
 from orchestrator.cluster.job_server import answers
@@ -25,13 +26,15 @@ from orchestrator.cluster.ray_config import (
     start_command,
     stop_command,
 )
-from orchestrator.cluster.ray_up import ray_up
+from orchestrator.cluster.ray_up import launched_config, ray_up
 from orchestrator.cluster.reclaim import LEAVE_FILE
 from orchestrator.cluster.ssh import Ssh, check_key, end_tunnel
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.wheel import launched_wheel, make_wheel
 from orchestrator.config.cluster import AwsProvider, ClusterFile
-from orchestrator.errors import CloudError
+from orchestrator.errors import CloudError, ConfigError
+
+_UNSEEN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,20 @@ class OnAws:
         """Make the security group, launch the head, and wait for the workers that are always there."""
         token_file = self.state.make_token()
         ttl_hours = self.cluster.orchestrator.ttl_hours
-        now = datetime.now(UTC)
-        ends_at = None if ttl_hours is None else now + timedelta(hours=ttl_hours)
+        now = datetime.now(UTC).replace(microsecond=0)  # as it is noted, and read again
+        ends_at = None if ttl_hours is None else now + timedelta(seconds=round(ttl_hours * 3600))
         group = self._ec2.closed_group()
         wheel = make_wheel(self.cluster, self.state.folder)
-        ray_up(self._config(token_file, wheel, group, ends_at), self.state, token_file, {})
-        address, ssh = self._head()
         launched = Running(
             provider=self.provider.type,
             address="",
-            launched_at=now.isoformat(timespec="seconds"),
-            ends_at=None if ends_at is None else ends_at.isoformat(timespec="seconds"),
+            launched_at=now.isoformat(),
+            ends_at=None if ends_at is None else ends_at.isoformat(),
+            account=self._ec2.account(),
         )
+        self.state.note(launched)  # from here on machines cost, whatever becomes of this process
+        ray_up(self._config(token_file, wheel, group, ends_at), self.state, token_file, {})
+        address, ssh = self._head()
         running = connect(launched, self.state, ssh, address)
         ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(running, self.state, partial(ssh.last_lines, address, ray_log))
@@ -100,6 +105,18 @@ class OnAws:
         self.check()
         token_file, wheel = self.state.token_file, launched_wheel(self.state.folder)
         config = self._config(token_file, wheel, self._ec2.closed_group(), ends_at)
+        head, launched = self._node_of_head(config), self._node_of_head(launched_config(self.state))
+        if head != launched or "SubnetIds" not in head:
+            raise ConfigError(
+                f"{self.cluster.cluster_name} runs, and Ray might replace its head, with all that runs there: "
+                + (
+                    "the head's node_config is not what it was launched with."
+                    if head != launched
+                    else f"available_node_types.{self.cluster.head_node_type}.node_config has no SubnetIds, and "
+                    "which Ray takes then may change."
+                )
+                + " End it with 'orchestrator down', and launch it again."
+            )
         ray_up(config, self.state, token_file, {}, restart=False)
 
     def run(self, command: Sequence[str]) -> int:
@@ -114,6 +131,7 @@ class OnAws:
             return False
         if answers(running.address, self.state.token_file):
             return True
+        self._check_account(running)
         if not any(
             machine.is_head and machine.state == "running" for machine in self._ec2.machines()
         ):
@@ -125,9 +143,12 @@ class OnAws:
     def end(self) -> bool:
         """Terminate all of its machines, and remove its security group."""
         running = self.state.running()
-        if running is not None:
-            end_tunnel(running)
-        return self._ec2.end()
+        if running is None:
+            return self._ec2.end()
+        self._check_account(running)
+        end_tunnel(running)
+        # Of a launch that was cut short, a machine may be listed only some seconds after EC2 was asked for it.
+        return self._ec2.end(unseen_s=0.0 if running.address else _UNSEEN_S)
 
     def remaining(self) -> list[str]:
         """Ask EC2 what it has of this cluster: stopped machines count, their disks are billed."""
@@ -144,6 +165,16 @@ class OnAws:
         assert self.cluster.auth is not None
         return address, Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
 
+    def _check_account(self, running: Running) -> None:
+        if running.account is not None and (account := self._ec2.account()) != running.account:
+            raise CloudError(
+                f"{self.cluster.cluster_name} was launched in account {running.account}, and these credentials are of "
+                f"{account}. Set AWS_PROFILE, or the keys, as they were."
+            )
+
+    def _node_of_head(self, config: Mapping[str, Any]) -> Any:
+        return config["available_node_types"][self.cluster.head_node_type]["node_config"]
+
     @property
     def _ec2(self) -> Ec2:
         return Ec2(self.cluster, self.provider)
@@ -151,7 +182,7 @@ class OnAws:
     def _config(
         self, token_file: Path, wheel: Path | None, group: str, ends_at: datetime | None
     ) -> dict[str, Any]:
-        off = () if ends_at is None else (_off_at(ends_at),)
+        off = () if ends_at is None else (f"sudo -n {off_at(ends_at)} >/dev/null 2>&1 || true",)
         config = ray_config(self.cluster, self.data, token_file, wheel, off)
         config["provider"].setdefault("cache_stopped_nodes", False)
         tag = {"Key": CLUSTER_TAG, "Value": self.cluster.cluster_name}
@@ -163,6 +194,8 @@ class OnAws:
             node.setdefault("SecurityGroupIds", [group])
             tags = copy.deepcopy(node.get("TagSpecifications", []))
             node["TagSpecifications"] = [*tags, {"ResourceType": "volume", "Tags": [tag]}]
+            if ends_at is not None:
+                node["UserData"] = user_data(ends_at, node.get("UserData"))
             if "InstanceMarketOptions" not in node:  # spot machines are terminated anyway
                 node.setdefault("InstanceInitiatedShutdownBehavior", "terminate")
         folder = remote_folder(self.cluster)
@@ -188,11 +221,3 @@ class OnAws:
                 ),
             ]
         return config
-
-
-def _off_at(ends_at: datetime) -> str:
-    """Return a command that turns a machine off in time, in case that nobody else does."""
-    seconds = math.ceil(ends_at.timestamp()) + 120
-    return (
-        f"sudo -n shutdown -h +$(( ({seconds} - $(date +%s) + 59) / 60 )) >/dev/null 2>&1 || true"
-    )

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from orchestrator.cluster.connection import answers_again, connect
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_job_server, await_nodes
 from orchestrator.cluster.ray_config import (
+    forget_command,
     processes_command,
     ray_config,
     remote_folder,
@@ -43,13 +44,17 @@ class OverSsh:
     def start(self) -> Running:
         """Launch the head, which brings up the workers, and wait for all of them."""
         token_file = self.state.make_token()
-        self._ray_up(token_file)
+        ttl_hours = self.cluster.orchestrator.ttl_hours
+        now = datetime.now(UTC).replace(microsecond=0)  # as it is noted, and read again
+        ends_at = None if ttl_hours is None else now + timedelta(seconds=round(ttl_hours * 3600))
         launched = Running(
             provider=self.provider.type,
             address="",
-            launched_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            ends_at=None,
+            launched_at=now.isoformat(),
+            ends_at=None if ends_at is None else ends_at.isoformat(),
         )
+        self.state.note(launched)
+        self._ray_up(token_file, ends_at)
         running = connect(launched, self.state, self._ssh, self.provider.head_ip)
         ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(
@@ -100,7 +105,8 @@ class OverSsh:
     def end(self) -> bool:
         """End the Ray that was started on each machine, the head's first: it would start the workers' again."""
         running = self.state.running()
-        script = stop_command(remote_folder(self.cluster))
+        folder = remote_folder(self.cluster)
+        script = f"{stop_command(folder)}; {forget_command(folder, self.cluster.cluster_name)}"
         ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
         if refused := unreachable(ended):
             raise RemainsError(f"no SSH to {', '.join(refused)}, so Ray may still run there.")
@@ -133,8 +139,8 @@ class OverSsh:
         assert self.cluster.auth is not None
         return Ssh(auth=self.cluster.auth, known_hosts=self.state.folder / "known_hosts")
 
-    def _ray_up(self, token_file: Path) -> None:
+    def _ray_up(self, token_file: Path, ends_at: datetime | None) -> None:
         wheel = make_wheel(self.cluster, self.state.folder)
-        config = ray_config(self.cluster, self.data, token_file, wheel)
+        config = ray_config(self.cluster, self.data, token_file, wheel, ends_at=ends_at)
         # With machines that are there already, the newer autoscaler leaves one worker out.
         ray_up(config, self.state, token_file, {"RAY_UP_enable_autoscaler_v2": "0"})

@@ -5,8 +5,11 @@ may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of 
 """
 
 import copy
+import math
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,7 @@ def ray_config(
     token_file: Path,
     wheel: Path | None,
     first: Sequence[str] = (),
+    ends_at: datetime | None = None,
 ) -> dict[str, Any]:
     """Return what Ray's launcher is given.
 
@@ -61,6 +65,8 @@ def ray_config(
         Of this program, installed on each machine; None where it is there already.
     first : sequence of str
         Further commands for each machine, before those of the file.
+    ends_at : datetime or None
+        When Ray ends on each machine, whatever runs.
 
     Returns
     -------
@@ -99,14 +105,14 @@ def ray_config(
         ):
             if kind.get(key):
                 kind[key] = [*common, *kind[key]]
-    config["head_start_ray_commands"] = list(cluster.head_start_ray_commands) or [
+    config["head_start_ray_commands"] = _own(folder, cluster.head_start_ray_commands) or [
         stop_command(folder),
-        start_command(folder, _head_arguments(cluster)),
+        start_command(folder, _head_arguments(cluster), ends_at=ends_at),
         _await_command(folder, DASHBOARD_PORT),
     ]
-    config["worker_start_ray_commands"] = list(cluster.worker_start_ray_commands) or [
+    config["worker_start_ray_commands"] = _own(folder, cluster.worker_start_ray_commands) or [
         stop_command(folder),
-        start_command(folder, WORKER_ARGUMENTS),
+        start_command(folder, WORKER_ARGUMENTS, ends_at=ends_at),
     ]
     if isinstance(cluster.provider, LocalProvider):
         config.pop("orchestrator", None)
@@ -123,17 +129,39 @@ def install_commands(folder: str, wheel: str) -> list[str]:
     return [
         f"[ -x {uv}/uv ] || curl -LsSf {UV_INSTALLER} | env UV_INSTALL_DIR={uv} UV_NO_MODIFY_PATH=1 sh",
         f"[ -x {venv}/bin/python3 ] || {uv}/uv venv --quiet --python {python} {venv}",
+        # The Ray that runs here: nodes of one cluster must agree to the last digit, also those that join weeks later.
         f"{uv}/uv pip install --quiet --python {venv}/bin/python3 --reinstall-package sleep-orchestrator "
-        f"{folder}/{wheel}",
+        f"{folder}/{wheel} ray=={version('ray')}",
     ]
 
 
-def start_command(folder: str, arguments: str, settings: str = "") -> str:
-    """Return a shell command that starts Ray in the background and notes its process id."""
+def _own(folder: str, commands: Sequence[str]) -> list[str]:
+    """Return a user's commands with the cluster's environment: its token, its mark, its Python."""
+    return [f". {folder}/env; {command}" for command in commands]
+
+
+def start_command(
+    folder: str, arguments: str, settings: str = "", ends_at: datetime | None = None
+) -> str:
+    """Return a shell command that starts Ray in the background and notes its process id.
+
+    Parameters
+    ----------
+    folder : str
+        Of the cluster, on the machine.
+    arguments : str
+        Of ``ray start``.
+    settings : str
+        Commands of the shell that it is started from.
+    ends_at : datetime or None
+        When it is ended, whatever runs.
+    """
     before = f"{settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null".lstrip("; ")
-    return background_command(
-        folder, "ray", f"python3 -m ray.scripts.scripts start --block {arguments}", before
-    )
+    command = f"python3 -m ray.scripts.scripts start --block {arguments}"
+    if ends_at is not None:
+        left = f"$(( (left = {math.ceil(ends_at.timestamp())} - $(date +%s)) > 1 ? left : 1 ))"
+        command = f"timeout --signal=TERM --kill-after=60 {left} {command}"
+    return background_command(folder, "ray", command, before)
 
 
 def background_command(folder: str, name: str, command: str, before: str = "true") -> str:
@@ -167,6 +195,13 @@ def stop_command(folder: str) -> str:
         f'for i in 1 2 3; do pids=$({processes_command(folder)}); [ -n "$pids" ] || break; '
         f"kill -KILL $pids 2>/dev/null; sleep 0.2; done; rm -f {folder}/ray.pid; true"
     )
+
+
+def forget_command(folder: str, cluster_name: str) -> str:
+    """Return a shell command that removes the secrets of a cluster from a machine: its token, and what Ray left."""
+    config, key = "~/ray_bootstrap_config.yaml", "~/ray_bootstrap_key.pem"
+    ours = f'grep -qs \'"cluster_name": "{cluster_name}"\' {config}'
+    return f"rm -f {folder}/token; if {ours}; then rm -f {config} {key}; fi; true"
 
 
 def processes_command(folder: str) -> str:

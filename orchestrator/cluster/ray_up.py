@@ -14,6 +14,8 @@ from orchestrator.cluster.state import ClusterState
 from orchestrator.errors import SetupError
 
 _LAUNCH_S = 1200.0
+_LAST_LINES = 30
+_FILE = "ray.yaml"  # JSON is YAML
 
 
 def ray_up(
@@ -44,7 +46,7 @@ def ray_up(
     SetupError
         It failed otherwise.
     """
-    file = state.folder / "ray.yaml"  # JSON is YAML
+    file = state.folder / _FILE
     file.write_text(json.dumps(config, indent=1))
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {
@@ -65,6 +67,7 @@ def ray_up(
         *(() if restart else ("--no-restart",)),
         str(file),
     ]
+    before = state.log_file.stat().st_size if state.log_file.exists() else 0
     try:
         with state.log_file.open("ab") as log:
             done = subprocess.run(
@@ -81,7 +84,14 @@ def ray_up(
             f"Ray's launcher did not end within {_LAUNCH_S:g} s. Its output is in {state.log_file}."
         ) from None
     if done.returncode != 0:
-        said = state.log_file.read_text(errors="replace")
-        raise refusal_in(said) or SetupError(
+        said = state.log_file.read_bytes()[before:].decode(errors="replace")
+        # Further up may be refusals of subnets, after which it has found another one.
+        raise refusal_in("\n".join(said.splitlines()[-_LAST_LINES:])) or SetupError(
             f"Ray's launcher failed: {state.last_words()}. All of its output is in {state.log_file}."
         )
+
+
+def launched_config(state: ClusterState) -> dict[str, Any]:
+    """Return what Ray's launcher was given last."""
+    config: dict[str, Any] = json.loads((state.folder / _FILE).read_text())
+    return config

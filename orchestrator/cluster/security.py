@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
+from orchestrator.config.cluster import CALLER, AwsProvider, ClusterFile, LocalProvider
 from orchestrator.config.yaml_source import KeyPath, YamlSource
 
 
@@ -20,17 +20,21 @@ class Finding:
     problem: str
     """What is wrong and what to do."""
     refused: bool
-    """Nothing is launched with it, unless the user insists: others could run code there, or use the account."""
+    """Nothing is launched with it, unless the user insists: others could run code there or use the account, or machines
+    would outlive their cluster."""
 
 
 _Found = tuple[KeyPath, bool, str]
+
+_HEAD_PROFILE, _MAY_END = "sleep-orchestrator-head", "sleep-"
+"""Of cluster/iam/head.json: name of the profile with it, and how names of the clusters begin that it is for."""
 
 
 def findings(cluster: ClusterFile, source: YamlSource) -> list[Finding]:
     """Return what is to be said of a valid cluster file, in the order of the file."""
     found = [*_limits(cluster), *_commands(cluster)]
     if isinstance(cluster.provider, AwsProvider):
-        found += [*_aws(cluster.provider), *_nodes(cluster)]
+        found += [*_aws(cluster.provider), *_reach(cluster), *_nodes(cluster)]
     placed = sorted(
         (source.position(path, of_key=True), path, refused, what) for path, refused, what in found
     )
@@ -88,6 +92,24 @@ def _aws(provider: AwsProvider) -> Iterator[_Found]:
             yield ("provider", "security_group", "IpPermissions", index), True, problem
 
 
+def _reach(cluster: ClusterFile) -> Iterator[_Found]:
+    """Look at who may come in, and at which machines the head may end."""
+    allowed = cluster.orchestrator.ssh_from
+    if allowed != CALLER and ipaddress.ip_network(allowed).prefixlen == 0:
+        problem = f"ssh_from is {allowed}, the whole internet; name the network that you come from"
+        yield ("orchestrator", "ssh_from"), True, problem
+    assert cluster.head is not None
+    profile = cluster.head.node_config.get("IamInstanceProfile", {})
+    name = profile.get("Name") or profile.get("Arn", "").rpartition("/")[2]
+    if name == _HEAD_PROFILE and not cluster.cluster_name.startswith(_MAY_END):
+        yield (
+            ("cluster_name",),
+            True,
+            f"the profile {_HEAD_PROFILE} may only end machines of clusters whose name begins with {_MAY_END}, so that "
+            f"idle workers would stay billed; name it {_MAY_END}{cluster.cluster_name}",
+        )
+
+
 def _is_world_open(rule: Mapping[str, Any]) -> bool:
     given = [item.get("CidrIp") for item in rule.get("IpRanges", ())]
     given += [item.get("CidrIpv6") for item in rule.get("Ipv6Ranges", ())]
@@ -122,7 +144,15 @@ def _nodes(cluster: ClusterFile) -> Iterator[_Found]:
                 False,
                 "a disk has DeleteOnTermination: false, and is billed when the machine is gone",
             )
-        spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        market = config.get("InstanceMarketOptions", {})
+        spot = market.get("MarketType") == "spot"
+        if market.get("SpotOptions", {}).get("SpotInstanceType") == "persistent":
+            yield (
+                at,
+                True,
+                "a persistent spot request: Amazon starts another machine whenever one ends, also after 'down'; write "
+                "SpotInstanceType: one-time",
+            )
         if is_head and spot:
             yield (
                 at,

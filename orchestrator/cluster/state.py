@@ -1,13 +1,17 @@
 """What this user's machine knows of a cluster: its token, and where it is."""
 
+import fcntl
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from orchestrator.errors import SetupError
 
 HOME = "ORCHESTRATOR_HOME"
 """Environment variable: folder of what is known of clusters; ``~/.sleep-orchestrator`` by default."""
@@ -19,7 +23,7 @@ class Running:
 
     provider: str
     address: str
-    """Of its job server, as it is reached from here."""
+    """Of its job server, as it is reached from here; empty until there is one."""
     launched_at: str
     """ISO 8601, in UTC."""
     ends_at: str | None
@@ -28,6 +32,8 @@ class Running:
     """Of the process on this machine that it hangs on, where there is one."""
     process_started: str | None = None
     """When that process began: its id may be another's by now."""
+    account: str | None = None
+    """Of Amazon's, that pays for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +79,55 @@ class ClusterState:
 
     def note(self, running: Running) -> None:
         """Note where the cluster is."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self.folder / f".running.{os.getpid()}"
         partial.write_text(json.dumps(asdict(running), indent=1))
         partial.replace(self.folder / "running.json")
 
     def note_file(self, data: Mapping[str, Any]) -> None:
         """Note the cluster file that was launched."""
-        (self.folder / "file.json").write_text(json.dumps(data))
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = self.folder / f".file.{os.getpid()}"
+        partial.write_text(json.dumps(data))
+        partial.replace(self.folder / "file.json")
 
     def changes(self, data: Mapping[str, Any]) -> list[tuple[str, ...]]:
         """Return what of a cluster file is not as it was launched, as paths of keys."""
-        try:
-            launched = json.loads((self.folder / "file.json").read_text())
-        except FileNotFoundError:
+        if not (launched := self.launched()):
             return []
         return sorted(_differing(launched, json.loads(json.dumps(data)), ()))
 
+    def launched(self) -> dict[str, Any]:
+        """Return the cluster file that was launched; empty where none was."""
+        try:
+            data: dict[str, Any] = json.loads((self.folder / "file.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return data
+
+    @contextmanager
+    def launching(self) -> Iterator[None]:
+        """Keep other processes from launching the same cluster meanwhile.
+
+        Raises
+        ------
+        SetupError
+            One does.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SetupError(
+                    f"cluster {self.folder.name!r} is being launched by another process here. Wait for it, or end it."
+                ) from None
+            yield
+
     def clean(self) -> None:
-        """Remove what an earlier launch noted: its cluster has ended."""
+        """Remove what a launch noted: its cluster has ended. What the launch printed stays."""
         (self.folder / "running.json").unlink(missing_ok=True)
         (self.folder / "file.json").unlink(missing_ok=True)
-        self.log_file.unlink(missing_ok=True)
 
     def last_words(self) -> str:
         """Return the end of the launch's output, in one line."""

@@ -46,7 +46,7 @@ class ClusterStatus:
     cluster_name: str
     provider: str
     state: str
-    """``up``; ``down``, or never launched from here; ``unreachable``, if it runs but its job server does not answer."""
+    """``up``; ``down``, or never launched from here; ``unreachable``, if it may run, and does not answer."""
     address: str | None
     launched_at: str | None
     ends_at: str | None
@@ -71,9 +71,16 @@ def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStat
         "launched_at": running and running.launched_at,
         "ends_at": running and running.ends_at,
     }
+    if running is None:
+        return ClusterStatus(**known, state="down")
     try:
-        if running is None or not provider_of(cluster, data, state).is_up():
-            return ClusterStatus(**known, state="down")
+        provider = provider_of(cluster, data, state)
+        if not provider.is_up():
+            left = ", ".join(provider.remaining())
+            said = f"Ray does not run, but there is still: {left}. 'orchestrator down' ends it."
+            return ClusterStatus(
+                **known, state="unreachable" if left else "down", said=said if left else None
+            )
     except OrchestratorError as error:
         return ClusterStatus(**known, state="unreachable", said=str(error))
     running = state.running() or running  # it may have been connected to anew

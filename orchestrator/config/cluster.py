@@ -26,12 +26,11 @@ def _network(value: str) -> str:
     if value == CALLER:
         return value
     try:
-        ipaddress.ip_network(value)
+        return str(ipaddress.ip_network(value))  # of one address: with its /32, which EC2 wants
     except ValueError:
         raise PydanticCustomError(
             "network", "must be 'caller' or a network, as in 198.51.100.0/24"
         ) from None
-    return value
 
 
 def _address(value: str) -> str:
@@ -146,8 +145,6 @@ class Auth(Section):
     """File of its public part, where the provider wants it."""
     ssh_proxy_command: str | None = None
     """As in ssh's configuration."""
-    ssh_proxy_use_node_id: bool | None = None
-    """Give the proxy command the id of an instance instead of its address, as AWS's session manager wants it."""
 
 
 class NodeType(Section):
@@ -247,6 +244,17 @@ class ClusterFile(Section):
         return self
 
     @model_validator(mode="after")
+    def _is_reached_from_where_it_opens(self) -> "ClusterFile":
+        if not isinstance(self.provider, AwsProvider) or self.orchestrator.ssh_from != CALLER:
+            return self
+        problem = "needs orchestrator.ssh_from: the machines see another address than the internet sees of this one"
+        if self.provider.use_internal_ips:
+            raise wrong_key("provider", problem, "use_internal_ips")
+        if self.auth is not None and self.auth.ssh_proxy_command is not None:
+            raise wrong_key("auth", problem, "ssh_proxy_command")
+        return self
+
+    @model_validator(mode="after")
     def _names_its_head(self) -> "ClusterFile":
         if self.head_node_type is not None and self.available_node_types:
             names = list(self.available_node_types)
@@ -290,8 +298,14 @@ class ClusterFile(Section):
         return min(limit, self.max_workers)
 
 
-def load_cluster(path: str | Path) -> tuple[ClusterFile, YamlSource]:
+def load_cluster(path: str | Path, *, with_files: bool = False) -> tuple[ClusterFile, YamlSource]:
     """Read a cluster file, and say everything that is wrong with it at once.
+
+    Parameters
+    ----------
+    path : path
+    with_files : bool
+        Look for the files of this machine that a launch copies to the others, too; nothing else needs them.
 
     Returns
     -------
@@ -303,13 +317,15 @@ def load_cluster(path: str | Path) -> tuple[ClusterFile, YamlSource]:
     ------
     ConfigError
         A line per mistake, with line and column: keys of ours, of Ray's and of EC2's RunInstances, values, and files
-        that the cluster needs from this machine.
+        of this machine.
     """
     source = load(path)
     cluster, mistakes = check(ClusterFile, source)
     mistakes |= set(_node_config_mistakes(source))
     if cluster is not None:
-        mistakes |= set(_ray_mistakes(cluster, source)) | set(_file_mistakes(cluster, source))
+        mistakes |= set(_ray_mistakes(cluster, source)) | set(_key_mistakes(cluster, source))
+        if with_files:
+            mistakes |= set(_file_mistakes(cluster, source))
     if cluster is None or mistakes:
         raise as_error(source, mistakes)
     return cluster, source
@@ -369,7 +385,7 @@ def _ray_schema() -> Any:
 
 
 def _file_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:
-    """Check files of this machine that the cluster needs."""
+    """Check files that are copied to the machines."""
     files: list[tuple[KeyPath, str]] = [
         (("file_mounts", remote), local) for remote, local in cluster.file_mounts.items()
     ]
@@ -382,10 +398,15 @@ def _file_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:
             found.append(
                 (source.position(where), f"{key} is {name}: no such file on this machine.")
             )
+    return found
+
+
+def _key_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:
+    """Check who may read the private key."""
     private = None if cluster.auth is None else cluster.auth.ssh_private_key
     path = Path(private or "").expanduser()
     # One that is not there is told at launch: what a file comes to can be seen without it.
-    if private is not None and path.exists() and path.stat().st_mode & 0o077:
-        problem = f"auth.ssh_private_key is {private}: others may read it, so ssh refuses it; chmod 600 {private}."
-        found.append((source.position(("auth", "ssh_private_key")), problem))
-    return found
+    if private is None or not path.exists() or not path.stat().st_mode & 0o077:
+        return []
+    problem = f"auth.ssh_private_key is {private}: others may read it, so ssh refuses it; chmod 600 {private}."
+    return [(source.position(("auth", "ssh_private_key")), problem)]

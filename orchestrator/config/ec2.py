@@ -50,7 +50,7 @@ def request_mistakes(config: Mapping[str, Any], name: str) -> Iterator[tuple[Key
             f"{name}.SubnetIds is {shown(subnets)}: must be a list of subnet ids.",
         )
     for key, example in (("InstanceType", "m6i.large"), ("ImageId", "ami-0123456789abcdef0")):
-        if key not in config and "LaunchTemplate" not in config:
+        if key not in config:  # a LaunchTemplate is no substitute: Ray and the plan look here
             yield (), True, f"missing key '{key}' in {name}, as in {key}: {example}."
     rest = {key: value for key, value in config.items() if key not in _BY_RAY}
     yield from _mistakes(shape, rest, (), name, extra=tuple(_BY_RAY))

@@ -1,5 +1,6 @@
 """EC2 as an endpoint that speaks its interface and gives its instances a body, with real Ray on them."""
 
+import base64
 import json
 import os
 import re
@@ -98,6 +99,36 @@ def test_a_private_key_of_another_pair(cloud: Cloud, tmp_path: Path) -> None:
     assert cloud.alive("stranger") == []
 
 
+def test_a_launch_whose_terminal_is_closed_leaves_nothing(
+    cloud: Cloud, tools: "type[Tools]"
+) -> None:
+    launching = cloud.cli.start("launch", cloud.file("closed"), "--yes")
+    tools.wait_for(lambda: bool(cloud.alive("closed")), timeout_s=60, what="a head")
+    launching.stdout.close()  # type: ignore[union-attr]
+    os.kill(launching.pid, signal.SIGHUP)
+    launching.wait(timeout=60)
+    assert cloud.alive("closed") == []
+
+
+def test_a_launch_that_is_killed_is_known_of(cloud: Cloud, tools: "type[Tools]") -> None:
+    """Nobody could clean up: status names what is there, and so does its own time to live."""
+    file = cloud.file("killed", orchestrator__ttl_hours=2)
+    launching = cloud.cli.start("launch", file, "--yes")
+    tools.wait_for(lambda: bool(cloud.alive("killed")), timeout_s=60, what="a head")
+    tools.kill_group(launching)
+    (head,) = cloud.alive("killed")
+    status = json.loads(cloud.cli("status", "--cluster", file, "--json").ok().out)
+    assert status["state"] == "unreachable"
+    assert head["InstanceId"] in status["said"]
+    asked = cloud.ec2.describe_instance_attribute(
+        InstanceId=head["InstanceId"], Attribute="userData"
+    )
+    script = base64.b64decode(asked["UserData"]["Value"]).decode()
+    assert script.startswith("#!/bin/sh\nshutdown -h +$(( (")
+    cloud.cli("down", file, "--verify").ok()
+    assert cloud.alive("killed") == []
+
+
 def test_launch_use_and_end(
     cloud: Cloud, tiny: "Tiny", tools: "type[Tools]", tmp_path: Path
 ) -> None:
@@ -107,7 +138,7 @@ def test_launch_use_and_end(
     assert "whole is up; it ends at " in launched.out
     (head,) = cloud.alive("whole")
     _check_head(cloud, head)
-    known = json.loads((cloud.state / "clusters" / "whole" / "running.json").read_text())
+    known = json.loads((cloud.state / "clusters" / "sleep-whole" / "running.json").read_text())
     os.kill(known["pid"], signal.SIGKILL)  # the tunnel, as without network
     (group,) = head["SecurityGroups"]
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
@@ -183,7 +214,7 @@ def _check_head(cloud: Cloud, head: Mapping[str, Any]) -> None:
         ("-1", -1, -1, group["GroupId"]),
     }
     volumes = cloud.ec2.describe_volumes(
-        Filters=[{"Name": "tag:ray-cluster-name", "Values": ["whole"]}]
+        Filters=[{"Name": "tag:ray-cluster-name", "Values": ["sleep-whole"]}]
     )["Volumes"]
     assert volumes
     assert all(volume["Encrypted"] for volume in volumes)
@@ -192,7 +223,7 @@ def _check_head(cloud: Cloud, head: Mapping[str, Any]) -> None:
 def _check_machine(machine: Mapping[str, Any], profile: str) -> None:
     assert machine["MetadataOptions"]["HttpTokens"] == "required"
     assert machine["IamInstanceProfile"]["Arn"].endswith(f"/{profile}")
-    assert {"Key": "ray-cluster-name", "Value": "whole"} in machine["Tags"]
+    assert {"Key": "ray-cluster-name", "Value": "sleep-whole"} in machine["Tags"]
 
 
 def test_what_could_not_be_ended_is_named(cloud: Cloud) -> None:

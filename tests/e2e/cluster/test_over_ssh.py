@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,11 +173,12 @@ def n_done(lab: Lab, name: str) -> int:
 def wrong(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """A cluster file of two machines that something is wrong with; nothing of it is left afterwards."""
 
-    def write(**auth: str) -> Path:
+    def write(options: Mapping[str, Any] = {}, **auth: str) -> Path:
         content = yaml.safe_load(lab.file.read_text())
         content["cluster_name"] = "wrong"
         content["provider"]["worker_ips"] = [lab.machines[2].ip]
         content["auth"] |= auth
+        content["orchestrator"] |= options
         file = tmp_path / "wrong.yaml"
         file.write_text(yaml.safe_dump(content))
         return file
@@ -221,6 +222,22 @@ def test_a_head_whose_job_server_does_not_answer(lab: Lab, wrong: Callable[..., 
     finally:
         lab.net.run(head, "kill $(cat other.pid)")
     failed.fails(7, "8265")
+
+
+def test_its_time_to_live_ends_it(
+    lab: Lab, wrong: Callable[..., Path], tools: "type[Tools]"
+) -> None:
+    """Of all its machines; nobody has to be there."""
+    file = wrong({"ttl_hours": 75 / 3600})
+    assert "it ends at " in lab.cli("launch", file, "--yes").ok().out
+    head, _, worker = lab.machines
+    assert lab.processes(head)
+    assert lab.processes(worker)
+    tools.wait_for(
+        lambda: not lab.processes(head) and not lab.processes(worker), timeout_s=240, what="the end"
+    )
+    assert lab.cli("status", "--cluster", file, "--json").ok().out.count('"down"') == 1
+    lab.cli("down", file, "--verify").ok()
 
 
 def test_a_second_launch_changes_nothing(lab: Lab, up: "Result", tmp_path: Path) -> None:
@@ -336,6 +353,10 @@ def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
     assert job.returncode == 7, out + err
     print(err)
     head, shared, worker = lab.machines
+    secrets = (
+        "~/ray_bootstrap_key.pem ~/ray_bootstrap_config.yaml ~/.sleep-orchestrator/sleep-lab/token"
+    )
+    assert lab.net.run(head, f"ls {secrets} 2>/dev/null || true").stdout == ""
     assert lab.processes(head) == lab.processes(worker) == []
     ours = lab.net.run(shared, processes_command("~/.sleep-orchestrator/sleep-lab"))
     assert ours.stdout == ""

@@ -45,9 +45,9 @@ class Cloud:
     """What EC2 refuses: see tests/e2e/servers/moto_ec2.py."""
 
     def file(self, name: str, **changes: Any) -> Path:
-        """Write cluster/aws.yaml with what is this account's, and with changes by dotted key."""
+        """Write cluster/aws.yaml as ``sleep-NAME``, with what is this account's, and with changes by dotted key."""
         content = yaml.safe_load((self.root / "cluster" / "aws.yaml").read_text())
-        content |= {"cluster_name": name, "idle_timeout_minutes": 0.5}
+        content |= {"cluster_name": f"sleep-{name}", "idle_timeout_minutes": 0.5}
         content["orchestrator"] |= {"install": False, "store": f"s3://{BUCKET}/{name}"}
         content["orchestrator"]["ssh_from"] = f"{self.net.gateway}/32"
         content["provider"]["use_internal_ips"] = True
@@ -75,7 +75,7 @@ class Cloud:
 
     def alive(self, cluster: str) -> list[dict[str, Any]]:
         """Return the instances of a cluster that are not terminated."""
-        tag = {"Key": "ray-cluster-name", "Value": cluster}
+        tag = {"Key": "ray-cluster-name", "Value": f"sleep-{cluster}"}
         return [
             instance
             for instance in self.bodies.instances()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster.job_server import answers, get
+from orchestrator.cluster.job_server import answers, get, is_guarded
 
 
 @pytest.fixture
@@ -46,6 +46,12 @@ def test_another_program_on_the_port_is_no_job_server(first: bytes, token: Path)
         assert not answers(address, token)
 
 
+def test_a_job_server_that_answers_anybody_is_not_guarded() -> None:
+    body = b'{"version": "4"}'
+    with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)) as address:
+        assert not is_guarded(address)
+
+
 def test_nobody_there_is_no_answer(token: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -70,6 +76,7 @@ def test_it_is_asked_with_the_token(token: Path) -> None:
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
         assert get(address, "/api/version", token) == {"version": "4"}
+        assert is_guarded(address)
         token.write_text("another")
         assert not answers(address, token)
         server.shutdown()

@@ -1,6 +1,10 @@
 """What Ray's launcher is given: what its own schema takes, without a secret, and with nothing of another Ray's."""
 
 import json
+import os
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ import ray
 import yaml
 from jsonschema import Draft7Validator
 
-from orchestrator.cluster.ray_config import ray_config
+from orchestrator.cluster.ray_config import forget_command, ray_config, start_command
 from orchestrator.config.cluster import load_cluster
 from orchestrator.errors import ConfigError
 
@@ -45,6 +49,60 @@ def test_it_is_installed_where_it_is_not_there(tmp_path: Path) -> None:
     assert config["file_mounts"][f"{folder}/{wheel.name}"] == str(wheel)
     assert any(f"{folder}/{wheel.name}" in command for command in config["setup_commands"])
     assert f"{folder}/venv/bin:$PATH" in json.dumps(config["initialization_commands"])
+
+
+def test_machines_get_the_ray_that_runs_here(tmp_path: Path) -> None:
+    """One that joins weeks later, too, when there may be a newer one."""
+    config = config_of(CLUSTER / "aws.yaml", tmp_path / "token", tmp_path / "x.whl")
+    (install,) = (command for command in config["setup_commands"] if "pip install" in command)
+    assert install.endswith(f"x.whl ray=={ray.__version__}")
+
+
+def test_commands_of_the_users_own_start_ray_with_the_token(tmp_path: Path) -> None:
+    start = "ray start --head --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "cluster_name: lab\nprovider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\n"
+        f"auth: {{ssh_user: sleep}}\nhead_start_ray_commands: ['{start}']\n"
+    )
+    (command,) = config_of(file, tmp_path / "token")["head_start_ray_commands"]
+    assert command == f". /home/sleep/.sleep-orchestrator/lab/env; {start}"
+
+
+@pytest.mark.parametrize(("left_s", "waits_s"), [(3, 3), (-100, 1)], ids=["later", "over"])
+def test_ray_is_ended_at_the_end_of_its_time(left_s: int, waits_s: int) -> None:
+    ends_at = datetime.now(UTC) + timedelta(seconds=left_s)
+    command = start_command("/folder", "--head", ends_at=ends_at)
+    wanted = r"timeout --signal=TERM --kill-after=60 (\$\(\(.*?> 1 \? left : 1 \)\)) python3 -m ray"
+    found = re.search(wanted, command)
+    assert found is not None, command
+    said = subprocess.run(
+        ["bash", "-c", f"echo {found[1]}"], capture_output=True, text=True, check=True
+    )
+    assert waits_s <= int(said.stdout) <= waits_s + 1
+
+
+def test_what_a_cluster_left_on_a_machine_is_removed_and_nothing_of_others(tmp_path: Path) -> None:
+    folder = tmp_path / ".sleep-orchestrator" / "sleep-lab"
+    folder.mkdir(parents=True)
+    (folder / "token").write_text("s3cr3t")
+    key, config = tmp_path / "ray_bootstrap_key.pem", tmp_path / "ray_bootstrap_config.yaml"
+    key.write_text("private")
+
+    def forget() -> None:
+        command = forget_command("~/.sleep-orchestrator/sleep-lab", "sleep-lab")
+        subprocess.run(
+            ["bash", "-c", command], env={**os.environ, "HOME": str(tmp_path)}, check=True
+        )
+
+    config.write_text(json.dumps({"cluster_name": "another", "max_workers": 2}))
+    forget()
+    assert key.exists()
+    assert not (folder / "token").exists()
+    config.write_text(json.dumps({"cluster_name": "sleep-lab", "max_workers": 2}))
+    forget()
+    assert not key.exists()
+    assert not config.exists()
 
 
 def test_commands_of_one_kind_come_after_those_of_all(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which wheel a cluster's machines are given: all of them the same, also those that join after a change."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import yaml
 from orchestrator.cluster import on_aws
 from orchestrator.cluster.ec2 import Ec2
 from orchestrator.cluster.on_aws import OnAws
-from orchestrator.cluster.state import ClusterState, Running
+from orchestrator.cluster.state import ClusterState
 from orchestrator.cluster.wheel import launched_wheel, make_wheel
 from orchestrator.config.cluster import AwsProvider, load_cluster
+from orchestrator.errors import SetupError
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
 NAME = "sleep_orchestrator-0.1.0-py3-none-any.whl"
@@ -68,18 +70,25 @@ def test_a_running_cluster_that_takes_up_a_change_keeps_its_wheel(
     file: Path, named: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Mapping[str, Any]] = []
-    monkeypatch.setattr(on_aws, "ray_up", lambda config, *_, **__: given.append(config))
-    monkeypatch.setattr(OnAws, "check", lambda _: None)  # these two ask EC2
+
+    def launcher(config: Mapping[str, Any], state: ClusterState, *_: object, **__: object) -> None:
+        given.append(config)
+        (state.folder / "ray.yaml").write_text(json.dumps(config))
+        if len(given) == 1:
+            raise SetupError("far enough for a launch: what follows is there once it runs")
+
+    monkeypatch.setattr(on_aws, "ray_up", launcher)
+    monkeypatch.setattr(OnAws, "check", lambda _: None)  # these three ask Amazon
     monkeypatch.setattr(Ec2, "closed_group", lambda _: "sg-1")
+    monkeypatch.setattr(Ec2, "account", lambda _: "123456789012")
     cluster, source = load_cluster(file)
     assert isinstance(cluster.provider, AwsProvider)
-    state = ClusterState(tmp_path / "state")
-    state.make_token()
-    made = make_wheel(cluster, state.folder)
-    state.note(Running(provider="aws", address="", launched_at="", ends_at=None))
+    provider = OnAws(cluster, cluster.provider, source.data, ClusterState(tmp_path / "state"))
+    with pytest.raises(SetupError, match="far enough"):
+        provider.start()
     named.write_bytes(b"something newer")
-    OnAws(cluster, cluster.provider, source.data, state).update()
-    assert str(made) in given[0]["file_mounts"].values()
-    assert str(named) not in given[0]["file_mounts"].values()
-    assert made is not None
-    assert made.read_bytes() == b"as it was launched"
+    provider.update()
+    launched, updated = (set(config["file_mounts"].values()) for config in given)
+    assert launched == updated
+    (wheel,) = (Path(name) for name in updated if name.endswith(".whl"))
+    assert wheel.read_bytes() == b"as it was launched"

@@ -105,7 +105,10 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (f"auth:\n  ssh_user: ubuntu\n{PRIVATE}", "", 'provider.type is "aws": needs a section auth with ssh_user'),
         (PRIVATE, "", "needs an ssh_private_key: Ray would make a key pair of its own"),
         ("      KeyName: sleep-orchestrator\n      SubnetIds", "      SubnetIds", "needs a KeyName: the key pair"),
-        ("ssh_from: caller", "wheel: /no/such.whl", "orchestrator.wheel is /no/such.whl: no such file on this machine"),
+        ("type: aws", "type: aws\n  use_internal_ips: true", "use_internal_ips is true: needs orchestrator.ss"),
+        (PRIVATE, f"{PRIVATE}  ssh_proxy_command: ssh -W %h:%p x\n", ": needs orchestrator.ssh_from"),
+        (PRIVATE, f"{PRIVATE}  ssh_proxy_use_node_id: true\n", "unknown key 'ssh_proxy_use_node_id' in auth"),
+        ("      InstanceType: m6i.large\n", "      LaunchTemplate: {}\n", "missing key 'InstanceType'"),
         ("MarketType: spot", "MarketType: spott", 'is "spott": EC2 does not know this value. Did you mean \'spot\'?'),
         ("HttpTokens: required", "HttpTokens: require", 'HttpTokens is "require": EC2 does not know this value. Did y'),
         ("HttpPutResponseHopLimit: 1", "HttpPutResponseHopLimit: one", 'is "one": must be a whole number'),
@@ -148,6 +151,22 @@ def test_this_machine_takes_no_ssh(tmp_path: Path) -> None:
     (found,) = mistakes(tmp_path, text + "auth: {ssh_user: me}\n")
     assert found.startswith("c.yaml:3:7: auth is")
     assert "has no meaning for provider this_machine" in found
+
+
+def test_only_a_launch_needs_the_files_that_it_copies(tmp_path: Path) -> None:
+    text = AWS.read_text().replace("ssh_from: caller", "wheel: /no/such.whl")
+    file = write(tmp_path, text + "file_mounts: {/data: /no/such/folder}\n")
+    load_cluster(file)
+    with pytest.raises(ConfigError) as caught:
+        load_cluster(file, with_files=True)
+    assert "orchestrator.wheel is /no/such.whl: no such file on this machine" in str(caught.value)
+    assert "file_mounts./data is /no/such/folder: no such file" in str(caught.value)
+
+
+def test_one_address_is_a_network(tmp_path: Path) -> None:
+    text = AWS.read_text().replace("ssh_from: caller", "ssh_from: 198.51.100.7")
+    cluster, _ = load_cluster(write(tmp_path, text))
+    assert cluster.orchestrator.ssh_from == "198.51.100.7/32"
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
