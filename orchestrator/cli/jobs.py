@@ -1,11 +1,14 @@
 """Commands about a cluster: ``submit``."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
+
+from orchestrator.errors import ConfigError
 
 
 @click.command()
@@ -62,9 +65,12 @@ def submit(
 
     sweep = load_sweep(sweep_file)
     settings: dict[str, str] = {}
+    before = None
     if cluster_file is not None:
         found = _of_cluster(cluster_file)
         find, settings = found.find, found.settings
+        if sweep.notify is not None and (values := _values(sweep.notify.variables)):
+            before = found.hand_over(values)
         store_uri, python = store_uri or found.store, python or found.python
     elif address is not None:
         find = partial(str, address)
@@ -85,6 +91,7 @@ def submit(
         wheel=wheel,
         working_dir=working_dir,
         python=python or "python",
+        before=before,
         settings=settings,
     )
     return run_job(job, find, click.echo)
@@ -99,6 +106,16 @@ class _Found:
     store: str | None
     python: str
     settings: dict[str, str]
+    hand_over: Callable[[dict[str, str]], str]
+    """Puts secrets on its head, and gives a command that sets them there."""
+
+
+def _values(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return environment variables of this shell that a job needs, too."""
+    for key, name in variables.items():
+        if not os.environ.get(name):
+            raise ConfigError(f"notify.{key} is {name}: this environment variable is not set.")
+    return {name: os.environ[name] for name in variables.values()}
 
 
 def _of_cluster(cluster_file: str) -> _Found:
@@ -111,11 +128,18 @@ def _of_cluster(cluster_file: str) -> _Found:
 
     cluster, source = load_cluster(cluster_file)
     growth = growth_of(cluster)
+    provider = provider_of(cluster, source.data, ClusterState.of(cluster.cluster_name))
+
+    def hand_over(values: dict[str, str]) -> str:
+        reachable(cluster, source.data)
+        return provider.hand_over(values)
+
     return _Found(
         find=partial(reachable, cluster, source.data),
         store=cluster.orchestrator.store,
-        python=provider_of(cluster, source.data, ClusterState.of(cluster.cluster_name)).python,
+        python=provider.python,
         settings={} if growth is None else {GROWS_TO: growth.as_text()},
+        hand_over=hand_over,
     )
 
 

@@ -52,6 +52,8 @@ class Job:
     """A folder of the user's to send along."""
     python: str = "python"
     """How the cluster calls Python."""
+    before: str | None = None
+    """A command of the shell that it is started from."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Further environment; in the logs of Ray, so that nothing in it may be secret."""
 
@@ -59,7 +61,8 @@ class Job:
     def entrypoint(self) -> str:
         """The command that runs there."""
         command = (self.python, "-m", "orchestrator", "sweep", SWEEP_FILE)
-        return shlex.join((*command, "--store", self.store_uri, *self.options))
+        run = shlex.join((*command, "--store", self.store_uri, *self.options))
+        return run if self.before is None else f"{self.before}; {run}"
 
 
 def submit(job: Job, find: Callable[[], str], say: Say) -> int:

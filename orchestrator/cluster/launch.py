@@ -63,6 +63,15 @@ class Provider(Protocol):
     def run(self, command: Sequence[str]) -> int:
         """Run a command on the head, in this terminal, and return its exit code."""
 
+    def hand_over(self, values: Mapping[str, str]) -> str:
+        """Put environment variables where only the cluster's user reads them; return a shell command that sets them.
+
+        Raises
+        ------
+        SetupError
+            The head is not reached.
+        """
+
     def end(self) -> bool:
         """End all of the cluster, and nothing else; return whether there was anything.
 

@@ -124,6 +124,11 @@ class OnAws:
         address, ssh = self._head()
         return ssh.call(address, f". {remote_folder(self.cluster)}/env; {shlex.join(command)}")
 
+    def hand_over(self, values: Mapping[str, str]) -> str:
+        """Leave them on the head."""
+        address, ssh = self._head()
+        return ssh.hand_over(address, remote_folder(self.cluster), values)
+
     def is_up(self) -> bool:
         """Tell whether the head's job server answers; open the tunnel to it anew where that has ended."""
         running = self.state.running()

@@ -92,6 +92,10 @@ class OverSsh:
             self.provider.head_ip, f". {remote_folder(self.cluster)}/env; {shlex.join(command)}"
         )
 
+    def hand_over(self, values: Mapping[str, str]) -> str:
+        """Leave them on the head."""
+        return self._ssh.hand_over(self.provider.head_ip, remote_folder(self.cluster), values)
+
     def is_up(self) -> bool:
         """Tell whether the head's job server answers; open the tunnel to it anew where that has ended."""
         running = self.state.running()

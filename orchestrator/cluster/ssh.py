@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,17 @@ class Ssh:
         ]
 
     def run(
-        self, host: str, script: str, timeout_s: float = 60.0
+        self, host: str, script: str, timeout_s: float = 60.0, told: str = ""
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a script of bash on a machine; its exit code is 255 where the machine is not reached."""
+        """Run a script of bash on a machine; its exit code is 255 where the machine is not reached.
+
+        Parameters
+        ----------
+        host, script : str
+        timeout_s : float
+        told : str
+            What the script reads: secrets are on no command line.
+        """
         command = [*self.command(host), f"bash -c {shlex.quote(script)}"]
         try:
             return subprocess.run(
@@ -69,11 +77,38 @@ class Ssh:
                 text=True,
                 timeout=timeout_s,
                 check=False,
-                stdin=subprocess.DEVNULL,
+                input=told,
             )
         except subprocess.TimeoutExpired:
             said = f"no answer within {timeout_s:g} s"
             return subprocess.CompletedProcess(command, 255, stdout="", stderr=said)
+
+    def hand_over(self, host: str, folder: str, values: Mapping[str, str]) -> str:
+        """Put values on a machine where only the cluster's user reads them.
+
+        Parameters
+        ----------
+        host : str
+        folder : str
+            Of the cluster, on the machine.
+        values : mapping
+            Environment variables.
+
+        Returns
+        -------
+        str
+            A shell command that sets them.
+
+        Raises
+        ------
+        SetupError
+            The machine is not reached.
+        """
+        file = f"{folder}/secrets"
+        done = self.run(host, f"umask 077; cat > {file}", told=as_exports(values))
+        if refused := unreachable([(host, done)]):
+            raise SetupError(f"no SSH to {', '.join(refused)}.")
+        return f". {file}"
 
     def last_lines(self, host: str, file: str) -> str:
         """Return the end of a file on a machine; what ssh says where there is none."""
@@ -116,6 +151,11 @@ class Ssh:
                 )
             time.sleep(0.1)
         return process.pid
+
+
+def as_exports(values: Mapping[str, str]) -> str:
+    """Return environment variables as a shell reads them."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
 def check_key(auth: Auth) -> None:

@@ -2,18 +2,19 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.ray_config import MARK
-from orchestrator.cluster.ssh import free_port, is_open
+from orchestrator.cluster.ssh import as_exports, free_port, is_open
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.config.cluster import ThisMachine
 from orchestrator.errors import SetupError
@@ -96,6 +97,14 @@ class OnThisMachine:
         """Run a command here, with the cluster's address and token."""
         own = {"RAY_ADDRESS": f"127.0.0.1:{self.provider.port}"}
         return subprocess.call(command, env=self._environment(self.state.token_file) | own)
+
+    def hand_over(self, values: Mapping[str, str]) -> str:
+        """Leave them in the cluster's folder."""
+        file = self.state.folder / "secrets"
+        file.unlink(missing_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(as_exports(values))
+        return f". {shlex.quote(str(file))}"
 
     def is_up(self) -> bool:
         """Tell whether the node that was launched still runs."""

@@ -54,6 +54,12 @@ class Notify(Section):
     )
     """What is told of."""
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables that it names, by key."""
+        keys = ("url_variable", "key_variable")
+        return {key: name for key in keys if (name := getattr(self, key)) is not None}
+
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
         ways = [key for key in ("url", "url_variable", "command") if getattr(self, key) is not None]

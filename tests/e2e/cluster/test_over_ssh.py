@@ -1,9 +1,11 @@
 """A cluster of several machines over SSH: launched, used, losing a machine, and ended, next to another Ray."""
 
 import errno
+import hmac
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -74,7 +76,7 @@ class Lab:
             if path.is_file() and not path.is_symlink() and wanted in path.read_bytes()
         }
         for path in list(found):
-            if Path(path).name == "token":
+            if Path(path).name in ("token", "secrets"):
                 assert Path(path).stat().st_mode & 0o077 == 0, path
                 found.remove(path)
         pages = self.s3.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
@@ -302,8 +304,16 @@ def test_http_asks_for_the_token(lab: Lab, up: "Result") -> None:
 def test_a_sweep_outlives_a_machine(
     lab: Lab, up: "Result", tiny: "Tiny", tools: "type[Tools]"
 ) -> None:
-    cli, file = lab.cli, lab.file
-    job = cli.start("submit", far_sweep(lab, tiny, "far", 12), "--cluster", file)
+    key = secrets.token_hex(16)
+    cli, file = lab.cli.having(NOTICE_KEY=key), lab.file
+    sweep = far_sweep(lab, tiny, "far", 12)
+    told = "cat > ~/notice; printf %s $NOTICE_SIGNATURE > ~/signature"  # on the head
+    notify = {"command": ["sh", "-c", told], "key_variable": "NOTICE_KEY", "on": ["done"]}
+    sweep.write_text(yaml.safe_dump(yaml.safe_load(sweep.read_text()) | {"notify": notify}))
+    lab.cli("submit", sweep, "--cluster", file).fails(
+        2, "NOTICE_KEY: this environment variable is not set"
+    )
+    job = cli.start("submit", sweep, "--cluster", file)
     tools.wait_for(
         lambda: n_done(lab, "far") >= 2 or job.poll() is not None, timeout_s=300, what="two trials"
     )
@@ -324,7 +334,13 @@ def test_a_sweep_outlives_a_machine(
     assert (done["state"], done["n_complete"]) == ("finished", 12)
     nodes = json.loads(cli("status", "--cluster", file, "--json").ok().out)["nodes"]
     assert {node["address"] for node in nodes if node["state"] == "lost"} == {lost.ip}
-    for secret in (lab.s3.secret, lab.token()):
+    body, signed = (
+        lab.net.run(lab.machines[0], f"cat ~/{name}").stdout for name in ("notice", "signature")
+    )
+    assert json.loads(body)["sweep"] == "far"
+    expected = hmac.new(key.encode(), body.encode(), "sha256").hexdigest()
+    assert signed == f"sha256={expected}"
+    for secret in (lab.s3.secret, lab.token(), key):
         assert secret not in command_lines + out + err
         assert lab.holding(secret) == set()
 
@@ -353,10 +369,10 @@ def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
     assert job.returncode == 7, out + err
     print(err)
     head, shared, worker = lab.machines
-    secrets = (
+    files = (
         "~/ray_bootstrap_key.pem ~/ray_bootstrap_config.yaml ~/.sleep-orchestrator/sleep-lab/token"
     )
-    assert lab.net.run(head, f"ls {secrets} 2>/dev/null || true").stdout == ""
+    assert lab.net.run(head, f"ls {files} 2>/dev/null || true").stdout == ""
     assert lab.processes(head) == lab.processes(worker) == []
     ours = lab.net.run(shared, processes_command("~/.sleep-orchestrator/sleep-lab"))
     assert ours.stdout == ""

@@ -71,6 +71,9 @@ class Machines:
     def run(self, command: Sequence[str]) -> int:
         return 0
 
+    def hand_over(self, values: Mapping[str, str]) -> str:
+        return "true"
+
 
 def launched_by(
     machines: Machines,
