@@ -12,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.store import paths
+from orchestrator.store.lines import cut_to_lines, whole_lines
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 
@@ -36,12 +37,12 @@ def journal_of(store: Store, name: str, scratch: Path, halt: Halt) -> Iterator["
     if store.is_local:
         file = Path(store.uri_of(path))
         file.parent.mkdir(parents=True, exist_ok=True)
-        _cut_to_lines(file)
+        cut_to_lines(file)
         yield Journal(file)
         return
     file = scratch / "optuna.journal"
     file.write_bytes(store.read_if_there(path) or b"")
-    _cut_to_lines(file)
+    cut_to_lines(file)
     journal = CopiedJournal(file, store, path, halt)
     try:
         yield journal
@@ -113,20 +114,8 @@ class CopiedJournal(Journal):
             self._changed.clear()
             closing = self._closing
             try:
-                self._store.write_bytes(self._path, _whole_lines(self.file.read_bytes()))
+                self._store.write_bytes(self._path, whole_lines(self.file.read_bytes()))
             except OrchestratorError as error:
                 self._halt.stop(error)
             if closing:
                 return
-
-
-def _whole_lines(data: bytes) -> bytes:
-    return data[: data.rfind(b"\n") + 1]
-
-
-def _cut_to_lines(file: Path) -> None:
-    if file.exists():
-        data = file.read_bytes()
-        whole = _whole_lines(data)
-        if len(whole) < len(data):
-            file.write_bytes(whole)

@@ -20,7 +20,7 @@ from orchestrator.config.sweep import (
     dump,
     load_sweep,
 )
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SetupError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -92,7 +92,7 @@ def run_sweep(
     halt = Halt()
     with (
         sweep_lock(store, sweep.name, halt),
-        EventLog(store, paths.sweep_events(sweep.name)) as log,
+        EventLog(store, paths.sweep_events(sweep.name), failed=halt.stop) as log,
         notices(sweep.notify, sweep.name, store.uri, log),
         _telling_why(log),
         ray_session(n_cpus, store),
@@ -122,7 +122,8 @@ def _telling_why(log: EventLog) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+        with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
+            log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
         raise
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.execution import class_cache
 
 from orchestrator.config.sweep_sections import SearchBase
@@ -133,6 +134,7 @@ def run_search(
             with (
                 trials_shown(run, n_left) as advance,
                 _billed(run, search, study) as bill,
+                _own_errors(run.halt),
             ):
                 searcher = begin_search(
                     study,
@@ -195,6 +197,17 @@ def run_search(
             f"With --retry-failed the same command tries them again."
         )
     return Found(trials=trials, front=front)
+
+
+@contextlib.contextmanager
+def _own_errors(halt: Halt) -> Iterator[None]:
+    """Raise what stopped the sweep as it was: Ray Tune makes a page of what its callbacks raise."""
+    try:
+        yield
+    except TuneError:
+        if halt.error is None:
+            raise
+        raise halt.error from None
 
 
 def _digest(trials: list[FrozenTrial]) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.runner import _tell_other_version
+from orchestrator.sweep.runner import _tell_other_version, _telling_why
 from orchestrator.telemetry.events import EventLog, read_events
 
 
@@ -25,3 +26,14 @@ def test_another_version_of_the_package_is_told(
     told = read_events(store, "events.jsonl")
     assert len(told) == (before == "0.0.1")
     assert ("was begun with version 0.0.1" in capsys.readouterr().err) == (before == "0.0.1")
+
+
+def test_why_a_sweep_stopped_counts_though_the_log_cannot_be_written(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    (tmp_path / "events.jsonl").mkdir()
+    with (
+        EventLog(store, "events.jsonl") as log,
+        pytest.raises(IntegrityError, match="test labels"),
+        _telling_why(log),
+    ):
+        raise IntegrityError("test labels")

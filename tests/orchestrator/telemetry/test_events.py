@@ -1,15 +1,21 @@
 """The event log: appended to, read back, and the only place for times and hosts."""
 
 import os
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import OrchestratorError, SetupError
+from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog, read_events
+
+ON_S3 = paths.sweep_events("probe")
 
 
 @pytest.fixture
@@ -77,3 +83,68 @@ def test_a_listener_hears_each_event_inside_the_block(store: Store) -> None:
         log.emit("after")
         assert [e["event"] for e in log.events()] == ["before", "inside", "after"]
     assert heard == [read_events(store, "e.jsonl")[1]]
+
+
+def told(store: Store, path: str) -> list[Any]:
+    return [e["n"] for e in read_events(store, path)]
+
+
+def test_half_a_line_of_a_killed_process_is_cut_off(store: Store) -> None:
+    with EventLog(store, "e.jsonl") as log:
+        log.emit("a", n=0)
+    whole = store.read_bytes("e.jsonl")
+    file = Path(store.uri_of("e.jsonl"))
+    file.write_bytes(whole + b'{"event": "b", "n_tri')
+    with EventLog(store, "e.jsonl") as log:
+        assert file.read_bytes() == whole
+        log.emit("c", n=1)
+    assert told(store, "e.jsonl") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "broken", [b'{"event": "b", {"event": "c"}', bytes(16), b"\xff\xfe\xfd", b""]
+)
+def test_a_line_that_is_no_event_is_passed_over(store: Store, remote: Store, broken: bytes) -> None:
+    content = b'{"event": "a", "n": 0}\n' + broken + b'\n{"event": "d", "n": 1}\n'
+    for where in (store, remote):
+        where.write_bytes(ON_S3, content)
+        assert told(where, ON_S3) == [0, 1]
+        with EventLog(where, ON_S3) as log:
+            assert [e["event"] for e in log.events()] == ["a", "d"]
+            log.emit("e", n=2)
+        assert told(where, ON_S3) == [0, 1, 2]
+
+
+@contextmanager
+def files_no_larger_than(n_bytes: int) -> Iterator[None]:
+    """Have the operating system take the beginning of what is written, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_event_that_the_disk_does_not_take_is_an_error_and_leaves_no_half_line(
+    store: Store,
+) -> None:
+    failed: list[OrchestratorError] = []
+    with EventLog(store, "e.jsonl", failed.append) as log:
+        log.emit("a", n=0)
+        whole = store.read_bytes("e.jsonl")
+        with (
+            files_no_larger_than(len(whole) + 20),
+            pytest.raises(SetupError, match=r"e\.jsonl cannot be written: .*Make room") as caught,
+        ):
+            log.emit("b", n=1)
+        assert failed == [caught.value]
+        assert store.read_bytes("e.jsonl") == whole
+        log.emit("c", n=2)
+    assert told(store, "e.jsonl") == [0, 2]
+
+
+def test_a_log_that_may_not_be_written_is_an_error(store: Store) -> None:
+    Path(store.uri_of("e.jsonl")).mkdir(parents=True)
+    with EventLog(store, "e.jsonl") as log, pytest.raises(SetupError, match="Is a directory"):
+        log.emit("a")
