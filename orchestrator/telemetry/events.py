@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Self
 
 from orchestrator.errors import OrchestratorError, SetupError
 from orchestrator.store.lines import cut_to_lines, whole_lines
+from orchestrator.store.mirror import Mirror
 from orchestrator.store.store import Store
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -23,14 +23,16 @@ class EventLog:
     """Append events to ``events.jsonl`` in a store. One writer at a time; used as a context manager.
 
     A local log is appended to at once; what a killed process wrote only half of its last line is cut off. On S3 the
-    whole log is written again at most every five seconds and when the log is closed.
+    whole log is written again, in a thread of its own: soon after an event, but not more often than every five seconds,
+    and when the log is closed.
 
     Parameters
     ----------
     store : Store
     path : str
     failed : callable, optional
-        Gets the error when an event cannot be written to a disk, before it is raised.
+        Gets the error when the log cannot be written. On a disk, the event that could not be written raises it; on
+        S3, where it is tried again, the end of the log does, unless it was written by then.
 
     Raises
     ------
@@ -48,7 +50,7 @@ class EventLog:
         self._path = path
         self._failed = failed
         self._s3_lines: list[bytes] = []
-        self._flushed_s = time.monotonic()
+        self._s3_copy: Mirror | None = None
         self._listeners: list[Listener] = []
         if store.is_local:
             with self._translated():
@@ -79,8 +81,16 @@ class EventLog:
             self._append(line)
             return
         self._s3_lines.append(line)
-        if time.monotonic() - self._flushed_s > _S3_FLUSH_S:
-            self._flush()
+        if self._s3_copy is None:  # a log without events leaves no object
+            self._s3_copy = Mirror(
+                self._store,
+                self._path,
+                lambda: b"".join(self._s3_lines.copy()),  # others come meanwhile
+                failed=self._failed,
+                name="event log",
+                pause_s=_S3_FLUSH_S,
+            )
+        self._s3_copy.changed()
 
     def events(self) -> list[dict[str, Any]]:
         """Return all events so far, oldest first, those of earlier attempts and those not on S3 yet included."""
@@ -96,10 +106,6 @@ class EventLog:
             yield
         finally:
             self._listeners.remove(listener)
-
-    def _flush(self) -> None:
-        self._store.write_bytes(self._path, b"".join(self._s3_lines))
-        self._flushed_s = time.monotonic()
 
     @property
     def _file(self) -> Path:
@@ -131,8 +137,10 @@ class EventLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._s3_lines:
-            self._flush()
+        if self._s3_copy is not None:
+            self._s3_copy.close()
+            if self._s3_copy.error is not None:
+                raise self._s3_copy.error
 
 
 def read_events(store: Store, path: str) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 import os
 import resource
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import OrchestratorError, SetupError
-from orchestrator.store import paths
+from orchestrator.errors import OrchestratorError, SetupError, StoreUnreachableError
+from orchestrator.store import mirror, paths
 from orchestrator.store.store import Store
+from orchestrator.telemetry import events
 from orchestrator.telemetry.events import EventLog, read_events
 
 ON_S3 = paths.sweep_events("probe")
@@ -148,3 +150,76 @@ def test_a_log_that_may_not_be_written_is_an_error(store: Store) -> None:
     Path(store.uri_of("e.jsonl")).mkdir(parents=True)
     with EventLog(store, "e.jsonl") as log, pytest.raises(SetupError, match="Is a directory"):
         log.emit("a")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_on_s3_an_event_is_written_soon_though_none_follows(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed has told all but the last seconds."""
+    monkeypatch.setattr(events, "_S3_FLUSH_S", 0.1)
+    with EventLog(remote, ON_S3) as log:
+        for n in range(3):
+            log.emit("step", n=n)
+        wait_for(lambda: told(remote, ON_S3) == [0, 1, 2])
+
+
+def test_on_s3_the_log_is_not_written_at_each_event(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes, n_written = Store.write_bytes, 0
+
+    def counted(self: Store, path: str, data: bytes) -> None:
+        nonlocal n_written
+        n_written += 1
+        write_bytes(self, path, data)
+
+    monkeypatch.setattr(Store, "write_bytes", counted)
+    with EventLog(remote, ON_S3) as log:
+        for n in range(20):
+            log.emit("step", n=n)
+            time.sleep(0.01)
+        assert n_written <= 1
+    assert n_written <= 2
+    assert told(remote, ON_S3) == list(range(20))
+    with EventLog(remote, ON_S3) as log:
+        log.emit("later", n=20)
+    assert told(remote, ON_S3) == list(range(21))
+
+
+def test_on_s3_a_log_without_events_leaves_no_object(remote: Store) -> None:
+    with EventLog(remote, ON_S3):
+        pass
+    assert not remote.exists(ON_S3)
+
+
+def refuse(self: Store, path: str, data: bytes) -> None:
+    raise StoreUnreachableError("the bucket is gone")
+
+
+def test_on_s3_what_could_not_be_written_is_told_and_written_later(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_AGAIN_S", 0.05)
+    failed: list[OrchestratorError] = []
+    with EventLog(remote, ON_S3, failed.append) as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "write_bytes", refuse)
+            log.emit("a", n=0)
+            wait_for(lambda: len(failed) >= 2)
+        wait_for(lambda: told(remote, ON_S3) == [0])  # without another event
+    assert {str(error) for error in failed} == {"the bucket is gone"}
+
+
+def test_on_s3_a_log_that_is_not_written_by_its_end_is_an_error(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "write_bytes", refuse)
+    with pytest.raises(StoreUnreachableError, match="is gone"), EventLog(remote, ON_S3) as log:
+        log.emit("a", n=0)
