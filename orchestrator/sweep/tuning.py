@@ -26,7 +26,7 @@ from orchestrator.sweep.budget import exhausted
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.journal import journal_of
+from orchestrator.sweep.journal import Journal, journal_of
 from orchestrator.sweep.live import trials_shown
 from orchestrator.sweep.reports import (
     N_PARTS,
@@ -133,7 +133,7 @@ def run_search(
         if n_left > 0:
             with (
                 trials_shown(run, n_left) as advance,
-                _billed(run, search, study) as bill,
+                _billed(run, search, study, journal) as bill,
                 _own_errors(run.halt),
             ):
                 searcher = begin_search(
@@ -261,10 +261,13 @@ class _Teller:
 class _Bill(tune.Callback):
     """Notes in the study, for the next attempt, and in the log what the machines have cost."""
 
-    def __init__(self, run: Run, max_usd: float, study: Study, meter: Meter) -> None:
+    def __init__(
+        self, run: Run, max_usd: float, study: Study, journal: Journal, meter: Meter
+    ) -> None:
         self._run = run
         self._max_usd = max_usd
         self._study = study
+        self._journal = journal
         self._meter = meter
         self._noted_usd = -math.inf
 
@@ -285,16 +288,17 @@ class _Bill(tune.Callback):
         if self.usd - self._noted_usd >= step_usd:
             self._noted_usd = self.usd
             self._study.note_usd(self.usd)
+            self._journal.changed()
             self._run.log.emit("spent", usd=round(self.usd, 4), max_usd=self._max_usd)
 
 
 @contextlib.contextmanager
-def _billed(run: Run, search: SearchBase, study: Study) -> Iterator[_Bill | None]:
+def _billed(run: Run, search: SearchBase, study: Study, journal: Journal) -> Iterator[_Bill | None]:
     if search.max_usd is None:
         yield None
         return
     meter = Meter(study.usd, run.halt)
-    bill = _Bill(run, search.max_usd, study, meter)
+    bill = _Bill(run, search.max_usd, study, journal, meter)
     try:
         with meter:
             yield bill
