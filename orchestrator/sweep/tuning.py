@@ -27,6 +27,7 @@ from orchestrator.sweep.execution import Run
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import Journal, journal_of
+from orchestrator.sweep.last_heard import last_heard
 from orchestrator.sweep.live import trials_shown
 from orchestrator.sweep.reports import (
     N_PARTS,
@@ -119,7 +120,9 @@ def run_search(
     ):
         study = Study(run.sweep.name, journal.file, search.directions)
         adopt_trials(run, search, space, fixed, study)
-        n_requeued = study.requeue_running() + (study.requeue_failed() if run.retry_failed else 0)
+        ended_at = last_heard(run.store, run.sweep.name, run.log.events())
+        n_requeued = study.requeue_running(ended_at)
+        n_requeued += study.requeue_failed() if run.retry_failed else 0
         n_finished = len(study.trials)
         n_left = search.n_trials - n_finished
         ended_by = None
