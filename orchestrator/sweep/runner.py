@@ -30,6 +30,7 @@ from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
+from orchestrator.sweep.spend import check_priced
 from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
@@ -105,6 +106,7 @@ def run_sweep(
             n_gpus=resources.get("GPU", 0),
         )
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
+        check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
