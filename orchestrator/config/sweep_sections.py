@@ -82,7 +82,7 @@ class SearchBase(Section):
     max_hours: Annotated[float, Field(gt=0, examples=[8])] | None = None
     """Hours of trials, side by side counted once and interruptions not at all, after which no other one begins."""
     max_gpu_hours: Annotated[float, Field(gt=0, examples=[40])] | None = None
-    """The same for hours times GPUs, trials side by side added up."""
+    """The same for hours times GPUs, trials side by side added up, without those that share another one's training."""
     max_usd: Annotated[float, Field(gt=0, examples=[50])] | None = None
     """USD for the cluster's machines while the search runs, all attempts together, after which no other trial begins.
     For a cluster that was launched with prices; spot counts at the on-demand price."""

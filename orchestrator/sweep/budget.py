@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.sweep.study import ended_at, reused_from
 
 
 def spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
@@ -27,8 +28,9 @@ def spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
 
 
 def gpu_time(trials: Sequence[FrozenTrial], n_gpus: float, now: datetime) -> timedelta:
-    """Return the time of all trials together, times the GPUs of each."""
-    return sum((ended - began for began, ended in _spans(trials, now)), timedelta()) * n_gpus
+    """Return the time of all trials together, times the GPUs of each; one that waits for another has none."""
+    training = [trial for trial in trials if reused_from(trial) is None]
+    return sum((ended - began for began, ended in _spans(training, now)), timedelta()) * n_gpus
 
 
 def n_without_gain(trials: Sequence[FrozenTrial]) -> int:
@@ -81,8 +83,4 @@ def exhausted(
 
 
 def _spans(trials: Sequence[FrozenTrial], now: datetime) -> list[tuple[datetime, datetime]]:
-    return [
-        (t.datetime_start, t.datetime_complete or now)
-        for t in trials
-        if t.datetime_start is not None
-    ]
+    return [(t.datetime_start, ended_at(t) or now) for t in trials if t.datetime_start is not None]

@@ -3,15 +3,15 @@
 import contextlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.errors import OrchestratorError
 from orchestrator.store import paths
+from orchestrator.store.lines import cut_to_lines, whole_lines
+from orchestrator.store.mirror import Mirror
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 
@@ -36,12 +36,12 @@ def journal_of(store: Store, name: str, scratch: Path, halt: Halt) -> Iterator["
     if store.is_local:
         file = Path(store.uri_of(path))
         file.parent.mkdir(parents=True, exist_ok=True)
-        _cut_to_lines(file)
+        cut_to_lines(file)
         yield Journal(file)
         return
     file = scratch / "optuna.journal"
     file.write_bytes(store.read_if_there(path) or b"")
-    _cut_to_lines(file)
+    cut_to_lines(file)
     journal = CopiedJournal(file, store, path, halt)
     try:
         yield journal
@@ -81,7 +81,7 @@ class Journal:
 
 
 class CopiedJournal(Journal):
-    """The file, and a thread that copies it to S3.
+    """The file, and a copy on S3 that follows it.
 
     Trials do not wait for the copy, which holds all changes of the moment it is made at. A trial that was finished
     after the last copy of a killed process counts as running: it is proposed again, and finds its predictions.
@@ -89,44 +89,18 @@ class CopiedJournal(Journal):
 
     def __init__(self, file: Path, store: Store, path: str, halt: Halt) -> None:
         super().__init__(file)
-        self._store = store
-        self._path = path
-        self._halt = halt
-        self._changed = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._follow, name="journal copy", daemon=True)
-        self._thread.start()
+        self._copy = Mirror(
+            store,
+            path,
+            lambda: whole_lines(file.read_bytes()),
+            failed=halt.stop,
+            name="journal copy",
+        )
 
     def changed(self) -> None:
         """Have the file copied soon."""
-        self._changed.set()
+        self._copy.changed()
 
     def close(self) -> None:
         """Copy the file for the last time."""
-        self._closing = True
-        self._changed.set()
-        self._thread.join()
-
-    def _follow(self) -> None:
-        while True:
-            self._changed.wait()
-            self._changed.clear()
-            closing = self._closing
-            try:
-                self._store.write_bytes(self._path, _whole_lines(self.file.read_bytes()))
-            except OrchestratorError as error:
-                self._halt.stop(error)
-            if closing:
-                return
-
-
-def _whole_lines(data: bytes) -> bytes:
-    return data[: data.rfind(b"\n") + 1]
-
-
-def _cut_to_lines(file: Path) -> None:
-    if file.exists():
-        data = file.read_bytes()
-        whole = _whole_lines(data)
-        if len(whole) < len(data):
-            file.write_bytes(whole)
+        self._copy.close()

@@ -20,7 +20,7 @@ from orchestrator.config.sweep import (
     dump,
     load_sweep,
 )
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, SetupError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -30,6 +30,7 @@ from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
+from orchestrator.sweep.spend import check_priced
 from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
@@ -92,7 +93,7 @@ def run_sweep(
     halt = Halt()
     with (
         sweep_lock(store, sweep.name, halt),
-        EventLog(store, paths.sweep_events(sweep.name)) as log,
+        EventLog(store, paths.sweep_events(sweep.name), failed=halt.stop) as log,
         notices(sweep.notify, sweep.name, store.uri, log),
         _telling_why(log),
         ray_session(n_cpus, store),
@@ -105,6 +106,7 @@ def run_sweep(
             n_gpus=resources.get("GPU", 0),
         )
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
+        check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
@@ -122,7 +124,8 @@ def _telling_why(log: EventLog) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+        with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
+            log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
         raise
 
 

@@ -30,6 +30,7 @@ from orchestrator.sweep.study import (
     give_name,
     name_of,
     note_outcome,
+    note_waiting,
     replicates_of,
     signature_of,
     stopped_after,
@@ -193,6 +194,8 @@ class StudySearch(OptunaSearch):
                 self._tell(trial, replace(outcome, reused_from=original))
             elif signature in self._running:
                 self._waiting[signature].append(trial)
+                note_waiting(trial, self.name_of(self._running[signature]))
+                self._hooks.changed()
             else:
                 self._running[signature] = trial_id
                 self._ot_trials[trial_id] = trial

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from orchestrator.cluster.prices import USD_PER_HOUR
+from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.halt import Halt
 from orchestrator.telemetry.progress import note
@@ -43,6 +44,25 @@ def usd_per_hour(nodes: Iterable[Mapping[str, Any]]) -> float:
             )
         total += float(price)
     return total
+
+
+def check_priced(search: SearchBase | None, nodes: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a limit in money on machines without a price: before anything is done, and not when the search begins.
+
+    Parameters
+    ----------
+    search : SearchBase or None
+        Of the sweep, if it has one.
+    nodes : iterable of mapping
+        As ``ray.nodes()`` gives them.
+
+    Raises
+    ------
+    ConfigError
+        There is a limit, and a machine has no price.
+    """
+    if search is not None and search.max_usd is not None:
+        usd_per_hour(nodes)
 
 
 class Meter:

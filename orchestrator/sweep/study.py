@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueue
 _NAME = "trial"
 _SAMPLED = "sampled"
 _REUSED_FROM = "reused_from"
+_ENDED_AT = "ended_at"
 _SIGNATURE = "signature"
 _ERROR = "error"
 _ATTEMPT = "attempt"
@@ -144,12 +146,22 @@ class Study:
             )
         )
 
-    def requeue_running(self) -> int:
-        """Queue again what an attempt that ended left running; returns how many trials that were."""
+    def requeue_running(self, ended_at: datetime | None = None) -> int:
+        """Queue again what an attempt that ended left running; returns how many trials that were.
+
+        Parameters
+        ----------
+        ended_at : datetime, optional
+            When that attempt ended, where it was killed: what passed since is no time of its trials. A trial that
+            began later ended at once. In local time without a zone, as Optuna notes it; now, unless given.
+        """
         running = self._study.get_trials(states=(TrialState.RUNNING,))
         for trial in running:
             # In this order: killed in between, a configuration is tried once more, and never lost.
             self._requeue(trial)
+            if ended_at is not None:
+                noted = max(ended_at, trial.datetime_start or ended_at).isoformat()
+                self.storage.set_trial_user_attr(trial._trial_id, _ENDED_AT, noted)
             self._study.tell(trial.number, state=TrialState.FAIL)
         return len(running)
 
@@ -185,6 +197,11 @@ def give_name(trial: optuna.Trial, name: str) -> str:
     if _NAME not in trial.user_attrs:
         trial.set_user_attr(_NAME, name)
     return name_of(trial)
+
+
+def note_waiting(trial: optuna.Trial, training: str) -> None:
+    """Note that a trial waits for the one of another name, whose training it will share."""
+    trial.set_user_attr(_REUSED_FROM, training)
 
 
 def note_outcome(
@@ -252,8 +269,15 @@ def stopped_after(trial: FrozenTrial) -> int | None:
 
 
 def reused_from(trial: FrozenTrial) -> str | None:
-    """Return the name of the trial whose training this one shares; None if it was trained itself."""
+    """Return the name of the trial whose training this one shares, or waits for; None if it is trained itself."""
     return _text(trial, _REUSED_FROM)
+
+
+def ended_at(trial: FrozenTrial) -> datetime | None:
+    """Return when a trial ended, in local time without a zone; None while it runs."""
+    # Of a trial whose process was killed, Optuna only knows when the next attempt found it.
+    noted = _text(trial, _ENDED_AT)
+    return trial.datetime_complete if noted is None else datetime.fromisoformat(noted)
 
 
 def error_of(trial: FrozenTrial) -> str | None:

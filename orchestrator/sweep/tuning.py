@@ -15,6 +15,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.execution import class_cache
 
 from orchestrator.config.sweep_sections import SearchBase
@@ -25,7 +26,8 @@ from orchestrator.sweep.budget import exhausted
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.journal import journal_of
+from orchestrator.sweep.journal import Journal, journal_of
+from orchestrator.sweep.last_heard import last_heard
 from orchestrator.sweep.live import trials_shown
 from orchestrator.sweep.reports import (
     N_PARTS,
@@ -118,7 +120,9 @@ def run_search(
     ):
         study = Study(run.sweep.name, journal.file, search.directions)
         adopt_trials(run, search, space, fixed, study)
-        n_requeued = study.requeue_running() + (study.requeue_failed() if run.retry_failed else 0)
+        ended_at = last_heard(run.store, run.sweep.name, run.log.events())
+        n_requeued = study.requeue_running(ended_at)
+        n_requeued += study.requeue_failed() if run.retry_failed else 0
         n_finished = len(study.trials)
         n_left = search.n_trials - n_finished
         ended_by = None
@@ -132,7 +136,8 @@ def run_search(
         if n_left > 0:
             with (
                 trials_shown(run, n_left) as advance,
-                _billed(run, search, study) as bill,
+                _billed(run, search, study, journal) as bill,
+                _own_errors(run.halt),
             ):
                 searcher = begin_search(
                     study,
@@ -197,6 +202,17 @@ def run_search(
     return Found(trials=trials, front=front)
 
 
+@contextlib.contextmanager
+def _own_errors(halt: Halt) -> Iterator[None]:
+    """Raise what stopped the sweep as it was: Ray Tune makes a page of what its callbacks raise."""
+    try:
+        yield
+    except TuneError:
+        if halt.error is None:
+            raise
+        raise halt.error from None
+
+
 def _digest(trials: list[FrozenTrial]) -> str:
     failed = ((record.name_of(trial), record.error_of(trial)) for trial in trials)
     return digest_text(digest((name, error) for name, error in failed if error))
@@ -248,10 +264,13 @@ class _Teller:
 class _Bill(tune.Callback):
     """Notes in the study, for the next attempt, and in the log what the machines have cost."""
 
-    def __init__(self, run: Run, max_usd: float, study: Study, meter: Meter) -> None:
+    def __init__(
+        self, run: Run, max_usd: float, study: Study, journal: Journal, meter: Meter
+    ) -> None:
         self._run = run
         self._max_usd = max_usd
         self._study = study
+        self._journal = journal
         self._meter = meter
         self._noted_usd = -math.inf
 
@@ -272,16 +291,17 @@ class _Bill(tune.Callback):
         if self.usd - self._noted_usd >= step_usd:
             self._noted_usd = self.usd
             self._study.note_usd(self.usd)
+            self._journal.changed()
             self._run.log.emit("spent", usd=round(self.usd, 4), max_usd=self._max_usd)
 
 
 @contextlib.contextmanager
-def _billed(run: Run, search: SearchBase, study: Study) -> Iterator[_Bill | None]:
+def _billed(run: Run, search: SearchBase, study: Study, journal: Journal) -> Iterator[_Bill | None]:
     if search.max_usd is None:
         yield None
         return
     meter = Meter(study.usd, run.halt)
-    bill = _Bill(run, search.max_usd, study, meter)
+    bill = _Bill(run, search.max_usd, study, journal, meter)
     try:
         with meter:
             yield bill

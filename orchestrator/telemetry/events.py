@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from orchestrator.errors import OrchestratorError, SetupError
+from orchestrator.store.lines import cut_to_lines, whole_lines
+from orchestrator.store.mirror import Mirror
 from orchestrator.store.store import Store
 
 Listener = Callable[[Mapping[str, Any]], None]
@@ -20,21 +22,51 @@ _S3_FLUSH_S = 5.0  # an object cannot be appended to, so it is rewritten, and no
 class EventLog:
     """Append events to ``events.jsonl`` in a store. One writer at a time; used as a context manager.
 
-    A local log is appended to at once. On S3 the whole log is written again at most every five seconds and
-    when the log is closed.
+    A local log is appended to at once; what a killed process wrote only half of its last line is cut off. On S3 the
+    whole log is written again, in a thread of its own: soon after an event, but not more often than every five seconds,
+    and when the log is closed.
+
+    Parameters
+    ----------
+    store : Store
+    path : str
+    failed : callable, optional
+        Gets the error when the log cannot be written. On a disk, the event that could not be written raises it; on
+        S3, where it is tried again, the end of the log does, unless it was written by then.
+
+    Raises
+    ------
+    SetupError
+        A local log that is there cannot be used.
     """
 
-    def __init__(self, store: Store, path: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        path: str,
+        failed: Callable[[OrchestratorError], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._path = path
-        self._s3_lines: list[str] = []
-        self._flushed_s = time.monotonic()
+        self._failed = failed
+        self._s3_lines: list[bytes] = []
+        self._s3_copy: Mirror | None = None
         self._listeners: list[Listener] = []
-        if not store.is_local and store.exists(path):
-            self._s3_lines = store.read_bytes(path).decode().splitlines()
+        if store.is_local:
+            with self._translated():
+                cut_to_lines(self._file)
+        else:
+            content = whole_lines(store.read_if_there(path) or b"")
+            self._s3_lines = content.splitlines(keepends=True)
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write one event with the time, this host and this process; `fields` may override those."""
+        """Write one event with the time, this host and this process; `fields` may override those.
+
+        Raises
+        ------
+        SetupError
+            A local log cannot be written to, perhaps because its disk is full.
+        """
         record = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "event": event,
@@ -44,22 +76,27 @@ class EventLog:
         }
         for listener in self._listeners:
             listener(record)
-        line = json.dumps(record, sort_keys=True)
+        line = json.dumps(record, sort_keys=True).encode() + b"\n"
         if self._store.is_local:
-            file = Path(self._store.uri_of(self._path))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a", encoding="utf-8") as f:
-                f.write(line + "\n")
+            self._append(line)
             return
         self._s3_lines.append(line)
-        if time.monotonic() - self._flushed_s > _S3_FLUSH_S:
-            self._flush()
+        if self._s3_copy is None:  # a log without events leaves no object
+            self._s3_copy = Mirror(
+                self._store,
+                self._path,
+                lambda: b"".join(self._s3_lines.copy()),  # others come meanwhile
+                failed=self._failed,
+                name="event log",
+                pause_s=_S3_FLUSH_S,
+            )
+        self._s3_copy.changed()
 
     def events(self) -> list[dict[str, Any]]:
         """Return all events so far, oldest first, those of earlier attempts and those not on S3 yet included."""
         if self._store.is_local:
             return read_events(self._store, self._path)
-        return [json.loads(line) for line in self._s3_lines]
+        return _events_in(self._s3_lines)
 
     @contextlib.contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
@@ -70,20 +107,55 @@ class EventLog:
         finally:
             self._listeners.remove(listener)
 
-    def _flush(self) -> None:
-        self._store.write_bytes(self._path, "".join(f"{x}\n" for x in self._s3_lines).encode())
-        self._flushed_s = time.monotonic()
+    @property
+    def _file(self) -> Path:
+        return Path(self._store.uri_of(self._path))
+
+    def _append(self, line: bytes) -> None:
+        try:
+            with self._translated():
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with self._file.open("ab") as f:
+                    f.write(line)
+        except SetupError as error:
+            with contextlib.suppress(OSError):  # the disk may have taken the beginning of the line
+                cut_to_lines(self._file)
+            self._failed(error)
+            raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SetupError(
+                f"the event log {self._file} cannot be written: {error.strerror or error}. Make room on its disk, or "
+                "let this user write there, and run the same command again: it goes on where it was."
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._s3_lines:
-            self._flush()
+        if self._s3_copy is not None:
+            self._s3_copy.close()
+            if self._s3_copy.error is not None:
+                raise self._s3_copy.error
 
 
 def read_events(store: Store, path: str) -> list[dict[str, Any]]:
     """Return all events of a log, oldest first; empty where there is none. A line that is being written is left out."""
-    content = store.read_if_there(path) or b""
-    whole = content[: content.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.decode().splitlines()]
+    return _events_in(whole_lines(store.read_if_there(path) or b"").splitlines())
+
+
+def event_in(line: bytes) -> dict[str, Any] | None:
+    """Return the event in a line; None where a full disk or a power failure left only parts of it."""
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:  # no JSON, or no text
+        return None
+    return event
+
+
+def _events_in(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    return [event for line in lines if (event := event_in(line)) is not None]

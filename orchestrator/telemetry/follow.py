@@ -1,11 +1,12 @@
 """Event logs of a store, followed as they grow."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from orchestrator.store.lines import whole_lines
 from orchestrator.store.store import Store
+from orchestrator.telemetry.events import event_in
 
 StateT = TypeVar("StateT")
 
@@ -42,9 +43,9 @@ class Follower(Generic[StateT]):
                 log = self._logs[path] = _Followed(self.begin(path))
             if size > log.n_bytes:
                 content = self.store.read_if_there(path) or b""
-                whole = content[log.n_bytes : content.rfind(b"\n") + 1]
-                log.n_bytes += len(whole)
-                for line in whole.splitlines():
-                    self.add(log.state, json.loads(line))
+                for line in whole_lines(content)[log.n_bytes :].splitlines(keepends=True):
+                    log.n_bytes += len(line)
+                    if (event := event_in(line)) is not None:
+                        self.add(log.state, event)
             if log.n_bytes:
                 yield path, log.state

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import optuna
-import pyarrow.fs as pafs
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -17,21 +16,6 @@ from orchestrator.sweep.journal import OwnBackend, journal_of
 from orchestrator.sweep.study import Study
 
 PATH = paths.sweep_journal("probe")
-
-
-class RemoteStore(Store):
-    """A folder that is used as S3 is: through whole objects only."""
-
-    @property
-    def is_local(self) -> bool:
-        return False
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> Store:
-    root = tmp_path / "bucket"
-    (root / "sweeps/probe").mkdir(parents=True)
-    return RemoteStore(str(root), pafs.LocalFileSystem(), str(root))
 
 
 def test_half_a_line_of_a_killed_process_is_cut_off(tmp_path: Path) -> None:

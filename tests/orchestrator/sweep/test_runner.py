@@ -1,15 +1,24 @@
 """What is told before a sweep goes on."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import ray
 
+from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.runner import _tell_other_version
+from orchestrator.sweep import runner
+from orchestrator.sweep.runner import _tell_other_version, _telling_why, run_sweep
+from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.telemetry.events import EventLog, read_events
+
+MakeSweep = Callable[..., SelectiveSweep]
 
 
 @pytest.mark.parametrize("before", ["0.0.1", version("sleep-orchestrator"), None])
@@ -25,3 +34,28 @@ def test_another_version_of_the_package_is_told(
     told = read_events(store, "events.jsonl")
     assert len(told) == (before == "0.0.1")
     assert ("was begun with version 0.0.1" in capsys.readouterr().err) == (before == "0.0.1")
+
+
+def test_a_limit_in_money_without_prices_is_refused_before_anything_is_done(
+    store: Store, make_sweep: MakeSweep, two_sites: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"Alive": True, "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 8.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(runner, "ray_session", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(SelectiveRun, "prepare", lambda _: pytest.fail("hours of work"))
+    sweep = make_sweep(more_search="  max_usd: 5")
+    with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price.*or remove max_usd"):
+        run_sweep(store, sweep)
+    assert not store.exists(paths.sweep_file("probe")), "it could not go on without the limit"
+
+
+def test_why_a_sweep_stopped_counts_though_the_log_cannot_be_written(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    (tmp_path / "events.jsonl").mkdir()
+    with (
+        EventLog(store, "events.jsonl") as log,
+        pytest.raises(IntegrityError, match="test labels"),
+        _telling_why(log),
+    ):
+        raise IntegrityError("test labels")

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
+from orchestrator.sweep.budget import gpu_time, spent
 from orchestrator.sweep.failures import as_data
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
@@ -383,6 +385,55 @@ def test_what_a_kill_left_running_is_tried_again_with_the_same_parameters(driver
     # The sampler proposed one of the repeated three: on the tau curve it is no enqueued point.
     assert [was_enqueued(trial) for trial in trials] == [True, True, True, False, False, False]
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+
+
+HOUR = timedelta(hours=1)
+
+
+def put_back(journal: Path, by: timedelta) -> None:
+    """Have the trials of a journal begin so much earlier."""
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if line.get("datetime_start"):
+            earlier = datetime.fromisoformat(line["datetime_start"]) - by
+            line["datetime_start"] = earlier.isoformat(timespec="microseconds")
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_between_a_kill_and_the_next_attempt_no_time_is_spent(driver: Driver) -> None:
+    suggest(driver.search(), "tune0")  # killed an hour later, and found on Monday
+    put_back(driver.journal, 60 * HOUR)
+    trial = driver.study().all_trials[0]
+    assert trial.datetime_start is not None
+    study = driver.study()
+    study.requeue_running(trial.datetime_start + HOUR)
+    suggest(driver.search(study), "again0")
+    now = datetime.now() + HOUR
+    for trials in (study.all_trials, driver.study().all_trials):
+        assert 2 * HOUR <= spent(trials, now) < 2.1 * HOUR
+        assert 2 * HOUR <= gpu_time(trials, 1, now) < 2.1 * HOUR
+
+
+def test_a_trial_of_which_nothing_was_heard_has_spent_no_time(driver: Driver) -> None:
+    suggest(driver.search(), "tune0")
+    put_back(driver.journal, 60 * HOUR)
+    study = driver.study()
+    study.requeue_running(datetime.min)
+    assert spent(study.all_trials, datetime.now()) == timedelta()
+
+
+def test_a_trial_that_waits_for_another_takes_no_gpu(driver: Driver) -> None:
+    driver.identify = same_rate
+    study = driver.study()
+    searcher = driver.search(study)
+    suggest(searcher, "tune0")
+    suggest(searcher, "tune1")  # the other two of FIRST wait
+    assert len(study.all_trials) == 4
+    in_an_hour = datetime.now() + HOUR
+    for trials in (study.all_trials, driver.study().all_trials):  # the latter after a kill
+        assert 2 * HOUR <= gpu_time(trials, 1, in_an_hour) < 2.1 * HOUR
+    complete(searcher, "tune0", "first")
+    assert [reused_from(trial) for trial in study.trials] == [None, "t000", "t000"]
 
 
 def test_a_trial_that_is_killed_twice_is_still_what_it_was(driver: Driver) -> None:

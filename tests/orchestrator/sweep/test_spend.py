@@ -7,10 +7,11 @@ import pytest
 import ray
 
 from orchestrator.cluster.prices import USD_PER_HOUR
+from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep import spend
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.spend import Meter, usd_per_hour
+from orchestrator.sweep.spend import Meter, check_priced, usd_per_hour
 
 
 def node(usd: str | None, alive: bool = True) -> dict[str, Any]:
@@ -27,6 +28,15 @@ def test_machines_that_are_there_add_up() -> None:
 def test_a_machine_without_a_price_is_named() -> None:
     with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price.*orchestrator\.prices"):
         usd_per_hour([node("0.1"), node(None)])
+
+
+def test_a_price_is_asked_for_where_there_is_a_limit() -> None:
+    limited, free = SearchBase(n_trials=3, max_usd=5), SearchBase(n_trials=3)
+    check_priced(None, [node(None)])
+    check_priced(free, [node(None)])
+    check_priced(limited, [node("0.1")])
+    with pytest.raises(ConfigError, match="remove max_usd"):
+        check_priced(limited, [node(None)])
 
 
 def test_a_meter_goes_on_from_what_was_spent_and_follows_the_machines(

@@ -1,15 +1,23 @@
 """The event log: appended to, read back, and the only place for times and hosts."""
 
 import os
-from collections.abc import Mapping
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import OrchestratorError, SetupError, StoreUnreachableError
+from orchestrator.store import mirror, paths
 from orchestrator.store.store import Store
+from orchestrator.telemetry import events
 from orchestrator.telemetry.events import EventLog, read_events
+
+ON_S3 = paths.sweep_events("probe")
 
 
 @pytest.fixture
@@ -77,3 +85,141 @@ def test_a_listener_hears_each_event_inside_the_block(store: Store) -> None:
         log.emit("after")
         assert [e["event"] for e in log.events()] == ["before", "inside", "after"]
     assert heard == [read_events(store, "e.jsonl")[1]]
+
+
+def told(store: Store, path: str) -> list[Any]:
+    return [e["n"] for e in read_events(store, path)]
+
+
+def test_half_a_line_of_a_killed_process_is_cut_off(store: Store) -> None:
+    with EventLog(store, "e.jsonl") as log:
+        log.emit("a", n=0)
+    whole = store.read_bytes("e.jsonl")
+    file = Path(store.uri_of("e.jsonl"))
+    file.write_bytes(whole + b'{"event": "b", "n_tri')
+    with EventLog(store, "e.jsonl") as log:
+        assert file.read_bytes() == whole
+        log.emit("c", n=1)
+    assert told(store, "e.jsonl") == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "broken", [b'{"event": "b", {"event": "c"}', bytes(16), b"\xff\xfe\xfd", b""]
+)
+def test_a_line_that_is_no_event_is_passed_over(store: Store, remote: Store, broken: bytes) -> None:
+    content = b'{"event": "a", "n": 0}\n' + broken + b'\n{"event": "d", "n": 1}\n'
+    for where in (store, remote):
+        where.write_bytes(ON_S3, content)
+        assert told(where, ON_S3) == [0, 1]
+        with EventLog(where, ON_S3) as log:
+            assert [e["event"] for e in log.events()] == ["a", "d"]
+            log.emit("e", n=2)
+        assert told(where, ON_S3) == [0, 1, 2]
+
+
+@contextmanager
+def files_no_larger_than(n_bytes: int) -> Iterator[None]:
+    """Have the operating system take the beginning of what is written, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_event_that_the_disk_does_not_take_is_an_error_and_leaves_no_half_line(
+    store: Store,
+) -> None:
+    failed: list[OrchestratorError] = []
+    with EventLog(store, "e.jsonl", failed.append) as log:
+        log.emit("a", n=0)
+        whole = store.read_bytes("e.jsonl")
+        with (
+            files_no_larger_than(len(whole) + 20),
+            pytest.raises(SetupError, match=r"e\.jsonl cannot be written: .*Make room") as caught,
+        ):
+            log.emit("b", n=1)
+        assert failed == [caught.value]
+        assert store.read_bytes("e.jsonl") == whole
+        log.emit("c", n=2)
+    assert told(store, "e.jsonl") == [0, 2]
+
+
+def test_a_log_that_may_not_be_written_is_an_error(store: Store) -> None:
+    Path(store.uri_of("e.jsonl")).mkdir(parents=True)
+    with EventLog(store, "e.jsonl") as log, pytest.raises(SetupError, match="Is a directory"):
+        log.emit("a")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert condition()
+
+
+def test_on_s3_an_event_is_written_soon_though_none_follows(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed has told all but the last seconds."""
+    monkeypatch.setattr(events, "_S3_FLUSH_S", 0.1)
+    with EventLog(remote, ON_S3) as log:
+        for n in range(3):
+            log.emit("step", n=n)
+        wait_for(lambda: told(remote, ON_S3) == [0, 1, 2])
+
+
+def test_on_s3_the_log_is_not_written_at_each_event(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bytes, n_written = Store.write_bytes, 0
+
+    def counted(self: Store, path: str, data: bytes) -> None:
+        nonlocal n_written
+        n_written += 1
+        write_bytes(self, path, data)
+
+    monkeypatch.setattr(Store, "write_bytes", counted)
+    with EventLog(remote, ON_S3) as log:
+        for n in range(20):
+            log.emit("step", n=n)
+            time.sleep(0.01)
+        assert n_written <= 1
+    assert n_written <= 2
+    assert told(remote, ON_S3) == list(range(20))
+    with EventLog(remote, ON_S3) as log:
+        log.emit("later", n=20)
+    assert told(remote, ON_S3) == list(range(21))
+
+
+def test_on_s3_a_log_without_events_leaves_no_object(remote: Store) -> None:
+    with EventLog(remote, ON_S3):
+        pass
+    assert not remote.exists(ON_S3)
+
+
+def refuse(self: Store, path: str, data: bytes) -> None:
+    raise StoreUnreachableError("the bucket is gone")
+
+
+def test_on_s3_what_could_not_be_written_is_told_and_written_later(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_AGAIN_S", 0.05)
+    failed: list[OrchestratorError] = []
+    with EventLog(remote, ON_S3, failed.append) as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "write_bytes", refuse)
+            log.emit("a", n=0)
+            wait_for(lambda: len(failed) >= 2)
+        wait_for(lambda: told(remote, ON_S3) == [0])  # without another event
+    assert {str(error) for error in failed} == {"the bucket is gone"}
+
+
+def test_on_s3_a_log_that_is_not_written_by_its_end_is_an_error(
+    remote: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "write_bytes", refuse)
+    with pytest.raises(StoreUnreachableError, match="is gone"), EventLog(remote, ON_S3) as log:
+        log.emit("a", n=0)

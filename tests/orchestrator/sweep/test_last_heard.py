@@ -1,0 +1,83 @@
+"""When a killed search was last heard of, by its events and by what its trials said."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.last_heard import last_heard
+from orchestrator.telemetry.events import EventLog
+
+FRIDAY = datetime(2026, 1, 2, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path))
+
+
+@pytest.fixture
+def log(store: Store) -> EventLog:
+    return EventLog(store, paths.sweep_events("probe"))
+
+
+def after(minutes: float) -> datetime:
+    return FRIDAY + timedelta(minutes=minutes)
+
+
+def emit(log: EventLog, minutes: float, event: str, **fields: Any) -> None:
+    log.emit(event, time=after(minutes).isoformat(), **fields)
+
+
+def begin(log: EventLog) -> None:
+    emit(log, 0, "sweep_started")
+    emit(log, 1, "search_started")
+    for trial in ("t000", "t001"):
+        emit(log, 2, "trial_started", trial=trial, signature=f"sig-{trial}")
+    emit(log, 30, "trial_done", trial="t000")
+
+
+def say(store: Store, signature: str, minutes: float) -> None:
+    said = json.dumps({"at": after(minutes).timestamp()}).encode()
+    store.write_bytes(paths.live_metrics("probe", signature), said)
+
+
+def heard(store: Store, log: EventLog) -> datetime:
+    return last_heard(store, "probe", log.events()).astimezone()  # it is local time
+
+
+def test_the_last_event_of_the_search(store: Store, log: EventLog) -> None:
+    begin(log)
+    assert heard(store, log) == after(30)
+
+
+def test_later_attempts_that_did_not_come_to_their_search_say_nothing(
+    store: Store, log: EventLog
+) -> None:
+    begin(log)
+    emit(log, 3000, "sweep_started")
+    emit(log, 3001, "sweep_stopped")
+    emit(log, 4000, "sweep_started")
+    assert heard(store, log) == after(30)
+    emit(log, 4001, "search_started")
+    assert heard(store, log) == after(4001)
+
+
+def test_what_a_trial_said_while_it_trained(store: Store, log: EventLog) -> None:
+    begin(log)
+    say(store, "sig-t001", 90)
+    say(store, "sig-t000", 500)  # which had ended
+    say(store, "sig-of-an-arm", 5000)
+    assert heard(store, log) == after(90)
+    say(store, "sig-t001", 15)
+    assert heard(store, log) == after(30)
+
+
+def test_before_the_first_search_there_is_nothing(store: Store, log: EventLog) -> None:
+    assert last_heard(store, "probe", log.events()) == datetime.min
+    emit(log, 0, "sweep_started")
+    assert last_heard(store, "probe", log.events()) == datetime.min
