@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config.sweep_sections import SearchBase
-from orchestrator.sweep.study import ended_at, reused_from
+from orchestrator.sweep.study import ended_at, name_of, reused_from
 
 
 def spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
@@ -34,8 +34,18 @@ def gpu_time(trials: Sequence[FrozenTrial], n_gpus: float, now: datetime) -> tim
 
 
 def n_without_gain(trials: Sequence[FrozenTrial]) -> int:
-    """Return how many trials ended since the best objective was first reached."""
-    finished = [t for t in trials if t.state.is_finished() and t.datetime_complete is not None]
+    """Return how many trials ended since the best objective was first reached.
+
+    One that was interrupted is followed by another one of its name, and says nothing.
+    """
+    latest = {name_of(t): t.number for t in sorted(trials, key=lambda t: t.number) if name_of(t)}
+    finished = [
+        t
+        for t in trials
+        if t.state.is_finished()
+        and t.datetime_complete is not None
+        and latest.get(name_of(t), t.number) == t.number
+    ]
     finished.sort(key=lambda t: (t.datetime_complete or datetime.max, t.number))
     best, since = float("-inf"), 0
     for trial in finished:

@@ -106,7 +106,8 @@ def run_sweep(
             n_gpus=resources.get("GPU", 0),
         )
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
-        check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
+        if not store.exists(paths.sweep_file(sweep.name)):  # later, only if trials are left
+            check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())

@@ -63,6 +63,18 @@ def test_trials_without_gain(values: list[float | None], expected: int) -> None:
     assert n_without_gain(trials[::-1]) == expected  # in the order in which they ended
 
 
+def test_a_trial_that_was_interrupted_is_not_one_without_gain() -> None:
+    trials = [
+        trial(0, 1, 0.5, 0),
+        trial(1, 2, None, 1),
+        trial(1, 2, None, 2),
+        trial(3, None, 0.5, 3),
+    ]
+    for each, name in zip(trials, ("t000", "t001", "t002", "t001"), strict=True):
+        each.user_attrs = {"trial": name}
+    assert n_without_gain(trials) == 1  # t002, which failed; t001 runs again
+
+
 @pytest.mark.parametrize(
     ("limits", "expected"),
     [
