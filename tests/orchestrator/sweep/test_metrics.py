@@ -224,6 +224,15 @@ def test_the_page_lists_every_metric(root: Path) -> None:
     assert metric_names.reference() in page, "run `make reference`"
 
 
+def test_a_panel_that_adds_states_up_counts_no_trial_twice(root: Path) -> None:
+    """Reused trials are among the complete ones."""
+    dashboard = json.loads((root / "cluster" / "grafana" / "dashboard.json").read_text())
+    queries = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
+    stacked = [query for query in queries if query.startswith("sum by (state) (")]
+    assert stacked
+    assert [query for query in stacked if 'state!="reused"' not in query] == []
+
+
 def node(state: str) -> Node:
     return Node(address="10.0.0.7", state=state, said=None, is_head=False, cpus=1, gpus=0)
 
