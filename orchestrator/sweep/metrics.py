@@ -6,8 +6,9 @@ a trial says of itself lies in the store while it trains. docs/operations.md doc
 
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from prometheus_client.registry import Collector
 from orchestrator.errors import OrchestratorError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.lock import holder_of
+from orchestrator.sweep.lock import Holders
 from orchestrator.sweep.metric_names import Gauges, failed_looks, trainings
 from orchestrator.sweep.status import SweepStatus, Tally
 from orchestrator.telemetry.follow import Follower
@@ -102,13 +103,16 @@ class StoreCollector(Collector):
     Parameters
     ----------
     store : Store
+    clock : callable
+        Seconds of this machine's own, for tests.
     """
 
     every_s = 5.0
     """Between two looks."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._holders = Holders(store, clock=clock)
         self._sweeps = Follower(
             store,
             begin=lambda path: SweepMetrics(Tally(path.split("/")[1])),
@@ -154,7 +158,7 @@ class StoreCollector(Collector):
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
         finished = self._store.exists(paths.sweep_trials(name))
-        _, alive = ("", False) if finished else holder_of(self._store, name)
+        _, alive = ("", False) if finished else self._holders.of(name)
         return known.tally.status("finished" if finished else "running" if alive else "stopped")
 
     def _said(self, sweep: str, signature: str | None) -> Mapping[str, Any] | None:

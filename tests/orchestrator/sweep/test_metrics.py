@@ -4,6 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,51 @@ def test_what_a_training_says_of_itself(store: Store) -> None:
     after = scrape(store)
     assert not any(name.startswith(("trial_", "modality_")) for name, _ in after)
     assert list(Path(store.uri, "sweeps", "tau", "live").iterdir()) == []
+
+
+class Clock:
+    """Seconds that a test lets pass."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def look(collector: StoreCollector) -> Samples:
+    """Let a collector look, and return what it knows then."""
+    collector.look()
+    prefix = f"{metric_names.PREFIX}_"
+    return {
+        (sample.name.removeprefix(prefix), tuple(sorted(sample.labels.items()))): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
+def begin_yesterday(store: Store, *events: str) -> None:
+    """Have a sweep begin that has told of nothing since yesterday."""
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        for event in ("sweep_started", *events):
+            log.emit(event, time=YESTERDAY.isoformat())
+
+
+def test_a_holder_elsewhere_that_has_died_runs_nothing(store: Store) -> None:
+    begin_yesterday(store, "labels_read")
+    path = paths.sweep_lock("tau")
+    with sweep_lock(store, "tau", Halt(), beat_s=60):
+        held = json.loads(store.read_bytes(path)) | {"machine": "another"}
+    clock = Clock()
+    collector = StoreCollector(store, clock=clock)
+    running = []
+    for beat in (1, 2, 3, 4, 5, 5, 5, 5, 5):
+        store.write_bytes(path, json.dumps(held | {"beat": beat}).encode())
+        running.append(of(look(collector), "sweep_running", sweep="tau"))
+        clock.now += collector.every_s
+    assert running == [1] * 8 + [0]
 
 
 def test_scores_and_data_sets(store: Store) -> None:
