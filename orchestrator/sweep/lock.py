@@ -164,8 +164,10 @@ class _Lock:
     def take(self) -> None:
         while not self._store.create(self._path, _encoded(self._mine)):
             found = _read(self._store, self._path)
-            if found is None or found["token"] == self._mine["token"]:
-                continue  # released just now; or written by a request of ours whose answer was lost
+            if found is None:
+                continue  # released just now
+            if found["token"] == self._mine["token"]:
+                return  # written by a request of ours whose answer was lost
             if self._is_alive(found):
                 raise ConfigError(
                     f"sweep {self._name!r} is running already: {_about(found)}. Wait for it or end it; its file is "

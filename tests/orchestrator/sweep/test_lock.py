@@ -156,3 +156,17 @@ def test_a_holder_elsewhere_is_dead_after_four_beats_that_did_not_come(store: St
     assert [alive(5, beat=10) for _ in range(3)] == [True, True, False]
     store.delete(path)
     assert holders.of("probe") == ("", False)
+
+
+def test_a_lock_whose_answer_was_lost_is_ours(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Store.create
+
+    def answer_lost(self: Store, path: str, data: bytes) -> bool:
+        create(self, path, data)
+        return False  # the request is sent again, and there is a file
+
+    monkeypatch.setattr(Store, "create", answer_lost)
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        assert lock_of(store)["pid"] == os.getpid()
