@@ -23,6 +23,8 @@ BEAT_S = 5.0
 """How often the holder says that it is alive."""
 SILENT_S = 4 * BEAT_S
 """A holder on another machine that says nothing for so long is taken for dead."""
+_EMPTY_S = 1.0
+"""A file is empty for so long at most while it is replaced, and that on some S3 servers only."""
 _SETTLE_S = 0.5  # of two that take a dead holder's lock over at once, the later one has it
 
 
@@ -164,11 +166,11 @@ class _Lock:
     def take(self) -> None:
         while not self._store.create(self._path, _encoded(self._mine)):
             found = _read(self._store, self._path)
-            if found is None:
+            if found is None and not self._store.exists(self._path):
                 continue  # released just now
-            if found["token"] == self._mine["token"]:
+            if found is not None and found["token"] == self._mine["token"]:
                 return  # written by a request of ours whose answer was lost
-            if self._is_alive(found):
+            if found is not None and self._is_alive(found):
                 raise ConfigError(
                     f"sweep {self._name!r} is running already: {_about(found)}. Wait for it or end it; its file is "
                     f"{self._store.uri_of(self._path)}."
@@ -217,8 +219,11 @@ class _Lock:
 
 
 def _read(store: Store, path: str) -> dict[str, Any] | None:
-    data = store.read_if_there(path)
-    found: dict[str, Any] | None = None if data is None else json.loads(data)
+    """Return what a file says; None where there is none, or where it stays empty."""
+    deadline = time.monotonic() + _EMPTY_S
+    while (data := store.read_if_there(path)) == b"" and time.monotonic() < deadline:
+        time.sleep(_EMPTY_S / 4)
+    found: dict[str, Any] | None = json.loads(data) if data else None
     return found
 
 

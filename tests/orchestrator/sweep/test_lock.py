@@ -14,6 +14,7 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep import lock as module
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import Holders, ask_to_stop, sweep_lock
 
@@ -156,6 +157,39 @@ def test_a_holder_elsewhere_is_dead_after_four_beats_that_did_not_come(store: St
     assert [alive(5, beat=10) for _ in range(3)] == [True, True, False]
     store.delete(path)
     assert holders.of("probe") == ("", False)
+
+
+def test_files_without_content_count_as_not_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_EMPTY_S", 0.05)
+    for path in (paths.sweep_lock("probe"), paths.sweep_stop("probe")):
+        store.write_bytes(path, b"")
+    assert Holders(store).of("probe") == ("", False)
+    halt = Halt()
+    with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
+        assert lock_of(store)["pid"] == os.getpid()
+        store.write_bytes(paths.sweep_stop("probe"), b"")
+        beat, deadline = lock_of(store)["beat"], time.monotonic() + 10
+        while lock_of(store)["beat"] < beat + 2:
+            assert time.monotonic() < deadline, "it no longer beats"
+            time.sleep(BEAT_S)
+        ask_to_stop(store, "probe", now=False)
+        while not halt.draining:
+            assert time.monotonic() < deadline
+            time.sleep(BEAT_S)
+
+
+def test_a_lock_that_is_empty_while_it_is_replaced_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        read, given = Store.read_if_there, [b"", b""]
+        monkeypatch.setattr(
+            Store, "read_if_there", lambda *args: given.pop() if given else read(*args)
+        )
+        assert Holders(store).of("probe")[1]
+        assert given == []
 
 
 def test_a_lock_whose_answer_was_lost_is_ours(
