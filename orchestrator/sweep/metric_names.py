@@ -22,6 +22,7 @@ _CLUSTER = ("cluster",)
 
 GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_running": (_SWEEP, "1 while a process runs the sweep."),
+    "sweep_finished": (_SWEEP, "1 once its final table is written, whatever ended the search."),
     "sweep_progress_timestamp_seconds": (
         _SWEEP,
         "When a trial of the sweep last came further or took a step, in seconds since 1970.",

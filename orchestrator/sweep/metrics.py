@@ -194,6 +194,7 @@ class StoreCollector(Collector):
 def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) -> None:
     values = {
         "sweep_running": status.state == "running",
+        "sweep_finished": status.state == "finished",
         "sweep_trials_wanted": status.n_trials,
         "sweep_best_objective": status.best_objective,
         "sweep_lost_processes": status.n_lost,

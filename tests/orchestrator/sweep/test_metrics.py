@@ -102,6 +102,9 @@ def test_a_sweep(store: Store) -> None:
     assert of(found, "sweep_failures", sweep="tau", cause="DivergedError") == 1
     assert of(found, "sweep_lost_processes", sweep="tau") == 1
     assert of(found, "sweep_running", sweep="tau") == 0  # nobody holds its lock
+    assert of(found, "sweep_finished", sweep="tau") == 0
+    store.write_bytes(paths.sweep_trials("tau"), b"")  # a budget has ended it
+    assert of(scrape(store), "sweep_finished", sweep="tau") == 1
     assert of(found, "sweep_training_seconds", sweep="tau") == 32
     assert of(found, "sweep_data_wait_seconds", sweep="tau") == 8
     assert of(found, "sweep_spent_usd", sweep="tau") == 3.5
