@@ -25,7 +25,8 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_finished": (_SWEEP, "1 once its final table is written, whatever ended the search."),
     "sweep_progress_timestamp_seconds": (
         _SWEEP,
-        "When a trial of the sweep last came further or took a step, in seconds since 1970.",
+        "When the sweep last came further: a trial, arm or row, or a step that one of them took; now, while it is "
+        "prepared. In seconds since 1970.",
     ),
     "sweep_trials": (
         (*_SWEEP, "state"),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from prometheus_client.core import Metric
@@ -40,12 +41,12 @@ class SweepMetrics:
     trained_s: float = 0.0
     causes: Counter[str] = field(default_factory=Counter)
     signatures: dict[str, str] = field(default_factory=dict)
-    """Running trial -> where it says how it is doing."""
+    """Running trial -> under which name it says how it is doing."""
     usd: float | None = None
     """What the machines have cost, of a search with a limit in money."""
     max_usd: float | None = None
     progress_at: float = 0.0
-    """When a trial last came further, in seconds since 1970."""
+    """When the sweep last came further, in seconds since 1970."""
 
     def add(self, event: dict[str, Any]) -> None:
         """Take the next event."""
@@ -149,10 +150,15 @@ class StoreCollector(Collector):
             status = self._status(name, known)
             _sweep(gauges, name, known, status)
             seconds[name] = known.seconds
-            for running in status.running:
-                if (said := self._said(name, known.signatures.get(running.trial))) is not None:
-                    _trial(gauges, name, running.trial, said)
-                    known.progress_at = max(known.progress_at, said["at"])
+            if status.state == "running":
+                said = self._said(name)
+                came_further = [known.progress_at, *(each["at"] for each in said.values())]
+                if status.last_event == "sweep_started":  # what it prepares has logs of its own
+                    came_further.append(time.time())
+                known.progress_at = max(came_further)
+                for running in status.running:
+                    if of_trial := said.get(known.signatures.get(running.trial, "")):
+                        _trial(gauges, name, running.trial, of_trial)
             gauges.set("sweep_progress_timestamp_seconds", known.progress_at, name)
         return [trainings(seconds), *gauges.families]
 
@@ -161,13 +167,14 @@ class StoreCollector(Collector):
         _, alive = ("", False) if finished else self._holders.of(name)
         return known.tally.status("finished" if finished else "running" if alive else "stopped")
 
-    def _said(self, sweep: str, signature: str | None) -> Mapping[str, Any] | None:
-        if signature is None:
-            return None
-        content = self._store.read_if_there(paths.live_metrics(sweep, signature))
-        return (
-            json.loads(content) if content else None
-        )  # some S3 servers give nothing of what is being replaced
+    def _said(self, sweep: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return what the trainings that run say of themselves, by signature: those of arms and rows, too."""
+        found = {}
+        for path in self._store.files(paths.sweep_live(sweep), recursive=False):
+            # Some S3 servers give nothing of what is being replaced.
+            if content := self._store.read_if_there(path):
+                found[PurePosixPath(path).stem] = json.loads(content)
+        return found
 
     def _of_scores(self) -> list[Metric]:
         gauges = Gauges.none()

@@ -198,6 +198,34 @@ def test_a_holder_elsewhere_that_has_died_runs_nothing(store: Store) -> None:
     assert running == [1] * 8 + [0]
 
 
+def test_an_arm_that_takes_a_step_brings_its_sweep_further(store: Store) -> None:
+    begin_yesterday(store, "labels_read")
+    pulse = Pulse(loss=1.0, steps_per_s=1.0, waited=0.1, n_steps=10, n_steps_before=0, details={})
+    collector = StoreCollector(store)
+    with sweep_lock(store, "tau", Halt()):
+        before = of(look(collector), "sweep_progress_timestamp_seconds", sweep="tau")
+        assert before == pytest.approx(YESTERDAY.timestamp())
+        with Watched(store, "tau", "sig-of-an-arm").training(32, "cpu") as around:
+            assert around.pulse is not None
+            around.pulse(pulse)
+            found = look(collector)
+    assert abs(of(found, "sweep_progress_timestamp_seconds", sweep="tau") - time.time()) < 60
+    assert not any(name.startswith("trial_") for name, _ in found)
+
+
+def test_a_sweep_that_is_prepared_comes_further_until_its_driver_dies(store: Store) -> None:
+    begin_yesterday(store)
+    collector = StoreCollector(store)
+    with sweep_lock(store, "tau", Halt()):
+        while_it_prepares = look(collector)
+    after = look(collector)
+    for found, running in ((while_it_prepares, 1), (after, 0)):
+        assert of(found, "sweep_running", sweep="tau") == running
+        assert of(found, "sweep_finished", sweep="tau") == 0
+        assert abs(of(found, "sweep_progress_timestamp_seconds", sweep="tau") - time.time()) < 60
+    assert after.keys() == while_it_prepares.keys()
+
+
 def test_scores_and_data_sets(store: Store) -> None:
     with EventLog(store, paths.score_events("abc")) as log:
         log.emit("scoring_started", n_tiles=5, n_pairs=50)
