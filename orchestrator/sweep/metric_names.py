@@ -60,7 +60,10 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "scoring_pairs": (_SCORE, "Pairs of batches that the last attempt has solved."),
     "scoring_pairs_per_second": (_SCORE, "Its pace."),
     "ingest_recordings": (("dataset", "status"), "Recordings of the last ingest."),
-    "cluster_up": (_CLUSTER, "1 while the job server of the cluster of --cluster answers."),
+    "cluster_up": (
+        _CLUSTER,
+        "1 while the job server of the cluster of --cluster answers; no value once it was to end.",
+    ),
     "cluster_nodes": (
         (*_CLUSTER, "state"),
         "Its machines that are alive, have ended as they were told to, or were lost.",

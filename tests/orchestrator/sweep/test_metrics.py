@@ -162,7 +162,7 @@ class Clock:
         return self.now
 
 
-def look(collector: StoreCollector) -> Samples:
+def look(collector: StoreCollector | ClusterCollector) -> Samples:
     """Let a collector look, and return what it knows then."""
     collector.look()
     prefix = f"{metric_names.PREFIX}_"
@@ -323,21 +323,32 @@ def test_machines_of_a_cluster_by_what_became_of_them() -> None:
         "ends_at": None,
     }
     nodes = tuple(map(node, ["alive", "alive", "lost"]))
+    began = {"launched_at": "2026-01-01T10:00:00+00:00"}
     states = iter(
-        [ClusterStatus(**of_lab, state="up", nodes=nodes), ClusterStatus(**of_lab, state="down")]
+        [
+            ClusterStatus(**of_lab | began, state="up", nodes=nodes),
+            ClusterStatus(**of_lab | began, state="down"),
+            ClusterStatus(
+                **of_lab | began | {"ends_at": "2100-01-01T10:00:00+00:00"}, state="down"
+            ),
+            ClusterStatus(
+                **of_lab | began | {"ends_at": "2026-01-01T11:00:00+00:00"}, state="down"
+            ),
+            ClusterStatus(**of_lab, state="down"),
+            ClusterStatus(**of_lab, state="unreachable"),
+        ]
     )
     collector = ClusterCollector("lab", lambda: next(states))
-    server = MetricsServer([collector], "127.0.0.1", 0, list)
-    try:
-        assert samples(server) == {
-            ("cluster_up", (("cluster", "lab"),)): 1,
-            ("cluster_nodes", (("cluster", "lab"), ("state", "alive"))): 2,
-            ("cluster_nodes", (("cluster", "lab"), ("state", "ended"))): 0,
-            ("cluster_nodes", (("cluster", "lab"), ("state", "lost"))): 1,
-        }
-        collector.look()
-        assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
-        collector.look()  # an error: there is no third answer
-        assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
-    finally:
-        server.close()
+    is_up = ("cluster_up", (("cluster", "lab"),))
+    assert look(collector) == {
+        is_up: 1,
+        ("cluster_nodes", (("cluster", "lab"), ("state", "alive"))): 2,
+        ("cluster_nodes", (("cluster", "lab"), ("state", "ended"))): 0,
+        ("cluster_nodes", (("cluster", "lab"), ("state", "lost"))): 1,
+    }
+    assert look(collector) == {is_up: 0}, "it is gone, and nobody took it down"
+    assert look(collector) == {is_up: 0}, "and before its time"
+    assert look(collector) == {}, "its time was over"
+    assert look(collector) == {}, "it was taken down"
+    assert look(collector) == {is_up: 0}
+    assert look(collector) == {is_up: 0}, "an error: there is no further answer"
