@@ -79,7 +79,7 @@ TRAININGS = (
 FAILED_LOOKS: tuple[str, tuple[str, ...], str] = (
     "looks_failed_total",
     (),
-    "Times that the store could not be read.",
+    "Looks at which the store, or something in it, could not be read.",
 )
 
 
@@ -87,7 +87,7 @@ FAILED_LOOKS: tuple[str, tuple[str, ...], str] = (
 class Gauges:
     """Values of gauges, as they come."""
 
-    _found: dict[str, GaugeMetricFamily]
+    _values: dict[str, list[tuple[tuple[str, ...], float]]]
 
     @classmethod
     def none(cls) -> "Gauges":
@@ -96,15 +96,25 @@ class Gauges:
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Give a gauge its value for some labels."""
-        if name not in self._found:
-            names, meaning = GAUGES[name]
-            self._found[name] = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=names)
-        self._found[name].add_metric(labels, value)
+        self._values.setdefault(name, []).append((labels, value))
+
+    def add(self, others: "Gauges") -> None:
+        """Take the values of others, too."""
+        for name, values in others._values.items():
+            self._values.setdefault(name, []).extend(values)
 
     @property
     def families(self) -> list[Metric]:
         """All that have a value."""
-        return list(self._found.values())
+        return [_family(name, values) for name, values in self._values.items()]
+
+
+def _family(name: str, values: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+    names, meaning = GAUGES[name]
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=names)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
 
 
 def trainings(seconds: Mapping[str, Sequence[float]]) -> Metric:

@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.lock import Holders
@@ -98,6 +98,15 @@ class WorkMetrics:
                 self.done[event["status"]] += 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What a log came to when it was last read."""
+
+    gauges: Gauges
+    trainings: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Sweep -> seconds of each training that ended."""
+
+
 class StoreCollector(Collector):
     """Reads the logs of a store in the background, so that a scrape only writes down what is known.
 
@@ -121,35 +130,49 @@ class StoreCollector(Collector):
         )
         self._scores = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
         self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
+        self._found: dict[str, _Found] = {}
         self._lock = threading.Lock()
         self._families: list[Metric] = []
         self._looks_failed = 0
 
     def look(self) -> None:
-        """Read what is new. Where the store is out of reach, what was known stays, and the failure is counted."""
+        """Read what is new. What cannot be read stays as it was known, and the look is counted as a failed one."""
+        failed = False
         try:
-            families = [*self._of_sweeps(), *self._of_scores(), *self._of_ingests()]
-        except Exception as error:  # whatever a store holds, the next look may succeed
-            self._looks_failed += 1
-            if not isinstance(error, OrchestratorError):
-                note(f"the store was not read: {type(error).__name__}: {error}")
-            return
+            logs = self._logs()
+            self._found = {path: self._found[path] for path in logs if path in self._found}
+            for path, read in logs.items():
+                try:
+                    if (found := read(path)) is not None:
+                        self._found[path] = found
+                    else:
+                        self._found.pop(path, None)
+                except StoreUnreachableError:
+                    raise  # it was asked for a minute, and would be for each of the others
+                except Exception as error:  # whatever it is, the others can be told of
+                    failed = True
+                    note(f"{path} was not read: {type(error).__name__}: {error}")
+        except OrchestratorError:  # the next look may succeed
+            failed = True
+        self._looks_failed += failed
+        gauges, seconds = Gauges.none(), dict[str, Sequence[float]]()
+        for known in self._found.values():
+            gauges.add(known.gauges)
+            seconds.update(known.trainings)
         with self._lock:
-            self._families = families
+            self._families = [trainings(seconds), *gauges.families]
 
     def collect(self) -> Iterable[Metric]:
         """Give what is known, as Prometheus wants it."""
         with self._lock:
             return [*self._families, failed_looks(self._looks_failed)]
 
-    def _of_sweeps(self) -> list[Metric]:
-        gauges = Gauges.none()
-        seconds = {}
-        for path, known in self._sweeps.look(self._logs(paths.SWEEPS)):
+    def _of_sweep(self, path: str) -> _Found | None:
+        for _, known in self._sweeps.look([path]):
             name = path.split("/")[1]
+            gauges = Gauges.none()
             status = self._status(name, known)
             _sweep(gauges, name, known, status)
-            seconds[name] = known.seconds
             if status.state == "running":
                 said = self._said(name)
                 came_further = [known.progress_at, *(each["at"] for each in said.values())]
@@ -160,7 +183,8 @@ class StoreCollector(Collector):
                     if of_trial := said.get(known.signatures.get(running.trial, "")):
                         _trial(gauges, name, running.trial, of_trial)
             gauges.set("sweep_progress_timestamp_seconds", known.progress_at, name)
-        return [trainings(seconds), *gauges.families]
+            return _Found(gauges=gauges, trainings={name: known.seconds})
+        return None
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
         finished = self._store.exists(paths.sweep_trials(name))
@@ -176,26 +200,37 @@ class StoreCollector(Collector):
                 found[PurePosixPath(path).stem] = json.loads(content)
         return found
 
-    def _of_scores(self) -> list[Metric]:
-        gauges = Gauges.none()
-        for path, known in self._scores.look(self._logs("scores")):
-            score = path.split("/")[1]
+    def _of_score(self, path: str) -> _Found | None:
+        for _, known in self._scores.look([path]):
+            score, gauges = path.split("/")[1], Gauges.none()
             gauges.set("scoring_tiles_left", known.n_wanted - known.done["tile"], score)
             gauges.set("scoring_pairs", known.pairs, score)
             passed = known.last - known.began
             if passed > 0:
                 gauges.set("scoring_pairs_per_second", known.pairs / passed, score)
-        return gauges.families
+            return _Found(gauges=gauges)
+        return None
 
-    def _of_ingests(self) -> list[Metric]:
-        gauges = Gauges.none()
-        for path, known in self._ingests.look(self._logs(paths.EPOCHS)):
+    def _of_ingest(self, path: str) -> _Found | None:
+        for _, known in self._ingests.look([path]):
+            gauges = Gauges.none()
             for status, n in known.done.items():
                 gauges.set("ingest_recordings", n, path.split("/")[1], status)
-        return gauges.families
+            return _Found(gauges=gauges)
+        return None
 
-    def _logs(self, folder: str) -> list[str]:
-        return [f"{folder}/{name}/events.jsonl" for name in self._store.folders(folder)]
+    def _logs(self) -> dict[str, Callable[[str], _Found | None]]:
+        """Return the logs of the store, and what reads each."""
+        readers = {
+            paths.SWEEPS: self._of_sweep,
+            "scores": self._of_score,
+            paths.EPOCHS: self._of_ingest,
+        }
+        return {
+            f"{folder}/{name}/events.jsonl": read
+            for folder, read in readers.items()
+            for name in self._store.folders(folder)
+        }
 
 
 def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) -> None:

@@ -226,6 +226,32 @@ def test_a_sweep_that_is_prepared_comes_further_until_its_driver_dies(store: Sto
     assert after.keys() == while_it_prepares.keys()
 
 
+def test_a_sweep_that_cannot_be_read_takes_nothing_from_the_others(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("before", "tau", "vast"):
+        with EventLog(store, paths.sweep_events(name)) as log:
+            begin(log)
+    with EventLog(store, paths.ingest_events("ucddb")) as log:
+        log.emit("recording_done", status="ok")
+    collector = StoreCollector(store)
+    first = look(collector)
+    store.write_bytes(paths.sweep_lock("tau"), b"no JSON")
+    with EventLog(store, paths.sweep_events("vast")) as log:
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+    with EventLog(store, paths.ingest_events("ucddb")) as log:
+        log.emit("recording_done", status="ok")
+    found = look(collector)
+    assert "sweeps/tau/events.jsonl was not read: JSONDecodeError" in capsys.readouterr().err
+    assert of(found, "looks_failed_total") == 1
+    assert of(found, "sweep_trials", sweep="vast", state="complete") == 1
+    assert of(found, "ingest_recordings", dataset="ucddb", status="ok") == 2
+    of_tau = {key: value for key, value in first.items() if ("sweep", "tau") in key[1]}
+    assert of_tau.items() <= found.items()
+    store.delete(paths.sweep_lock("tau"))
+    assert of(look(collector), "looks_failed_total") == 1
+
+
 def test_scores_and_data_sets(store: Store) -> None:
     with EventLog(store, paths.score_events("abc")) as log:
         log.emit("scoring_started", n_tiles=5, n_pairs=50)
