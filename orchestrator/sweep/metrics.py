@@ -105,6 +105,8 @@ class _Found:
     gauges: Gauges
     trainings: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Sweep -> seconds of each training that ended."""
+    again_at: float = 0.0
+    """When it is to be read again, by the collector's clock."""
 
 
 class StoreCollector(Collector):
@@ -119,9 +121,12 @@ class StoreCollector(Collector):
 
     every_s = 5.0
     """Between two looks."""
+    finished_every_s = 60.0
+    """Between two at a finished sweep: it changes only if it is removed and begun anew."""
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
         self._holders = Holders(store, clock=clock)
         self._sweeps = Follower(
             store,
@@ -142,6 +147,8 @@ class StoreCollector(Collector):
             logs = self._logs()
             self._found = {path: self._found[path] for path in logs if path in self._found}
             for path, read in logs.items():
+                if path in self._found and self._clock() < self._found[path].again_at:
+                    continue
                 try:
                     if (found := read(path)) is not None:
                         self._found[path] = found
@@ -183,7 +190,12 @@ class StoreCollector(Collector):
                     if of_trial := said.get(known.signatures.get(running.trial, "")):
                         _trial(gauges, name, running.trial, of_trial)
             gauges.set("sweep_progress_timestamp_seconds", known.progress_at, name)
-            return _Found(gauges=gauges, trainings={name: known.seconds})
+            is_over = status.state == "finished"
+            return _Found(
+                gauges=gauges,
+                trainings={name: known.seconds},
+                again_at=self._clock() + self.finished_every_s if is_over else 0.0,
+            )
         return None
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:

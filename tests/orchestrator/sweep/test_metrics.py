@@ -226,6 +226,36 @@ def test_a_sweep_that_is_prepared_comes_further_until_its_driver_dies(store: Sto
     assert after.keys() == while_it_prepares.keys()
 
 
+def test_a_finished_sweep_is_read_once_a_minute(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        begin(log, "t000")
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+    store.write_bytes(paths.sweep_trials("tau"), b"")
+    clock = Clock()
+    collector = StoreCollector(store, clock=clock)
+    first = look(collector)
+    assert of(first, "sweep_finished", sweep="tau") == 1
+    assert of(first, "training_seconds_count", sweep="tau") == 1
+    asked: list[str] = []
+    size = Store.size
+
+    def noted(self: Store, path: str) -> int | None:
+        asked.append(path)
+        return size(self, path)
+
+    monkeypatch.setattr(Store, "size", noted)
+    for _ in range(11):
+        clock.now += collector.every_s
+        assert look(collector) == first
+    assert asked == []
+    store.delete(paths.sweep_trials("tau"))  # it is begun anew
+    clock.now += collector.every_s
+    assert of(look(collector), "sweep_finished", sweep="tau") == 0
+    assert asked
+
+
 def test_a_sweep_that_cannot_be_read_takes_nothing_from_the_others(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
