@@ -1,14 +1,11 @@
 """Commands about a cluster: ``submit``."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
-
-from orchestrator.errors import ConfigError
 
 
 @click.command()
@@ -112,10 +109,9 @@ class _Found:
 
 def _values(variables: Mapping[str, str]) -> dict[str, str]:
     """Return environment variables of this shell that a job needs, too."""
-    for key, name in variables.items():
-        if not os.environ.get(name):
-            raise ConfigError(f"notify.{key} is {name}: this environment variable is not set.")
-    return {name: os.environ[name] for name in variables.values()}
+    from orchestrator.telemetry.notices import from_environment
+
+    return {name: from_environment(name, key) or "" for key, name in variables.items()}
 
 
 def _of_cluster(cluster_file: str) -> _Found:

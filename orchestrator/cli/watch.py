@@ -30,6 +30,7 @@ def status(
     name: str | None, store_uri: str, cluster_file: str | None, as_json: bool, watch: bool
 ) -> None:
     """Say where sweep NAME stands: trials, the best one, what runs. With --cluster alone, where the cluster stands."""
+    from orchestrator.sweep.lock import Holders
     from orchestrator.sweep.status import status_text, sweep_status
     from orchestrator.telemetry.progress import on_terminal
 
@@ -42,8 +43,9 @@ def status(
     if watch and not as_json and on_terminal(stderr=False):
         _watch(store, name)
         return
+    holders = Holders(store)
     while True:
-        found = sweep_status(store, name)
+        found = sweep_status(store, name, holders)
         click.echo(json.dumps(dataclasses.asdict(found)) if as_json else status_text(found))
         if not watch or found.state != "running":
             return
@@ -64,12 +66,14 @@ def _watch(store: "Store", name: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
+    from orchestrator.sweep.lock import Holders
     from orchestrator.sweep.status import sweep_status
     from orchestrator.sweep.status_table import StatusTable
 
+    holders = Holders(store)
     with Live(console=Console(), auto_refresh=False) as shown:
         while True:
-            found = sweep_status(store, name)
+            found = sweep_status(store, name, holders)
             shown.update(StatusTable(found), refresh=True)
             if found.state != "running":
                 return
@@ -84,12 +88,14 @@ def _watch(store: "Store", name: str) -> None:
 @click.option("--follow", is_flag=True, help="Go on with what comes, until it ends.")
 def logs(name: str, store_uri: str, cluster_file: str | None, as_json: bool, follow: bool) -> None:
     """Print the event log of sweep NAME."""
+    from orchestrator.sweep.lock import Holders
     from orchestrator.sweep.status import event_text, sweep_events, sweep_status
 
     store = _store(store_of(store_uri, cluster_file))
+    holders = Holders(store)
     n_shown = 0
     while True:
-        running = follow and sweep_status(store, name).state == "running"
+        running = follow and sweep_status(store, name, holders).state == "running"
         events = sweep_events(store, name)
         for event in events[n_shown:]:
             click.echo(json.dumps(event) if as_json else event_text(event))

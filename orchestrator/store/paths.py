@@ -179,6 +179,11 @@ def predictions(name: str, signature: str) -> str:
     return f"{SWEEPS}/{name}/predictions/{signature}.parquet"
 
 
+def sweep_live(name: str) -> str:
+    """Folder of what the trainings of a sweep say of themselves."""
+    return f"{SWEEPS}/{name}/live"
+
+
 def live_metrics(name: str, signature: str) -> str:
     """How the training of a configuration is doing; removed when it ends."""
     return f"{SWEEPS}/{name}/live/{signature}.json"

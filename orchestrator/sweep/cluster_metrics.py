@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -34,7 +35,7 @@ class ClusterCollector(Collector):
         self._families: list[Metric] = []
 
     def look(self) -> None:
-        """Ask once. While nobody answers, nothing is said of machines."""
+        """Ask once. While nobody answers, nothing is said of machines; of a cluster that was to end, nothing at all."""
         try:
             status: ClusterStatus | None = self._ask()
         except Exception as error:  # whatever it is, the cluster is not reached
@@ -42,7 +43,8 @@ class ClusterCollector(Collector):
             status = None
         gauges = Gauges.none()
         is_up = status is not None and status.state == "up"
-        gauges.set("cluster_up", is_up, self._name)
+        if status is None or not _was_to_end(status):
+            gauges.set("cluster_up", is_up, self._name)
         if status is not None and is_up:
             counts = Counter(node.state for node in status.nodes)
             for state in NODE_STATES:
@@ -54,3 +56,12 @@ class ClusterCollector(Collector):
         """Give what is known, as Prometheus wants it."""
         with self._lock:
             return list(self._families)
+
+
+def _was_to_end(status: ClusterStatus) -> bool:
+    """Whether a cluster is down as it should be: taken down from here, never launched from here, or out of time."""
+    if status.state != "down":
+        return False
+    if status.ends_at is not None:
+        return datetime.fromisoformat(status.ends_at) <= datetime.now(UTC)
+    return status.launched_at is None

@@ -7,7 +7,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,8 @@ BEAT_S = 5.0
 """How often the holder says that it is alive."""
 SILENT_S = 4 * BEAT_S
 """A holder on another machine that says nothing for so long is taken for dead."""
+_EMPTY_S = 1.0
+"""A file is empty for so long at most while it is replaced, and that on some S3 servers only."""
 _SETTLE_S = 0.5  # of two that take a dead holder's lock over at once, the later one has it
 
 
@@ -78,17 +81,52 @@ def sweep_lock(
         lock.release()
 
 
-def holder_of(store: Store, name: str) -> tuple[str, bool]:
-    """Return which process holds the lock of a sweep, and whether it is alive as far as can be told from here.
+class Holders:
+    """Which processes hold the locks of sweeps, and whether they are alive as far as can be told from here.
 
-    One on another machine counts as alive; nobody holding it does not.
+    One on another machine counts as alive until it has been silent over several looks, so a single look cannot tell.
+
+    Parameters
+    ----------
+    store : Store
+    clock : callable
+        Seconds of this machine's own, for tests.
     """
-    data = store.read_if_there(paths.sweep_lock(name))
-    if data is None:
-        return "", False
-    found = json.loads(data)
-    here = found["machine"] == this_machine()
-    return _about(found), not here or started_at(found["pid"]) == found["process_started"]
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._heard: dict[str, _Heard] = {}
+
+    def of(self, name: str) -> tuple[str, bool]:
+        """Return which process holds the lock of a sweep, and whether it is alive; nobody holding it is not."""
+        found = _read(self._store, paths.sweep_lock(name))
+        if found is None:
+            return "", False
+        if found["machine"] == this_machine():
+            return _about(found), _runs_here(found)
+        return _about(found), self._silent_s(name, found) < SILENT_S
+
+    def _silent_s(self, name: str, found: dict[str, Any]) -> float:
+        """Return how long a holder elsewhere has been silent, from look to look."""
+        sign, now = (found["token"], found["beat"]), self._clock()
+        heard = self._heard.get(name)
+        if heard is None or heard.sign != sign:
+            heard = self._heard[name] = _Heard(sign, now)
+        # However long ago the last look was, one beat can be missing since: the store may have been away from both.
+        heard.silent_s += min(now - heard.looked_at, BEAT_S)
+        heard.looked_at = now
+        return heard.silent_s
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The last sign of life of a holder elsewhere."""
+
+    sign: tuple[str, int]
+    """Its token and its beat."""
+    looked_at: float
+    silent_s: float = 0.0
 
 
 def ask_to_stop(store: Store, name: str, *, now: bool) -> None:
@@ -99,10 +137,10 @@ def ask_to_stop(store: Store, name: str, *, now: bool) -> None:
 def _hear(store: Store, name: str, halt: Halt) -> None:
     """Do what `ask_to_stop` asked for."""
     with contextlib.suppress(OrchestratorError):  # the next beat will hear it
-        request = store.read_if_there(paths.sweep_stop(name))
+        request = _read(store, paths.sweep_stop(name))
         if request is None:
             return
-        if json.loads(request)["now"]:
+        if request["now"]:
             halt.stop()
         else:
             halt.drain()
@@ -127,23 +165,25 @@ class _Lock:
 
     def take(self) -> None:
         while not self._store.create(self._path, _encoded(self._mine)):
-            found = self._read()
-            if found is None or found["token"] == self._mine["token"]:
-                continue  # released just now; or written by a request of ours whose answer was lost
-            if self._is_alive(found):
+            found = _read(self._store, self._path)
+            if found is None and not self._store.exists(self._path):
+                continue  # released just now
+            if found is not None and found["token"] == self._mine["token"]:
+                return  # written by a request of ours whose answer was lost
+            if found is not None and self._is_alive(found):
                 raise ConfigError(
                     f"sweep {self._name!r} is running already: {_about(found)}. Wait for it or end it; its file is "
                     f"{self._store.uri_of(self._path)}."
                 )
             self._store.write_bytes(self._path, _encoded(self._mine))
             time.sleep(_SETTLE_S)
-            now = self._read()
+            now = _read(self._store, self._path)
             if now is not None and now["token"] == self._mine["token"]:
                 return
 
     def beat(self) -> bool:
         """Say that this process is alive, unless the lock is another's by now."""
-        found = self._read()
+        found = _read(self._store, self._path)
         if found is not None and found["token"] != self._mine["token"]:
             return False
         self._mine["beat"] += 1
@@ -152,17 +192,17 @@ class _Lock:
 
     def release(self) -> None:
         with contextlib.suppress(OrchestratorError):
-            found = self._read()
+            found = _read(self._store, self._path)
             if found is not None and found["token"] == self._mine["token"]:
                 self._store.delete_if_there(self._path)
 
     def holder(self) -> str:
-        found = self._read()
+        found = _read(self._store, self._path)
         return _about(found) if found else "it has ended since"
 
     def _is_alive(self, found: dict[str, Any]) -> bool:
         if found["machine"] == self._mine["machine"]:
-            return bool(started_at(found["pid"]) == found["process_started"])
+            return _runs_here(found)
         note(
             f"Sweep {self._name!r} was begun elsewhere: {_about(found)}. Waiting {self._silent_s:g} s for a sign of "
             "life."
@@ -170,16 +210,26 @@ class _Lock:
         deadline = time.monotonic() + self._silent_s
         while time.monotonic() < deadline:
             time.sleep(min(1.0, self._silent_s / 4))
-            now = self._read()
+            now = _read(self._store, self._path)
             if now is None:
                 return False
             if (now["token"], now["beat"]) != (found["token"], found["beat"]):
                 return True
         return False
 
-    def _read(self) -> dict[str, Any] | None:
-        data = self._store.read_if_there(self._path)
-        return None if data is None else json.loads(data)
+
+def _read(store: Store, path: str) -> dict[str, Any] | None:
+    """Return what a file says; None where there is none, or where it stays empty."""
+    deadline = time.monotonic() + _EMPTY_S
+    while (data := store.read_if_there(path)) == b"" and time.monotonic() < deadline:
+        time.sleep(_EMPTY_S / 4)
+    found: dict[str, Any] | None = json.loads(data) if data else None
+    return found
+
+
+def _runs_here(lock: dict[str, Any]) -> bool:
+    """Whether the process that wrote a lock on this machine still runs."""
+    return bool(started_at(lock["pid"]) == lock["process_started"])
 
 
 def _encoded(lock: dict[str, Any]) -> bytes:

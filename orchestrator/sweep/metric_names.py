@@ -22,9 +22,11 @@ _CLUSTER = ("cluster",)
 
 GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_running": (_SWEEP, "1 while a process runs the sweep."),
+    "sweep_finished": (_SWEEP, "1 once its final table is written, whatever ended the search."),
     "sweep_progress_timestamp_seconds": (
         _SWEEP,
-        "When a trial of the sweep last came further or took a step, in seconds since 1970.",
+        "When the sweep last came further: a trial, arm or row, or a step that one of them took; now, while it is "
+        "prepared. In seconds since 1970.",
     ),
     "sweep_trials": (
         (*_SWEEP, "state"),
@@ -58,7 +60,10 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "scoring_pairs": (_SCORE, "Pairs of batches that the last attempt has solved."),
     "scoring_pairs_per_second": (_SCORE, "Its pace."),
     "ingest_recordings": (("dataset", "status"), "Recordings of the last ingest."),
-    "cluster_up": (_CLUSTER, "1 while the job server of the cluster of --cluster answers."),
+    "cluster_up": (
+        _CLUSTER,
+        "1 while the job server of the cluster of --cluster answers; no value once it was to end.",
+    ),
     "cluster_nodes": (
         (*_CLUSTER, "state"),
         "Its machines that are alive, have ended as they were told to, or were lost.",
@@ -74,7 +79,7 @@ TRAININGS = (
 FAILED_LOOKS: tuple[str, tuple[str, ...], str] = (
     "looks_failed_total",
     (),
-    "Times that the store could not be read.",
+    "Looks at which the store, or something in it, could not be read.",
 )
 
 
@@ -82,7 +87,7 @@ FAILED_LOOKS: tuple[str, tuple[str, ...], str] = (
 class Gauges:
     """Values of gauges, as they come."""
 
-    _found: dict[str, GaugeMetricFamily]
+    _values: dict[str, list[tuple[tuple[str, ...], float]]]
 
     @classmethod
     def none(cls) -> "Gauges":
@@ -91,15 +96,25 @@ class Gauges:
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Give a gauge its value for some labels."""
-        if name not in self._found:
-            names, meaning = GAUGES[name]
-            self._found[name] = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=names)
-        self._found[name].add_metric(labels, value)
+        self._values.setdefault(name, []).append((labels, value))
+
+    def add(self, others: "Gauges") -> None:
+        """Take the values of others, too."""
+        for name, values in others._values.items():
+            self._values.setdefault(name, []).extend(values)
 
     @property
     def families(self) -> list[Metric]:
         """All that have a value."""
-        return list(self._found.values())
+        return [_family(name, values) for name, values in self._values.items()]
+
+
+def _family(name: str, values: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+    names, meaning = GAUGES[name]
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=names)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
 
 
 def trainings(seconds: Mapping[str, Sequence[float]]) -> Metric:

@@ -6,19 +6,21 @@ a trial says of itself lies in the store while it trains. docs/operations.md doc
 
 import json
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.lock import holder_of
+from orchestrator.sweep.lock import Holders
 from orchestrator.sweep.metric_names import Gauges, failed_looks, trainings
 from orchestrator.sweep.status import SweepStatus, Tally
 from orchestrator.telemetry.follow import Follower
@@ -39,12 +41,12 @@ class SweepMetrics:
     trained_s: float = 0.0
     causes: Counter[str] = field(default_factory=Counter)
     signatures: dict[str, str] = field(default_factory=dict)
-    """Running trial -> where it says how it is doing."""
+    """Running trial -> under which name it says how it is doing."""
     usd: float | None = None
     """What the machines have cost, of a search with a limit in money."""
     max_usd: float | None = None
     progress_at: float = 0.0
-    """When a trial last came further, in seconds since 1970."""
+    """When the sweep last came further, in seconds since 1970."""
 
     def add(self, event: dict[str, Any]) -> None:
         """Take the next event."""
@@ -96,19 +98,36 @@ class WorkMetrics:
                 self.done[event["status"]] += 1
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What a log came to when it was last read."""
+
+    gauges: Gauges
+    trainings: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Sweep -> seconds of each training that ended."""
+    again_at: float = 0.0
+    """When it is to be read again, by the collector's clock."""
+
+
 class StoreCollector(Collector):
     """Reads the logs of a store in the background, so that a scrape only writes down what is known.
 
     Parameters
     ----------
     store : Store
+    clock : callable
+        Seconds of this machine's own, for tests.
     """
 
     every_s = 5.0
     """Between two looks."""
+    finished_every_s = 60.0
+    """Between two at a finished sweep: it changes only if it is removed and begun anew."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
+        self._clock = clock
+        self._holders = Holders(store, clock=clock)
         self._sweeps = Follower(
             store,
             begin=lambda path: SweepMetrics(Tally(path.split("/")[1])),
@@ -116,80 +135,120 @@ class StoreCollector(Collector):
         )
         self._scores = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
         self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
+        self._found: dict[str, _Found] = {}
         self._lock = threading.Lock()
         self._families: list[Metric] = []
         self._looks_failed = 0
 
     def look(self) -> None:
-        """Read what is new. Where the store is out of reach, what was known stays, and the failure is counted."""
+        """Read what is new. What cannot be read stays as it was known, and the look is counted as a failed one."""
+        failed = False
         try:
-            families = [*self._of_sweeps(), *self._of_scores(), *self._of_ingests()]
-        except Exception as error:  # whatever a store holds, the next look may succeed
-            self._looks_failed += 1
-            if not isinstance(error, OrchestratorError):
-                note(f"the store was not read: {type(error).__name__}: {error}")
-            return
+            logs = self._logs()
+            self._found = {path: self._found[path] for path in logs if path in self._found}
+            for path, read in logs.items():
+                if path in self._found and self._clock() < self._found[path].again_at:
+                    continue
+                try:
+                    if (found := read(path)) is not None:
+                        self._found[path] = found
+                    else:
+                        self._found.pop(path, None)
+                except StoreUnreachableError:
+                    raise  # it was asked for a minute, and would be for each of the others
+                except Exception as error:  # whatever it is, the others can be told of
+                    failed = True
+                    note(f"{path} was not read: {type(error).__name__}: {error}")
+        except OrchestratorError:  # the next look may succeed
+            failed = True
+        self._looks_failed += failed
+        gauges, seconds = Gauges.none(), dict[str, Sequence[float]]()
+        for known in self._found.values():
+            gauges.add(known.gauges)
+            seconds.update(known.trainings)
         with self._lock:
-            self._families = families
+            self._families = [trainings(seconds), *gauges.families]
 
     def collect(self) -> Iterable[Metric]:
         """Give what is known, as Prometheus wants it."""
         with self._lock:
             return [*self._families, failed_looks(self._looks_failed)]
 
-    def _of_sweeps(self) -> list[Metric]:
-        gauges = Gauges.none()
-        seconds = {}
-        for path, known in self._sweeps.look(self._logs(paths.SWEEPS)):
+    def _of_sweep(self, path: str) -> _Found | None:
+        for _, known in self._sweeps.look([path]):
             name = path.split("/")[1]
+            gauges = Gauges.none()
             status = self._status(name, known)
             _sweep(gauges, name, known, status)
-            seconds[name] = known.seconds
-            for running in status.running:
-                if (said := self._said(name, known.signatures.get(running.trial))) is not None:
-                    _trial(gauges, name, running.trial, said)
-                    known.progress_at = max(known.progress_at, said["at"])
+            if status.state == "running":
+                said = self._said(name)
+                came_further = [known.progress_at, *(each["at"] for each in said.values())]
+                if status.last_event == "sweep_started":  # what it prepares has logs of its own
+                    came_further.append(time.time())
+                known.progress_at = max(came_further)
+                for running in status.running:
+                    if of_trial := said.get(known.signatures.get(running.trial, "")):
+                        _trial(gauges, name, running.trial, of_trial)
             gauges.set("sweep_progress_timestamp_seconds", known.progress_at, name)
-        return [trainings(seconds), *gauges.families]
+            is_over = status.state == "finished"
+            return _Found(
+                gauges=gauges,
+                trainings={name: known.seconds},
+                again_at=self._clock() + self.finished_every_s if is_over else 0.0,
+            )
+        return None
 
     def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
         finished = self._store.exists(paths.sweep_trials(name))
-        _, alive = ("", False) if finished else holder_of(self._store, name)
+        _, alive = ("", False) if finished else self._holders.of(name)
         return known.tally.status("finished" if finished else "running" if alive else "stopped")
 
-    def _said(self, sweep: str, signature: str | None) -> Mapping[str, Any] | None:
-        if signature is None:
-            return None
-        content = self._store.read_if_there(paths.live_metrics(sweep, signature))
-        return (
-            json.loads(content) if content else None
-        )  # some S3 servers give nothing of what is being replaced
+    def _said(self, sweep: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return what the trainings that run say of themselves, by signature: those of arms and rows, too."""
+        found = {}
+        for path in self._store.files(paths.sweep_live(sweep), recursive=False):
+            # Some S3 servers give nothing of what is being replaced.
+            if content := self._store.read_if_there(path):
+                found[PurePosixPath(path).stem] = json.loads(content)
+        return found
 
-    def _of_scores(self) -> list[Metric]:
-        gauges = Gauges.none()
-        for path, known in self._scores.look(self._logs("scores")):
-            score = path.split("/")[1]
+    def _of_score(self, path: str) -> _Found | None:
+        for _, known in self._scores.look([path]):
+            score, gauges = path.split("/")[1], Gauges.none()
             gauges.set("scoring_tiles_left", known.n_wanted - known.done["tile"], score)
             gauges.set("scoring_pairs", known.pairs, score)
             passed = known.last - known.began
             if passed > 0:
                 gauges.set("scoring_pairs_per_second", known.pairs / passed, score)
-        return gauges.families
+            return _Found(gauges=gauges)
+        return None
 
-    def _of_ingests(self) -> list[Metric]:
-        gauges = Gauges.none()
-        for path, known in self._ingests.look(self._logs(paths.EPOCHS)):
+    def _of_ingest(self, path: str) -> _Found | None:
+        for _, known in self._ingests.look([path]):
+            gauges = Gauges.none()
             for status, n in known.done.items():
                 gauges.set("ingest_recordings", n, path.split("/")[1], status)
-        return gauges.families
+            return _Found(gauges=gauges)
+        return None
 
-    def _logs(self, folder: str) -> list[str]:
-        return [f"{folder}/{name}/events.jsonl" for name in self._store.folders(folder)]
+    def _logs(self) -> dict[str, Callable[[str], _Found | None]]:
+        """Return the logs of the store, and what reads each."""
+        readers = {
+            paths.SWEEPS: self._of_sweep,
+            "scores": self._of_score,
+            paths.EPOCHS: self._of_ingest,
+        }
+        return {
+            f"{folder}/{name}/events.jsonl": read
+            for folder, read in readers.items()
+            for name in self._store.folders(folder)
+        }
 
 
 def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) -> None:
     values = {
         "sweep_running": status.state == "running",
+        "sweep_finished": status.state == "finished",
         "sweep_trials_wanted": status.n_trials,
         "sweep_best_objective": status.best_objective,
         "sweep_lost_processes": status.n_lost,

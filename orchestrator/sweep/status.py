@@ -9,7 +9,7 @@ from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.lock import holder_of
+from orchestrator.sweep.lock import Holders
 from orchestrator.telemetry.events import read_events
 
 State = Literal["running", "stopped", "finished"]
@@ -84,8 +84,15 @@ class SweepStatus:
     stopped_because: str | None
 
 
-def sweep_status(store: Store, name: str) -> SweepStatus:
+def sweep_status(store: Store, name: str, holders: Holders | None = None) -> SweepStatus:
     """Return where a sweep stands.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+    holders : Holders, optional
+        For who looks again and again: the same one each time.
 
     Raises
     ------
@@ -93,7 +100,7 @@ def sweep_status(store: Store, name: str) -> SweepStatus:
         There is no such sweep.
     """
     events = sweep_events(store, name)
-    holder, alive = holder_of(store, name)
+    holder, alive = (holders or Holders(store)).of(name)
     finished = store.exists(paths.sweep_trials(name))
     state: State = "finished" if finished else "running" if alive else "stopped"
     running = state == "running"

@@ -27,7 +27,9 @@ _TIMEOUT_S = 10.0
 _WAITS_S = (1.0, 5.0)
 """Between attempts; after the last one a notice is given up."""
 _END_S = 60.0
-"""At its end a sweep waits so long for notices that are under way; three attempts at one take 36 s at most."""
+"""At its end a sweep waits so long for each notice that is under way; three attempts at one take 36 s at most."""
+_LONGEST_END_S = 300.0
+"""And so long for all of them."""
 
 
 def signature(key: str, body: bytes) -> str:
@@ -92,9 +94,9 @@ class _Sender:
     """Sends in a thread of its own: no trial waits for a server somewhere."""
 
     def __init__(self, notify: Notify) -> None:
-        self._url = notify.url or _value(notify.url_variable, "url_variable")
+        self._url = notify.url or from_environment(notify.url_variable, "url_variable")
         self._command = notify.command
-        self._key = _value(notify.key_variable, "key_variable")
+        self._key = from_environment(notify.key_variable, "key_variable")
         self._bodies: queue.Queue[bytes | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="notices", daemon=True)
         self._thread.start()
@@ -104,8 +106,12 @@ class _Sender:
 
     def close(self) -> None:
         """Wait for what is under way, and end."""
+        n_left = self._bodies.qsize() + 1  # the one that is being sent is not in the queue
         self._bodies.put(None)
-        self._thread.join(_END_S)
+        self._thread.join(min(n_left * _END_S, _LONGEST_END_S))
+        if self._thread.is_alive():
+            n_left = self._bodies.qsize()  # the end stands there for the one that is being sent
+            note(f"notices not delivered when the sweep ended: {n_left}")
 
     def _work(self) -> None:
         while (body := self._bodies.get()) is not None:
@@ -117,7 +123,21 @@ class _Sender:
                 note(f"a notice was not delivered: {problem}")
 
 
-def _value(variable: str | None, key: str) -> str | None:
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for a refusal: urllib would go there with a GET that has no body."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Go nowhere."""
+
+
+def from_environment(variable: str | None, key: str) -> str | None:
+    """Return the value of an environment variable that section ``notify`` names under a key; None if it names none.
+
+    Raises
+    ------
+    ConfigError
+        It is not set.
+    """
     if variable is None:
         return None
     if not (found := os.environ.get(variable)):
@@ -128,15 +148,16 @@ def _value(variable: str | None, key: str) -> str | None:
 def _post(url: str, body: bytes, signed: Mapping[str, str]) -> str:
     """Return why it could not be delivered; empty if it was. An address may be a secret, so it is not named."""
     headers = {"Content-Type": "application/json", "User-Agent": "sleep-orchestrator", **signed}
+    opener = urllib.request.build_opener(_NoRedirect)
     problem = ""
     for wait_s in (*_WAITS_S, None):
         try:
             request = urllib.request.Request(url, data=body, headers=headers, method="POST")
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
+            with opener.open(request, timeout=_TIMEOUT_S):
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"the server answers {error.code}"
-            if 400 <= error.code < 500 and error.code not in (408, 429):
+            if 300 <= error.code < 500 and error.code not in (408, 429):
                 break  # it would answer the same again
         except (OSError, ValueError, http.client.HTTPException) as error:
             problem = type(error).__name__  # its text could hold the address

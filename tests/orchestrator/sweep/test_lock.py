@@ -14,8 +14,9 @@ import pytest
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep import lock as module
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.lock import ask_to_stop, holder_of, sweep_lock
+from orchestrator.sweep.lock import Holders, ask_to_stop, sweep_lock
 
 BEAT_S = 0.05
 
@@ -95,11 +96,11 @@ def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
 
 @pytest.mark.parametrize("now", [False, True])
 def test_another_shell_can_ask_the_holder_to_stop(store: Store, now: bool) -> None:
-    assert holder_of(store, "probe") == ("", False)
+    assert Holders(store).of("probe") == ("", False)
     ask_to_stop(store, "probe", now=True)  # to nobody: an earlier holder ended before it heard
     halt = Halt()
     with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
-        about, alive = holder_of(store, "probe")
+        about, alive = Holders(store).of("probe")
         assert alive
         assert about.startswith(f"process {os.getpid()} on ")
         time.sleep(4 * BEAT_S)
@@ -132,3 +133,74 @@ def test_a_process_that_was_taken_for_dead_ends(store: Store) -> None:
             time.sleep(BEAT_S)
     assert re.search(r"taken over by another process: .* on node7", str(halt.error))
     assert lock_of(store)["token"] == "theirs", "it released the lock of another"
+
+
+def test_a_holder_elsewhere_is_dead_after_four_beats_that_did_not_come(store: Store) -> None:
+    with sweep_lock(store, "probe", Halt()):
+        elsewhere = lock_of(store) | {"machine": "another", "host": "node7"}
+    now = 1000.0
+    holders = Holders(store, clock=lambda: now)
+    path = paths.sweep_lock("probe")
+
+    def alive(passed_s: float, beat: int) -> bool:
+        nonlocal now
+        now += passed_s
+        store.write_bytes(path, json.dumps(elsewhere | {"beat": beat}).encode())
+        about, found = holders.of("probe")
+        assert "on node7" in about
+        return found
+
+    assert all(alive(5, beat=i) for i in range(10))
+    assert [alive(5, beat=9) for _ in range(5)] == [True, True, True, False, False]
+    assert alive(5, beat=10), "it was only slow"
+    assert alive(60, beat=10), "nobody could reach the store: it may beat again"
+    assert [alive(5, beat=10) for _ in range(3)] == [True, True, False]
+    store.delete(path)
+    assert holders.of("probe") == ("", False)
+
+
+def test_files_without_content_count_as_not_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_EMPTY_S", 0.05)
+    for path in (paths.sweep_lock("probe"), paths.sweep_stop("probe")):
+        store.write_bytes(path, b"")
+    assert Holders(store).of("probe") == ("", False)
+    halt = Halt()
+    with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
+        assert lock_of(store)["pid"] == os.getpid()
+        store.write_bytes(paths.sweep_stop("probe"), b"")
+        beat, deadline = lock_of(store)["beat"], time.monotonic() + 10
+        while lock_of(store)["beat"] < beat + 2:
+            assert time.monotonic() < deadline, "it no longer beats"
+            time.sleep(BEAT_S)
+        ask_to_stop(store, "probe", now=False)
+        while not halt.draining:
+            assert time.monotonic() < deadline
+            time.sleep(BEAT_S)
+
+
+def test_a_lock_that_is_empty_while_it_is_replaced_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        read, given = Store.read_if_there, [b"", b""]
+        monkeypatch.setattr(
+            Store, "read_if_there", lambda *args: given.pop() if given else read(*args)
+        )
+        assert Holders(store).of("probe")[1]
+        assert given == []
+
+
+def test_a_lock_whose_answer_was_lost_is_ours(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Store.create
+
+    def answer_lost(self: Store, path: str, data: bytes) -> bool:
+        create(self, path, data)
+        return False  # the request is sent again, and there is a file
+
+    monkeypatch.setattr(Store, "create", answer_lost)
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        assert lock_of(store)["pid"] == os.getpid()

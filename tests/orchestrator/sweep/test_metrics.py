@@ -4,6 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,9 @@ def test_a_sweep(store: Store) -> None:
     assert of(found, "sweep_failures", sweep="tau", cause="DivergedError") == 1
     assert of(found, "sweep_lost_processes", sweep="tau") == 1
     assert of(found, "sweep_running", sweep="tau") == 0  # nobody holds its lock
+    assert of(found, "sweep_finished", sweep="tau") == 0
+    store.write_bytes(paths.sweep_trials("tau"), b"")  # a budget has ended it
+    assert of(scrape(store), "sweep_finished", sweep="tau") == 1
     assert of(found, "sweep_training_seconds", sweep="tau") == 32
     assert of(found, "sweep_data_wait_seconds", sweep="tau") == 8
     assert of(found, "sweep_spent_usd", sweep="tau") == 3.5
@@ -147,6 +151,135 @@ def test_what_a_training_says_of_itself(store: Store) -> None:
     after = scrape(store)
     assert not any(name.startswith(("trial_", "modality_")) for name, _ in after)
     assert list(Path(store.uri, "sweeps", "tau", "live").iterdir()) == []
+
+
+class Clock:
+    """Seconds that a test lets pass."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def look(collector: StoreCollector | ClusterCollector) -> Samples:
+    """Let a collector look, and return what it knows then."""
+    collector.look()
+    prefix = f"{metric_names.PREFIX}_"
+    return {
+        (sample.name.removeprefix(prefix), tuple(sorted(sample.labels.items()))): sample.value
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
+def begin_yesterday(store: Store, *events: str) -> None:
+    """Have a sweep begin that has told of nothing since yesterday."""
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        for event in ("sweep_started", *events):
+            log.emit(event, time=YESTERDAY.isoformat())
+
+
+def test_a_holder_elsewhere_that_has_died_runs_nothing(store: Store) -> None:
+    begin_yesterday(store, "labels_read")
+    path = paths.sweep_lock("tau")
+    with sweep_lock(store, "tau", Halt(), beat_s=60):
+        held = json.loads(store.read_bytes(path)) | {"machine": "another"}
+    clock = Clock()
+    collector = StoreCollector(store, clock=clock)
+    running = []
+    for beat in (1, 2, 3, 4, 5, 5, 5, 5, 5):
+        store.write_bytes(path, json.dumps(held | {"beat": beat}).encode())
+        running.append(of(look(collector), "sweep_running", sweep="tau"))
+        clock.now += collector.every_s
+    assert running == [1] * 8 + [0]
+
+
+def test_an_arm_that_takes_a_step_brings_its_sweep_further(store: Store) -> None:
+    begin_yesterday(store, "labels_read")
+    pulse = Pulse(loss=1.0, steps_per_s=1.0, waited=0.1, n_steps=10, n_steps_before=0, details={})
+    collector = StoreCollector(store)
+    with sweep_lock(store, "tau", Halt()):
+        before = of(look(collector), "sweep_progress_timestamp_seconds", sweep="tau")
+        assert before == pytest.approx(YESTERDAY.timestamp())
+        with Watched(store, "tau", "sig-of-an-arm").training(32, "cpu") as around:
+            assert around.pulse is not None
+            around.pulse(pulse)
+            found = look(collector)
+    assert abs(of(found, "sweep_progress_timestamp_seconds", sweep="tau") - time.time()) < 60
+    assert not any(name.startswith("trial_") for name, _ in found)
+
+
+def test_a_sweep_that_is_prepared_comes_further_until_its_driver_dies(store: Store) -> None:
+    begin_yesterday(store)
+    collector = StoreCollector(store)
+    with sweep_lock(store, "tau", Halt()):
+        while_it_prepares = look(collector)
+    after = look(collector)
+    for found, running in ((while_it_prepares, 1), (after, 0)):
+        assert of(found, "sweep_running", sweep="tau") == running
+        assert of(found, "sweep_finished", sweep="tau") == 0
+        assert abs(of(found, "sweep_progress_timestamp_seconds", sweep="tau") - time.time()) < 60
+    assert after.keys() == while_it_prepares.keys()
+
+
+def test_a_finished_sweep_is_read_once_a_minute(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        begin(log, "t000")
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+    store.write_bytes(paths.sweep_trials("tau"), b"")
+    clock = Clock()
+    collector = StoreCollector(store, clock=clock)
+    first = look(collector)
+    assert of(first, "sweep_finished", sweep="tau") == 1
+    assert of(first, "training_seconds_count", sweep="tau") == 1
+    asked: list[str] = []
+    size = Store.size
+
+    def noted(self: Store, path: str) -> int | None:
+        asked.append(path)
+        return size(self, path)
+
+    monkeypatch.setattr(Store, "size", noted)
+    for _ in range(11):
+        clock.now += collector.every_s
+        assert look(collector) == first
+    assert asked == []
+    store.delete(paths.sweep_trials("tau"))  # it is begun anew
+    clock.now += collector.every_s
+    assert of(look(collector), "sweep_finished", sweep="tau") == 0
+    assert asked
+
+
+def test_a_sweep_that_cannot_be_read_takes_nothing_from_the_others(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("before", "tau", "vast"):
+        with EventLog(store, paths.sweep_events(name)) as log:
+            begin(log)
+    with EventLog(store, paths.ingest_events("ucddb")) as log:
+        log.emit("recording_done", status="ok")
+    collector = StoreCollector(store)
+    first = look(collector)
+    store.write_bytes(paths.sweep_lock("tau"), b"no JSON")
+    with EventLog(store, paths.sweep_events("vast")) as log:
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+    with EventLog(store, paths.ingest_events("ucddb")) as log:
+        log.emit("recording_done", status="ok")
+    found = look(collector)
+    assert "sweeps/tau/events.jsonl was not read: JSONDecodeError" in capsys.readouterr().err
+    assert of(found, "looks_failed_total") == 1
+    assert of(found, "sweep_trials", sweep="vast", state="complete") == 1
+    assert of(found, "ingest_recordings", dataset="ucddb", status="ok") == 2
+    of_tau = {key: value for key, value in first.items() if ("sweep", "tau") in key[1]}
+    assert of_tau.items() <= found.items()
+    store.delete(paths.sweep_lock("tau"))
+    assert of(look(collector), "looks_failed_total") == 1
 
 
 def test_scores_and_data_sets(store: Store) -> None:
@@ -224,6 +357,15 @@ def test_the_page_lists_every_metric(root: Path) -> None:
     assert metric_names.reference() in page, "run `make reference`"
 
 
+def test_a_panel_that_adds_states_up_counts_no_trial_twice(root: Path) -> None:
+    """Reused trials are among the complete ones."""
+    dashboard = json.loads((root / "cluster" / "grafana" / "dashboard.json").read_text())
+    queries = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
+    stacked = [query for query in queries if query.startswith("sum by (state) (")]
+    assert stacked
+    assert [query for query in stacked if 'state!="reused"' not in query] == []
+
+
 def node(state: str) -> Node:
     return Node(address="10.0.0.7", state=state, said=None, is_head=False, cpus=1, gpus=0)
 
@@ -237,21 +379,32 @@ def test_machines_of_a_cluster_by_what_became_of_them() -> None:
         "ends_at": None,
     }
     nodes = tuple(map(node, ["alive", "alive", "lost"]))
+    began = {"launched_at": "2026-01-01T10:00:00+00:00"}
     states = iter(
-        [ClusterStatus(**of_lab, state="up", nodes=nodes), ClusterStatus(**of_lab, state="down")]
+        [
+            ClusterStatus(**of_lab | began, state="up", nodes=nodes),
+            ClusterStatus(**of_lab | began, state="down"),
+            ClusterStatus(
+                **of_lab | began | {"ends_at": "2100-01-01T10:00:00+00:00"}, state="down"
+            ),
+            ClusterStatus(
+                **of_lab | began | {"ends_at": "2026-01-01T11:00:00+00:00"}, state="down"
+            ),
+            ClusterStatus(**of_lab, state="down"),
+            ClusterStatus(**of_lab, state="unreachable"),
+        ]
     )
     collector = ClusterCollector("lab", lambda: next(states))
-    server = MetricsServer([collector], "127.0.0.1", 0, list)
-    try:
-        assert samples(server) == {
-            ("cluster_up", (("cluster", "lab"),)): 1,
-            ("cluster_nodes", (("cluster", "lab"), ("state", "alive"))): 2,
-            ("cluster_nodes", (("cluster", "lab"), ("state", "ended"))): 0,
-            ("cluster_nodes", (("cluster", "lab"), ("state", "lost"))): 1,
-        }
-        collector.look()
-        assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
-        collector.look()  # an error: there is no third answer
-        assert samples(server) == {("cluster_up", (("cluster", "lab"),)): 0}
-    finally:
-        server.close()
+    is_up = ("cluster_up", (("cluster", "lab"),))
+    assert look(collector) == {
+        is_up: 1,
+        ("cluster_nodes", (("cluster", "lab"), ("state", "alive"))): 2,
+        ("cluster_nodes", (("cluster", "lab"), ("state", "ended"))): 0,
+        ("cluster_nodes", (("cluster", "lab"), ("state", "lost"))): 1,
+    }
+    assert look(collector) == {is_up: 0}, "it is gone, and nobody took it down"
+    assert look(collector) == {is_up: 0}, "and before its time"
+    assert look(collector) == {}, "its time was over"
+    assert look(collector) == {}, "it was taken down"
+    assert look(collector) == {is_up: 0}
+    assert look(collector) == {is_up: 0}, "an error: there is no further answer"

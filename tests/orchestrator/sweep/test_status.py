@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator.cli import watch
 from orchestrator.cli.main import commands
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep import lock as lock_module
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.status import (
@@ -229,3 +231,21 @@ def test_the_commands(store: Store) -> None:
     with sweep_lock(store, "probe", Halt(), beat_s=60):
         assert "to stop; it looks every 5 s" in run(store, "stop", "probe", "--now").output
         assert json.loads(store.read_bytes(paths.sweep_stop("probe"))) == {"now": True}
+
+
+def test_who_watches_stops_when_a_holder_elsewhere_has_died(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = paths.sweep_lock("probe")
+    with sweep_lock(store, "probe", Halt(), beat_s=60):
+        held = json.loads(store.read_bytes(path))
+    store.write_bytes(path, json.dumps(held | {"machine": "another"}).encode())
+    monkeypatch.setattr(watch, "_LOOK_S", 0.05)
+    monkeypatch.setattr(lock_module, "SILENT_S", 0.2)
+    assert sweep_status(store, "probe").state == "running", "one look cannot tell"
+    found = run(store, "status", "probe", "--watch", "--json").output.splitlines()
+    assert len(found) > 2
+    assert [json.loads(line)["state"] for line in found[-2:]] == ["running", "stopped"]
+    lines = run(store, "logs", "probe", "--follow").output.splitlines()
+    assert len(lines) == len(FIRST_ATTEMPT)
+    watch._watch(store, "probe")

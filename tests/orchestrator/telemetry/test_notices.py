@@ -4,6 +4,7 @@ import hmac
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -30,6 +31,7 @@ class Received:
     answers: list[int] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    takes_s: float = 0.0
 
 
 @pytest.fixture
@@ -40,7 +42,13 @@ def server() -> Iterator[Received]:
         def do_POST(self) -> None:
             received.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             received.headers.append(dict(self.headers))
+            time.sleep(received.takes_s)
             self.send_response(received.answers.pop(0) if received.answers else 204)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, format: str, *arguments: object) -> None:
@@ -120,6 +128,41 @@ def test_a_server_that_is_away_is_asked_again_and_one_that_refuses_is_not(
     said = capsys.readouterr().err
     assert "a notice was not delivered: the server answers 410" in said
     assert server.url not in said
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_delivers_nothing(
+    code: int, server: Received, log: EventLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = [code]
+    tell(Notify(url=server.url, on=("done",)), log)
+    assert len(server.bodies) == 1
+    assert f"a notice was not delivered: the server answers {code}" in capsys.readouterr().err
+
+
+def test_the_end_waits_for_every_notice_that_is_under_way(
+    server: Received, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_END_S", 0.4)
+    server.takes_s = 0.25
+    tell(Notify(url=server.url), log)
+    told = [json.loads(body)["occasion"] for body in server.bodies]
+    assert told == ["lost", "budget", "failed", "done"]
+
+
+def test_notices_that_the_end_does_not_wait_for_are_counted(
+    server: Received,
+    log: EventLog,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_END_S", 0.1)
+    server.takes_s = 0.3
+    tell(Notify(url=server.url), log)
+    assert "notices not delivered when the sweep ended: 4\n" in capsys.readouterr().err
+    for thread in threading.enumerate():
+        if thread.name == "notices":
+            thread.join()  # while the server is there
 
 
 def test_a_program_gets_it_on_its_standard_input(
