@@ -104,9 +104,13 @@ def test_a_launch_whose_terminal_is_closed_leaves_nothing(
 ) -> None:
     launching = cloud.cli.start("launch", cloud.file("closed"), "--yes")
     tools.wait_for(lambda: bool(cloud.alive("closed")), timeout_s=60, what="a head")
-    launching.stdout.close()  # type: ignore[union-attr]
+    assert launching.stdout is not None
+    assert launching.stderr is not None
+    launching.stdout.close()
     os.kill(launching.pid, signal.SIGHUP)
-    launching.wait(timeout=60)
+    assert "Traceback" not in launching.stderr.read()
+    launching.stderr.close()
+    assert launching.wait(timeout=60) != 0
     assert cloud.alive("closed") == []
 
 
