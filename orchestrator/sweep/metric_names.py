@@ -23,6 +23,10 @@ _CLUSTER = ("cluster",)
 GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "sweep_running": (_SWEEP, "1 while a process runs the sweep."),
     "sweep_finished": (_SWEEP, "1 once its final table is written, whatever ended the search."),
+    "sweep_interrupted": (
+        _SWEEP,
+        "1 while it stands because somebody stopped it: Ctrl-C, or orchestrator stop.",
+    ),
     "sweep_progress_timestamp_seconds": (
         _SWEEP,
         "When the sweep last came further: a trial, arm or row, or a step that one of them took; now, while it is "

@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from orchestrator.errors import OrchestratorError, StoreUnreachableError
+from orchestrator.errors import InterruptedSweepError, OrchestratorError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.lock import Holders
@@ -45,6 +45,8 @@ class SweepMetrics:
     usd: float | None = None
     """What the machines have cost, of a search with a limit in money."""
     max_usd: float | None = None
+    interrupted: bool = False
+    """Whether somebody stopped the last attempt."""
     progress_at: float = 0.0
     """When the sweep last came further, in seconds since 1970."""
 
@@ -58,6 +60,8 @@ class SweepMetrics:
             self.waited_s += event.get("waited_s", 0.0)
         if kind == "trial_started" and "signature" in event:  # older versions did not tell it
             self.signatures[event["trial"]] = event["signature"]
+        if kind in ("sweep_started", "sweep_stopped"):
+            self.interrupted = event.get("reason") == InterruptedSweepError.__name__
         if kind == "spent":
             self.usd, self.max_usd = event["usd"], event["max_usd"]
         if kind == "trial_failed":
@@ -249,6 +253,7 @@ def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) 
     values = {
         "sweep_running": status.state == "running",
         "sweep_finished": status.state == "finished",
+        "sweep_interrupted": status.state == "stopped" and known.interrupted,
         "sweep_trials_wanted": status.n_trials,
         "sweep_best_objective": status.best_objective,
         "sweep_lost_processes": status.n_lost,

@@ -226,6 +226,22 @@ def test_a_sweep_that_is_prepared_comes_further_until_its_driver_dies(store: Sto
     assert after.keys() == while_it_prepares.keys()
 
 
+@pytest.mark.parametrize(
+    ("reason", "interrupted"), [("InterruptedSweepError", 1), ("SetupError", 0)]
+)
+def test_a_sweep_that_somebody_stopped_has_not_died(
+    store: Store, reason: str, interrupted: int
+) -> None:
+    begin_yesterday(store)
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        log.emit("sweep_stopped", reason=reason, message="")
+    collector = StoreCollector(store)
+    assert of(look(collector), "sweep_interrupted", sweep="tau") == interrupted
+    with EventLog(store, paths.sweep_events("tau")) as log:
+        log.emit("sweep_started")
+    assert of(look(collector), "sweep_interrupted", sweep="tau") == 0
+
+
 def test_a_finished_sweep_is_read_once_a_minute(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
