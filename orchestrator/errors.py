@@ -16,6 +16,7 @@
     |- SetupError                    7  permissions, versions, a missing program
     |- SweepFailedError              8  every trial failed, or the failure quota was reached
     `- InterruptedSweepError       130  stopped by the user; can be resumed
+       `- TerminatedSweepError     130  stopped by SIGTERM: a machine that goes down, a job that was stopped
 
 A message is one paragraph: what happened, to which recording or trial, the value, what is allowed and
 what to do. The command line prints it without a traceback (``--debug`` shows one). Anything that is not an
@@ -115,3 +116,7 @@ class InterruptedSweepError(OrchestratorError):
     """The user stopped the sweep; the same command continues it."""
 
     exit_code = 130
+
+
+class TerminatedSweepError(InterruptedSweepError):
+    """A signal stopped the sweep, perhaps because its machine goes down; the same command continues it."""

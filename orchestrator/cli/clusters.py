@@ -1,9 +1,6 @@
 """Commands about a cluster file: ``launch``, ``down``."""
 
 import json
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
@@ -31,6 +28,7 @@ def launch(
     The same command again changes nothing, or has the cluster take up what has changed in FILE, and says what. Where it
     fails, it leaves nothing running.
     """
+    from orchestrator.cluster.interruption import ended_like_ctrl_c
     from orchestrator.cluster.launch import check_online, launch_cluster
     from orchestrator.cluster.plan import plan_cluster, plan_text
     from orchestrator.config.cluster import load_cluster
@@ -51,29 +49,8 @@ def launch(
         return
     if not yes:
         click.confirm(f"Launch {cluster.cluster_name}?", abort=True)
-    with _ended_like_ctrl_c():
+    with ended_like_ctrl_c():
         launch_cluster(cluster, source.data, cluster_file, click.echo)
-
-
-@contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
-    """Have a closed terminal or a shutdown end a command like Ctrl-C, so that it cleans up; only the first one."""
-    names = (signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.getsignal(name) for name in names}
-
-    def interrupt(*_: object) -> None:
-        for name in names:
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for name in names:
-        if before[name] is not signal.SIG_IGN:  # as under nohup
-            signal.signal(name, interrupt)
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 @click.command()

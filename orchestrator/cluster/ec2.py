@@ -106,14 +106,22 @@ class Ec2:
             sts = boto3.client("sts", region_name=self.provider.region)
             return str(sts.get_caller_identity()["Account"])
 
-    def remaining(self) -> list[str]:
-        """Return everything of the cluster that is there: machines, also stopped ones, disks, security group."""
+    def remaining(self, *, only_billed: bool = False) -> list[str]:
+        """Return everything of the cluster that is there: machines, also stopped ones, disks, and its security group.
+
+        Parameters
+        ----------
+        only_billed : bool
+            Without the security group: it costs nothing, and lasts until somebody ends the cluster.
+        """
         found = [f"instance {machine.id} ({machine.state})" for machine in self.machines()]
         with translated():
             client = self.client
             volumes = client.describe_volumes(Filters=self._tagged)["Volumes"]
             groups = client.describe_security_groups(Filters=self._tagged)["SecurityGroups"]
         found += [f"volume {volume['VolumeId']} ({volume['State']})" for volume in volumes]
+        if only_billed:
+            return found
         return found + [f"security group {group['GroupId']}" for group in groups]
 
     def end(self, unseen_s: float = 0.0) -> bool:

@@ -33,8 +33,8 @@ def get(address: str, path: str, token_file: Path, timeout_s: float = 5.0) -> An
         return None
 
 
-def is_guarded(address: str, timeout_s: float = 5.0) -> bool:
-    """Tell whether a job server refuses whoever has no token."""
+def is_guarded(address: str, timeout_s: float = 5.0) -> bool | None:
+    """Tell whether a job server refuses whoever has no token; None where it does not answer."""
     try:
         with urllib.request.urlopen(address + "/api/version", timeout=timeout_s):
             return False
@@ -42,7 +42,7 @@ def is_guarded(address: str, timeout_s: float = 5.0) -> bool:
         with refused:
             return refused.code in (401, 403)
     except (OSError, ValueError, http.client.HTTPException):
-        return False
+        return None
 
 
 def answers(address: str, token_file: Path) -> bool:

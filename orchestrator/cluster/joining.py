@@ -33,7 +33,9 @@ def await_job_server(
         It does not in time, or it answers anybody.
     """
     deadline = time.monotonic() + answer_s
-    while not answers(running.address, state.token_file):
+    guarded = None
+    while guarded is None or not answers(running.address, state.token_file):
+        guarded = is_guarded(running.address)
         if time.monotonic() > deadline:
             words = " / ".join(line.strip() for line in said().splitlines() if line.strip())
             raise SetupError(
@@ -41,7 +43,7 @@ def await_job_server(
                 f"{answer_s:g} s. Something else may listen there. Ray last wrote: {words[-300:] or 'nothing'}"
             )
         time.sleep(0.5)
-    if not is_guarded(running.address):
+    if not guarded:
         raise SetupError(
             "the job server takes jobs without the cluster's token, so that others could run code there. If the file "
             "has head_start_ray_commands, remove them, or what switches RAY_AUTH_MODE off in them."

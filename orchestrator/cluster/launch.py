@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from orchestrator.cluster.health import check_health, use_token
+from orchestrator.cluster.interruption import undisturbed
 from orchestrator.cluster.job_server import get
 from orchestrator.cluster.on_aws import OnAws
 from orchestrator.cluster.over_ssh import OverSsh
@@ -81,8 +83,8 @@ class Provider(Protocol):
             Something could not be ended; all else has.
         """
 
-    def remaining(self) -> list[str]:
-        """Return what is still there, and may cost, named so that a person finds it."""
+    def remaining(self, *, only_billed: bool = False) -> list[str]:
+        """Return what is still there, named so that a person finds it; with `only_billed`, what runs or costs."""
 
 
 def launch_cluster(cluster: ClusterFile, data: Mapping[str, Any], file: str, say: Say) -> None:
@@ -117,7 +119,7 @@ def _launch(
 ) -> None:
     provider = provider_of(cluster, data, state)
     running = state.running()
-    if running is not None and running.address and provider.is_up():
+    if running is not None and provider.is_up():
         running = state.running() or running  # it may have been connected to anew
         done = _update(cluster, data, state, provider)
         say(f"{cluster.cluster_name} is up since {running.launched_at}; {done}")
@@ -131,6 +133,7 @@ def _launch(
         try:
             running = provider.start()
             check_health(running, state.token_file, cluster.orchestrator.store, provider.python)
+            state.note(replace(state.running() or running, complete=True))
         except BaseException as error:
             with suppress(OSError):  # the terminal may be gone
                 say("the launch failed; ending what there is of it")
@@ -154,8 +157,9 @@ def _end_after(error: BaseException, cluster: ClusterFile, provider: Provider) -
     """
     why = str(error) or "The launch was interrupted."
     try:
-        provider.end()
-        remaining = provider.remaining()
+        with undisturbed():
+            provider.end()
+            remaining = provider.remaining()
     except RemainsError as remains:
         raise RemainsError(f"{why} {remains}") from error
     except OrchestratorError as unknown:
@@ -288,7 +292,7 @@ def provider_of(cluster: ClusterFile, data: Mapping[str, Any], state: ClusterSta
 
 def _check_place(cluster: ClusterFile, data: Mapping[str, Any], state: ClusterState) -> None:
     before, now = state.launched().get("provider", {}), data["provider"]
-    for key in ("type", "region", "head_ip", "worker_ips"):
+    for key in ("type", "region"):
         if before and before.get(key) != now.get(key):
             raise ConfigError(
                 f"{cluster.cluster_name} was launched with provider.{key} {before.get(key)}, and the file says "

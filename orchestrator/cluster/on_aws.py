@@ -132,7 +132,7 @@ class OnAws:
     def is_up(self) -> bool:
         """Tell whether the head's job server answers; open the tunnel to it anew where that has ended."""
         running = self.state.running()
-        if running is None:
+        if running is None or not running.complete:
             return False
         if answers(running.address, self.state.token_file):
             return True
@@ -153,11 +153,11 @@ class OnAws:
         self._check_account(running)
         end_tunnel(running)
         # Of a launch that was cut short, a machine may be listed only some seconds after EC2 was asked for it.
-        return self._ec2.end(unseen_s=0.0 if running.address else _UNSEEN_S)
+        return self._ec2.end(unseen_s=0.0 if running.complete else _UNSEEN_S)
 
-    def remaining(self) -> list[str]:
+    def remaining(self, *, only_billed: bool = False) -> list[str]:
         """Ask EC2 what it has of this cluster: stopped machines count, their disks are billed."""
-        return self._ec2.remaining()
+        return self._ec2.remaining(only_billed=only_billed)
 
     def _head(self) -> tuple[str, Ssh]:
         """Return the address of the head, and how it is reached."""

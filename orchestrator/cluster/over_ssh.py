@@ -19,7 +19,7 @@ from orchestrator.cluster.ray_config import (
     stop_command,
 )
 from orchestrator.cluster.ray_up import ray_up
-from orchestrator.cluster.ssh import Ssh, check_key, end_tunnel, unreachable
+from orchestrator.cluster.ssh import SSH_FAILED, Ssh, check_key, end_tunnel, unreachable
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.wheel import make_wheel
 from orchestrator.config.cluster import ClusterFile, LocalProvider
@@ -99,7 +99,7 @@ class OverSsh:
     def is_up(self) -> bool:
         """Tell whether the head's job server answers; open the tunnel to it anew where that has ended."""
         running = self.state.running()
-        if running is None:
+        if running is None or not running.complete:
             return False
         if answers(running.address, self.state.token_file):
             return True
@@ -113,16 +113,23 @@ class OverSsh:
         script = f"{stop_command(folder)}; {forget_command(folder, self.cluster.cluster_name)}"
         ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
         if refused := unreachable(ended):
-            raise RemainsError(f"no SSH to {', '.join(refused)}, so Ray may still run there.")
+            raise RemainsError(
+                f"no SSH to {', '.join(refused)}, so Ray may still run there. If one is gone for good, take it out of "
+                "the file, and try again."
+            )
+        former = [(host, self._ssh.run(host, script)) for host in self._former_hosts]
+        ended += [(host, done) for host, done in former if done.returncode == 0]
         if running is not None:
             end_tunnel(running)
         return running is not None or any(int(done.stdout) > 0 for _, done in ended)
 
-    def remaining(self) -> list[str]:
+    def remaining(self, *, only_billed: bool = False) -> list[str]:
         """Return the machines where Ray of this cluster runs, or that do not answer."""
         found = []
-        for host in self._hosts:
+        for host in self._hosts + self._former_hosts:
             done = self._ssh.run(host, self._count)
+            if done.returncode == SSH_FAILED and host in self._former_hosts:
+                continue
             if done.returncode != 0:
                 found.append(f"{host}, which does not answer")
             elif (n := int(done.stdout)) > 0:
@@ -137,6 +144,13 @@ class OverSsh:
     @property
     def _hosts(self) -> tuple[str, ...]:
         return (self.provider.head_ip, *self.provider.worker_ips)
+
+    @property
+    def _former_hosts(self) -> tuple[str, ...]:
+        """Machines that the file named at launch, and does not any more: they may be gone."""
+        launched = self.state.launched().get("provider", {})
+        named = (launched.get("head_ip"), *launched.get("worker_ips", ()))
+        return tuple(host for host in named if host and host not in self._hosts)
 
     @property
     def _ssh(self) -> Ssh:

@@ -201,7 +201,9 @@ def forget_command(folder: str, cluster_name: str) -> str:
     """Return a shell command that removes the secrets of a cluster from a machine: its own, and what Ray left."""
     config, key = "~/ray_bootstrap_config.yaml", "~/ray_bootstrap_key.pem"
     ours = f'grep -qs \'"cluster_name": "{cluster_name}"\' {config}'
-    return f"rm -f {folder}/token {folder}/secrets; if {ours}; then rm -f {config} {key}; fi; true"
+    return (
+        f"rm -f {folder}/token {folder}/secrets-*; if {ours}; then rm -f {config} {key}; fi; true"
+    )
 
 
 def processes_command(folder: str) -> str:

@@ -1,6 +1,7 @@
 """The machines of a cluster by SSH: a command on one, and a tunnel to its job server."""
 
 import os
+import secrets
 import shlex
 import signal
 import socket
@@ -17,6 +18,9 @@ from orchestrator.errors import SetupError
 from orchestrator.telemetry.processes import started_at
 
 _CONNECT_S = 15
+
+SSH_FAILED = 255
+"""Exit code of ssh where it did not reach a machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +85,7 @@ class Ssh:
             )
         except subprocess.TimeoutExpired:
             said = f"no answer within {timeout_s:g} s"
-            return subprocess.CompletedProcess(command, 255, stdout="", stderr=said)
+            return subprocess.CompletedProcess(command, SSH_FAILED, stdout="", stderr=said)
 
     def hand_over(self, host: str, folder: str, values: Mapping[str, str]) -> str:
         """Put values on a machine where only the cluster's user reads them.
@@ -104,7 +108,7 @@ class Ssh:
         SetupError
             The machine is not reached.
         """
-        file = f"{folder}/secrets"
+        file = f"{folder}/secrets-{secrets.token_hex(8)}"  # another job may be on its way
         done = self.run(host, f"umask 077; cat > {file}", told=as_exports(values))
         if refused := unreachable([(host, done)]):
             raise SetupError(f"no SSH to {', '.join(refused)}.")

@@ -32,6 +32,8 @@ class Running:
     """Of the process on this machine that it hangs on, where there is one."""
     process_started: str | None = None
     """When that process began: its id may be another's by now."""
+    complete: bool = False
+    """Whether all of it came up; otherwise it is being launched, or whoever did so was killed."""
     account: str | None = None
     """Of Amazon's, that pays for it."""
 

@@ -76,8 +76,9 @@ def cluster_status(cluster: ClusterFile, data: Mapping[str, Any]) -> ClusterStat
     try:
         provider = provider_of(cluster, data, state)
         if not provider.is_up():
-            left = ", ".join(provider.remaining())
-            said = f"Ray does not run, but there is still: {left}. 'orchestrator down' ends it."
+            left = ", ".join(provider.remaining(only_billed=True))
+            why = "Ray does not run" if running.complete else "its launch has not come to its end"
+            said = f"{why}, and there is: {left}. 'orchestrator down' ends it."
             return ClusterStatus(
                 **known, state="unreachable" if left else "down", said=said if left else None
             )

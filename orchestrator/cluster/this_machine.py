@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shlex
 import signal
 import subprocess
@@ -100,8 +101,9 @@ class OnThisMachine:
 
     def hand_over(self, values: Mapping[str, str]) -> str:
         """Leave them in the cluster's folder."""
-        file = self.state.folder / "secrets"
-        file.unlink(missing_ok=True)
+        file = (
+            self.state.folder / f"secrets-{secrets.token_hex(8)}"
+        )  # another job may be on its way
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(as_exports(values))
         return f". {shlex.quote(str(file))}"
@@ -109,7 +111,7 @@ class OnThisMachine:
     def is_up(self) -> bool:
         """Tell whether the node that was launched still runs."""
         running = self.state.running()
-        return running is not None and _is_ours(running)
+        return running is not None and running.complete and _is_ours(running)
 
     def end(self) -> bool:
         """End the node and everything that it started, and nothing else."""
@@ -127,7 +129,7 @@ class OnThisMachine:
         self._await(lambda: not self._processes(running), _LAST_S)
         return there
 
-    def remaining(self) -> list[str]:
+    def remaining(self, *, only_billed: bool = False) -> list[str]:
         """Return the processes that still run."""
         left = self._processes(self.state.running())
         return [f"process {pid} on this machine" for pid in sorted(left)]

@@ -38,7 +38,7 @@ def make_wheel(cluster: ClusterFile, folder: Path) -> Path | None:
         return None
     wheels.mkdir(parents=True)
     if options.wheel is not None:
-        return Path(shutil.copy(Path(options.wheel).expanduser(), wheels))
+        return Path(shutil.copy(Path(options.wheel).expanduser().resolve(), wheels))
     root = Path(orchestrator.__file__).parents[1]
     if not (root / "pyproject.toml").exists():
         raise ConfigError(

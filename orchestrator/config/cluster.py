@@ -255,6 +255,20 @@ class ClusterFile(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_end_in_time(self) -> "ClusterFile":
+        own = self.head_start_ray_commands or self.worker_start_ray_commands
+        if (
+            isinstance(self.provider, LocalProvider)
+            and self.orchestrator.ttl_hours is not None
+            and own
+        ):
+            problem = (
+                "would end nothing: Ray is started by commands of the file's own; remove it or them"
+            )
+            raise wrong_key("orchestrator", problem, "ttl_hours")
+        return self
+
+    @model_validator(mode="after")
     def _names_its_head(self) -> "ClusterFile":
         if self.head_node_type is not None and self.available_node_types:
             names = list(self.available_node_types)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, SetupError
 from orchestrator.store.store import Store
 
 _AGAIN_S = 5.0
@@ -69,9 +69,15 @@ class Mirror:
             try:
                 self._store.write_bytes(self._path, self._content())
                 self.error = None
-            except OrchestratorError as error:
-                self.error = error
-                self._failed(error)
+            except Exception as error:  # without this thread, nothing more would be written or told
+                self.error = (
+                    error
+                    if isinstance(error, OrchestratorError)
+                    else SetupError(
+                        f"{self._path} cannot be written: {type(error).__name__}: {error}."
+                    )
+                )
+                self._failed(self.error)
                 self._changed.set()
             if closing:
                 return

@@ -7,7 +7,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from orchestrator.config.sweep_sections import SweepBase
-from orchestrator.errors import InterruptedSweepError, OrchestratorError
+from orchestrator.errors import InterruptedSweepError, OrchestratorError, TerminatedSweepError
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import (
     MAX_RETRIES,
@@ -38,7 +38,8 @@ class Run:
 
     def interrupted(self, n_done: int, n: int, what: str) -> OrchestratorError:
         """Return why the run ends before it is done."""
-        return self.halt.error or InterruptedSweepError(
+        kind = TerminatedSweepError if self.halt.terminated else InterruptedSweepError
+        return self.halt.error or kind(
             f"sweep {self.sweep.name!r} was interrupted after {n_done} of {n} {what}. The same command goes on where "
             "it was."
         )

@@ -24,6 +24,8 @@ class Halt:
         """No trial begins any more."""
         self.stopping = False
         """Running trials are ended, too."""
+        self.terminated = False
+        """Whether that was SIGTERM's doing, and nobody's wish perhaps."""
         self.error: OrchestratorError | None = None
         """Why, unless the user wanted it."""
 
@@ -57,6 +59,7 @@ def signals_to(halt: Halt) -> Iterator[None]:
             halt.drain()
 
     def on_terminate(_number: int, _frame: FrameType | None) -> None:
+        halt.terminated = True
         halt.stop()
 
     before = {

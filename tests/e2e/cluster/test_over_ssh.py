@@ -76,7 +76,7 @@ class Lab:
             if path.is_file() and not path.is_symlink() and wanted in path.read_bytes()
         }
         for path in list(found):
-            if Path(path).name in ("token", "secrets"):
+            if Path(path).name == "token" or Path(path).name.startswith("secrets-"):
                 assert Path(path).stat().st_mode & 0o077 == 0, path
                 found.remove(path)
         pages = self.s3.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)

@@ -49,13 +49,14 @@ def test_another_program_on_the_port_is_no_job_server(first: bytes, token: Path)
 def test_a_job_server_that_answers_anybody_is_not_guarded() -> None:
     body = b'{"version": "4"}'
     with saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)) as address:
-        assert not is_guarded(address)
+        assert is_guarded(address) is False
 
 
 def test_nobody_there_is_no_answer(token: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
     assert get(address, "/api/version", token) is None
+    assert is_guarded(address) is None
 
 
 class Guarded(BaseHTTPRequestHandler):

@@ -1,6 +1,9 @@
 """Launching: two at a time, a place that has changed, a failure whose end fails, too."""
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +12,24 @@ import pytest
 import yaml
 
 from orchestrator.cluster import launch
+from orchestrator.cluster.ec2 import Ec2
+from orchestrator.cluster.interruption import ended_like_ctrl_c, undisturbed
 from orchestrator.cluster.launch import end_cluster, launch_cluster, provider_of
 from orchestrator.cluster.on_aws import OnAws
+from orchestrator.cluster.ssh import Ssh
 from orchestrator.cluster.state import HOME, ClusterState, Running
 from orchestrator.cluster.status import cluster_status
 from orchestrator.config.cluster import ClusterFile, load_cluster
 from orchestrator.errors import CloudError, ConfigError, RemainsError, SetupError
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
-RUNNING = Running(provider="aws", address="http://127.0.0.1:1", launched_at="then", ends_at=None)
+RUNNING = Running(
+    provider="aws",
+    address="http://127.0.0.1:1",
+    launched_at="then",
+    ends_at=None,
+    complete=True,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +72,7 @@ class Machines:
         self.there = 0
         return True
 
-    def remaining(self) -> list[str]:
+    def remaining(self, *, only_billed: bool = False) -> list[str]:
         return [f"{self.there} machines"] if self.there else []
 
     def can_change(self, key: tuple[str, ...]) -> bool:
@@ -123,7 +135,7 @@ def test_a_launch_that_was_cut_short_is_no_cluster(
     status = cluster_status(cluster, data)
     assert status.state == "unreachable"
     assert status.said is not None
-    assert "there is still: 1 machines" in status.said
+    assert "its launch has not come to its end, and there is: 1 machines" in status.said
     machines.there = 0
     assert cluster_status(cluster, data).state == "down"
 
@@ -154,6 +166,81 @@ def test_a_file_that_names_another_region_ends_nothing(tmp_path: Path) -> None:
     assert isinstance(provider_of(cluster, data, state), OnAws)
 
 
+def test_a_security_group_alone_is_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what is left when the time to live has ended all machines, and costs nothing."""
+    cluster, data = load(tmp_path)
+    ClusterState.of(cluster.cluster_name).note(RUNNING)
+    client = Group()
+    monkeypatch.setattr(Ec2, "client", client)
+    monkeypatch.setattr(Ec2, "machines", lambda _: [])
+    assert cluster_status(cluster, data).state == "down"
+    assert Ec2(cluster, cluster.provider).remaining() == ["security group sg-1"]  # type: ignore[arg-type]
+
+
+class Group:
+    """What EC2 answers about an account that has a security group."""
+
+    def describe_volumes(self, **_: object) -> dict[str, list[Any]]:
+        return {"Volumes": []}
+
+    def describe_security_groups(self, **_: object) -> dict[str, list[Any]]:
+        return {"SecurityGroups": [{"GroupId": "sg-1"}]}
+
+
+def test_a_machine_that_is_gone_is_taken_out_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the launch are ended, too, unless they do not answer and are not named any more."""
+    text = (
+        "cluster_name: lab\nauth: {ssh_user: sleep}\n"
+        "provider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2, 10.0.0.3]}\n"
+    )
+    file = tmp_path / "lab.yaml"
+    file.write_text(text)
+    cluster, source = load_cluster(file)
+    state = ClusterState.of("lab")
+    state.note(RUNNING)
+    state.note_file(source.data)
+    asked: list[str] = []
+
+    def run(_: Ssh, host: str, script: str) -> "subprocess.CompletedProcess[str]":
+        asked.append(host)
+        code = 255 if host == "10.0.0.3" else 0
+        return subprocess.CompletedProcess([], code, stdout="0\n", stderr="no route")
+
+    monkeypatch.setattr(Ssh, "run", run)
+    with pytest.raises(RemainsError, match=r"no SSH to 10\.0\.0\.3 .*take it out of the file"):
+        end_cluster(cluster, source.data, verify=True, say=lambda _: None)
+    file.write_text(text.replace(", 10.0.0.3", "").replace("10.0.0.2", "10.0.0.4"))
+    cluster, source = load_cluster(file)
+    asked.clear()
+    end_cluster(cluster, source.data, verify=True, say=lambda _: None)
+    assert set(asked) == {"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
+    assert state.running() is None
+
+
+def test_signals_end_a_launch_but_not_its_clean_up() -> None:
+    steps = []
+
+    def launching() -> None:
+        with ended_like_ctrl_c():
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+                steps.append("went on")
+            except KeyboardInterrupt:
+                with undisturbed():
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    steps.append("cleaned up")
+                raise
+
+    with pytest.raises(KeyboardInterrupt):
+        launching()
+    assert steps == ["cleaned up"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_a_head_that_ray_would_replace_keeps_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +252,7 @@ def test_a_head_that_ray_would_replace_keeps_its_file(
     given = {"available_node_types": {"head": head}}  # before Amazon's own keys were added
     (state.folder / "ray.yaml").write_text(json.dumps(given))
     monkeypatch.setattr(OnAws, "check", lambda _: None)  # these two ask EC2
-    monkeypatch.setattr("orchestrator.cluster.ec2.Ec2.closed_group", lambda _: "sg-1")
+    monkeypatch.setattr(Ec2, "closed_group", lambda _: "sg-1")
     with pytest.raises(
         ConfigError, match=r"might replace its head.*is not what it was launched with"
     ):

@@ -45,6 +45,15 @@ def test_a_named_wheel_is_kept_as_it_was_launched(file: Path, named: Path, tmp_p
     assert (made.name, made.read_bytes()) == (NAME, b"as it was launched")
 
 
+def test_a_link_is_followed_to_the_wheels_own_name(file: Path, named: Path, tmp_path: Path) -> None:
+    link = tmp_path / "latest.whl"
+    link.symlink_to(named)
+    file.write_text(file.read_text().replace(str(named), str(link)))
+    made = make_wheel(load_cluster(file)[0], tmp_path / "state")
+    assert made is not None
+    assert made.name == NAME
+
+
 def test_the_next_launch_has_its_own_wheel_alone(file: Path, named: Path, tmp_path: Path) -> None:
     cluster, _ = load_cluster(file)
     make_wheel(cluster, tmp_path / "state")

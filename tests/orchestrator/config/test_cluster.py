@@ -145,6 +145,14 @@ def test_mistakes_on_premises(old: str, new: str, message: str, tmp_path: Path) 
     assert message in "\n".join(mistakes(tmp_path, ONPREM.replace(old, new)))
 
 
+def test_a_time_to_live_that_would_end_nothing(tmp_path: Path) -> None:
+    text = ONPREM + "orchestrator: {ttl_hours: 2}\n"
+    load_cluster(write(tmp_path, text))
+    start = "worker_start_ray_commands: [ray start --address=$RAY_HEAD_IP:6379]\n"
+    (found,) = mistakes(tmp_path, text + start)
+    assert "orchestrator.ttl_hours is 2: would end nothing" in found
+
+
 def test_this_machine_takes_no_ssh(tmp_path: Path) -> None:
     text = "cluster_name: here\nprovider: {type: this_machine}\n"
     assert load_cluster(write(tmp_path, text))[0].auth is None

@@ -34,6 +34,7 @@ def test_sigterm_stops_at_once() -> None:
     with signals_to(halt):
         os.kill(os.getpid(), signal.SIGTERM)
         assert halt.stopping
+        assert halt.terminated
     assert signal.getsignal(signal.SIGTERM) is before
 
 
