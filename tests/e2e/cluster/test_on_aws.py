@@ -266,4 +266,5 @@ def test_a_cluster_ends_when_its_time_is_up_without_whoever_launched_it(
     tools.wait_for(
         lambda: not cloud.alive("brief"), timeout_s=180, what=f"no instance is left after {ends_at}"
     )
+    assert json.loads(cloud.cli("status", "--cluster", file, "--json").ok().out)["state"] == "down"
     cloud.cli("down", file, "--verify").ok()
