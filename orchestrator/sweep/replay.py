@@ -82,8 +82,9 @@ class Replay:
             parts.append(f"the same seed proposes other parameters from {self.proposals_from} on")
         about = f" ({'; '.join(self.notes)})" if self.notes else ""
         raise ReplayError(
-            f"sweep {self.sweep!r} is not replicated{about}: {'; '.join(parts)}. Replay it on the machine and with the "
-            "versions that its manifest.json names; where that differs, too, a file of the sweep was changed since."
+            f"sweep {self.sweep!r} is not replicated{about}: {'; '.join(parts)}. Replay it on the same kind of CPU "
+            "and with the versions that its manifest.json names; where that differs, too, a file of the sweep was "
+            "changed since."
         )
 
 

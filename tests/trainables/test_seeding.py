@@ -1,4 +1,7 @@
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -35,3 +38,14 @@ def test_seed_out_of_range_is_refused(seed: int) -> None:
 
 def test_largest_seed_is_accepted() -> None:
     seed_everything(MAX_SEED)
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="no MKL in this PyTorch")  # type: ignore[no-untyped-call]
+def test_mkl_sums_in_the_same_order_from_run_to_run() -> None:
+    code = "import trainables.inference, torch; torch.ones(16, 240) @ torch.ones(240, 5)"
+    environment = {k: v for k, v in os.environ.items() if k != "MKL_CBWR"} | {"MKL_VERBOSE": "1"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "SGEMM" in said.stdout
+    assert "CNR:AUTO" in said.stdout
