@@ -3,5 +3,5 @@
 import os
 
 # MKL promises equal sums from run to run only in this mode, also with a fixed number of threads. It reads this at its
-# first call, which is after the import of any module here. No slower, and the numbers are those of before.
+# first call, which is after the import of any module here. A step of pretraining takes as long in either mode.
 os.environ.setdefault("MKL_CBWR", "AUTO")
