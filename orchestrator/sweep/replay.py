@@ -83,8 +83,8 @@ class Replay:
         about = f" ({'; '.join(self.notes)})" if self.notes else ""
         raise ReplayError(
             f"sweep {self.sweep!r} is not replicated{about}: {'; '.join(parts)}. Replay it on the same kind of CPU "
-            "and with the versions that its manifest.json names; where that differs, too, a file of the sweep was "
-            "changed since."
+            "and with the versions that its manifest.json names. Where that differs, too, a file of the sweep was "
+            "changed since, or sums were rounded otherwise."
         )
 
 
