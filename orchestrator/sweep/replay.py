@@ -21,13 +21,13 @@ from orchestrator.config.sweep import (
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
-    load_sweep,
 )
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import study as record
+from orchestrator.sweep.begun import stored_sweep
 from orchestrator.sweep.comparison import Comparison, MethodReplay, Recorded, Replayed
 from orchestrator.sweep.pretrain.replay import PretrainReplay
 from orchestrator.sweep.proposals import first_other, why_not_comparable
@@ -205,8 +205,9 @@ def _finished_sweep(store: Store, name: str) -> SweepFile:
         raise ConfigError(
             f"sweep {name!r} cannot be replayed: it is {state}. Finish it with `orchestrator sweep` first."
         )
-    with store.local_copy(paths.sweep_file(name)) as file:
-        return load_sweep(file)
+    sweep = stored_sweep(store, name)
+    assert sweep is not None, "it is written before the first trial"
+    return sweep
 
 
 def _check_same_data(name: str, manifest: Mapping[str, Any], key: str, now: str) -> None:

@@ -4,26 +4,26 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
 import pyarrow as pa
 import ray
 
+from orchestrator.config.changes import Difference
 from orchestrator.config.sweep import (
     PretrainSweep,
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
-    diff,
     dump,
-    load_sweep,
 )
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.begun import check_changes
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.lock import sweep_lock
@@ -83,7 +83,7 @@ def run_sweep(
     InterruptedSweepError
         Ctrl-C during the trials; the same call goes on.
     """
-    _check_same_file(store, sweep)
+    changes = check_changes(store, sweep)
     method = _method_run(store, sweep)
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
@@ -108,6 +108,8 @@ def run_sweep(
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
         if not store.exists(paths.sweep_file(sweep.name)):  # later, only if trials are left
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
+        if changes:
+            _tell_changes(sweep.name, changes, log)
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
@@ -140,6 +142,13 @@ def _method_run(store: Store, sweep: SweepFile) -> MethodRun:
             return PretrainRun(store, sweep)
 
 
+def _tell_changes(name: str, changes: Sequence[Difference], log: EventLog) -> None:
+    """Say with which other settings a begun sweep goes on."""
+    texts = [str(change) for change in changes]
+    log.emit("settings_changed", changes=texts)
+    note(f"sweep {name!r} goes on with other settings: {'; '.join(texts)}")
+
+
 def _tell_other_version(store: Store, name: str, log: EventLog) -> None:
     """Say that a sweep goes on with another version of this package; what is done stays as it is."""
     manifest = store.read_if_there(paths.sweep_manifest(name))
@@ -152,19 +161,6 @@ def _tell_other_version(store: Store, name: str, log: EventLog) -> None:
     if before != now:
         log.emit("other_version", before=before, now=now)
         note(f"sweep {name!r} was begun with version {before} and goes on with {now}")
-
-
-def _check_same_file(store: Store, sweep: SweepFile) -> None:
-    path = paths.sweep_file(sweep.name)
-    if not store.exists(path):
-        return
-    with store.local_copy(path) as file:
-        changes = diff(load_sweep(file), sweep)
-    if changes:
-        raise ConfigError(
-            f"sweep {sweep.name!r} was begun with other settings: {'; '.join(changes)}. Run the changed file under "
-            f"another name with `--as NEWNAME`, or remove {store.uri_of(paths.sweep_folder(sweep.name))}."
-        )
 
 
 def _check_same_data(store: Store, name: str, key: str, now: str) -> None:

@@ -32,6 +32,11 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         {"before": _TEXT, "now": _TEXT},
         (),
     ),
+    "settings_changed": (
+        "It goes on with other settings, none of which changes what is trained; the new ones are stored now.",
+        {"changes": {"type": "array", "items": _TEXT}},
+        (),
+    ),
     "labels_read": (
         "The label gate gave stages: the ledger.",
         {

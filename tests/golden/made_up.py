@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.config.dataset import load_dataset
@@ -64,6 +63,10 @@ def ids() -> dict[str, Any]:
         "pretrain": dict(_of_each(SWEEPS, _pretrain_ids, PretrainSweep)),
         "in no id": _in_no_id(),
         "paths": _paths(),
+        "defaults": {
+            sweep.method: sweep.resolved()
+            for sweep in (load_sweep(file) for file in sorted(SWEEPS.glob("*-bare.yaml")))
+        },
     }
 
 

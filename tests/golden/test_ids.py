@@ -1,48 +1,85 @@
-"""Ids, signatures and paths are what they were: under another one, nobody's store would be found again."""
+"""Ids, signatures, paths and defaults are what they were: else stores are not found again, or mean another thing."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.config.changes import differences
+from orchestrator.config.sweep import load_sweep
 from tests.golden.made_up import FOLDER, ids
 
-GOLDEN = FOLDER / "ids.json"
-ORPHANED = """\
-{n} of the ids that users' stores are searched under moved, the first one {first}: {before} -> {now}.
-Users' stores would be orphaned: recordings are converted again, encoders and folds trained again, and begun sweeps \
-refused. Keep the ids. Where they are meant to move, say so in CHANGELOG.md, have the example stores of earlier \
-versions in tests/stores open still, and write these anew: python tests/golden/made_up.py > tests/golden/ids.json"""
+WRITE = "python tests/golden/made_up.py > tests/golden/ids.json"
+ORPHANED = f"""\
+These ids moved: {{moved}}. Users' stores would be orphaned under the old ones: recordings are converted again, encoders
+and folds trained again, begun sweeps refused. Keep the ids. Where they are meant to move, say so in CHANGELOG.md, see
+that the stores of earlier versions in tests/stores open still, and write them anew: {WRITE}"""
+CHANGED = f"""\
+These defaults changed: {{changed}}. A sweep that has begun keeps its own: add a row to CHANGES in
+orchestrator/config/defaults.py that says what a file without the key meant until now, and a line to CHANGELOG.md. Then
+write them anew: {WRITE}"""
+NEW = f"""\
+Not written down yet: {{new}}. Where a new key's default is not what happened before there was a key, it takes a row in
+CHANGES of orchestrator/config/defaults.py. Then write them down: {WRITE}"""
+DEFAULTS = "defaults / "
 
 
-def _leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list):
+        value = {str(index): inner for index, inner in enumerate(value)}
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _leaves(inner, f"{where} / {key}" if where else key)
-    elif isinstance(value, list):
-        yield from _leaves({str(i): inner for i, inner in enumerate(value)}, where)
+            yield from leaves(inner, f"{where} / {key}" if where else key)
     else:
         yield where, value
 
 
+def listed(changes: list[str]) -> str:
+    rest = len(changes) - 5
+    return "; ".join(changes[:5]) + (f"; and {rest} more" if rest > 0 else "")
+
+
 @pytest.fixture(scope="module")
 def now() -> dict[str, Any]:
-    return dict(_leaves(ids()))
+    return dict(leaves(ids()))
 
 
-def test_no_id_moved(now: dict[str, Any]) -> None:
-    before = dict(_leaves(json.loads(GOLDEN.read_text(encoding="utf-8"))))
-    moved = [where for where, value in before.items() if now.get(where) != value]
-    assert not moved, ORPHANED.format(
-        n=len(moved), first=moved[0], before=before[moved[0]], now=now.get(moved[0], "gone")
-    )
+@pytest.fixture(scope="module")
+def before() -> dict[str, Any]:
+    return dict(leaves(json.loads((FOLDER / "ids.json").read_text(encoding="utf-8"))))
 
 
-def test_every_id_is_written_down(now: dict[str, Any]) -> None:
-    before = dict(_leaves(json.loads(GOLDEN.read_text(encoding="utf-8"))))
+@pytest.fixture(scope="module")
+def moved(now: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
+    return {
+        where: f"{where.removeprefix(DEFAULTS)}: {value} -> {now.get(where, 'gone')}"
+        for where, value in before.items()
+        if now.get(where) != value
+    }
+
+
+def test_no_id_moved(moved: dict[str, str]) -> None:
+    of_ids = [text for where, text in moved.items() if not where.startswith(DEFAULTS)]
+    assert not of_ids, ORPHANED.format(moved=listed(of_ids))
+
+
+def test_no_default_changed(moved: dict[str, str]) -> None:
+    of_defaults = [text for where, text in moved.items() if where.startswith(DEFAULTS)]
+    assert not of_defaults, CHANGED.format(changed=listed(of_defaults))
+
+
+def test_all_of_them_are_written_down(now: dict[str, Any], before: dict[str, Any]) -> None:
     new = sorted(set(now) - set(before))
-    assert not new, (
-        f"{', '.join(new)}: not in {GOLDEN.name} yet. Add them: "
-        "python tests/golden/made_up.py > tests/golden/ids.json"
-    )
+    assert not new, NEW.format(new=listed(new))
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("defaults/*.yaml")), ids=lambda file: file.stem)
+def test_what_a_file_leaves_out_means_what_it_meant(file: Path) -> None:
+    # A sweep as an earlier version stored it, and its file, which an update of the program leaves as it is.
+    number, method = file.stem.split("-")
+    stored = load_sweep(file, unnumbered=int(number))
+    written = load_sweep(FOLDER / "sweeps" / f"{method}-bare.yaml", unnumbered=int(number))
+    found = [str(difference) for difference in differences(stored, written)]
+    assert not found, CHANGED.format(changed=listed(found))
