@@ -14,7 +14,7 @@ from orchestrator.telemetry.growth import Growth
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodePlan:
-    """Machines of one kind."""
+    """Machines of one kind; of the head's, the head is one of them."""
 
     name: str
     fewest: int
@@ -82,16 +82,8 @@ def plan_cluster(cluster: ClusterFile, source: YamlSource) -> Plan:
     cost = None
     if isinstance(provider, AwsProvider):
         table = price_table().priced(options.prices)
-        head = cluster.head
-        assert head is not None
-        assert cluster.head_node_type is not None
-        nodes = (
-            _node_plan(cluster.head_node_type, head, 1, 1, table),
-            *(
-                _node_plan(name, kind, kind.min_workers, cluster.most(kind), table)
-                for name, kind in cluster.workers.items()
-            ),
-        )
+        head_first = sorted(cluster.available_node_types, key=lambda n: n != cluster.head_node_type)
+        nodes = tuple(_node_plan(name, cluster, table) for name in head_first)
         cost = _cost(nodes, cluster, table)
     return Plan(
         cluster_name=cluster.cluster_name,
@@ -121,22 +113,28 @@ def growth_of(cluster: ClusterFile) -> Growth | None:
 
     total, largest = {}, {}
     for what in ("CPU", "GPU"):
-        workers = [has(k, what) for k in cluster.workers.values() for _ in range(cluster.most(k))]
+        workers = [
+            has(kind, what)
+            for name, kind in cluster.available_node_types.items()
+            for _ in range(cluster.most(name))
+        ]
         together = sorted(workers, reverse=True)[: cluster.max_workers]
         total[what] = has(cluster.head, what) + sum(together)
         largest[what] = max([has(cluster.head, what), *together])
     return Growth(total=total, largest=largest)
 
 
-def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTable) -> NodePlan:
+def _node_plan(name: str, cluster: ClusterFile, table: PriceTable) -> NodePlan:
+    kind = cluster.available_node_types[name]
     config = kind.node_config
     spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
     instance = table.instances.get(config["InstanceType"])
     most_usd = table.most_usd(config)
+    n_heads = int(name == cluster.head_node_type)
     return NodePlan(
         name=name,
-        fewest=fewest,
-        most=most,
+        fewest=n_heads + cluster.fewest(name),
+        most=n_heads + cluster.most(name),
         instance_type=config["InstanceType"],
         spot=spot,
         resources={**(instance.resources if instance else {}), **kind.resources},
@@ -148,14 +146,13 @@ def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTa
 
 
 def _cost(nodes: tuple[NodePlan, ...], cluster: ClusterFile, table: PriceTable) -> Cost:
-    head, *workers = nodes
+    head = nodes[0]
     head_usd = head.most_usd or 0.0
-    machines = [node.most_usd or 0.0 for node in workers for _ in range(node.most)]
-    dearest = sum(sorted(machines, reverse=True)[: cluster.max_workers])
+    workers = [node.most_usd or 0.0 for node in nodes for _ in range(node.most - (node is head))]
+    dearest = sum(sorted(workers, reverse=True)[: cluster.max_workers])
     ttl_hours = cluster.orchestrator.ttl_hours
     return Cost(
-        least_per_hour=(head.least_usd or 0.0)
-        + sum(n.fewest * (n.least_usd or 0.0) for n in workers),
+        least_per_hour=sum(node.fewest * (node.least_usd or 0.0) for node in nodes),
         most_per_hour=head_usd + dearest,
         until_idle=(head_usd + dearest) * cluster.idle_timeout_minutes / 60,
         until_ttl=None if ttl_hours is None else (head_usd + dearest) * ttl_hours,

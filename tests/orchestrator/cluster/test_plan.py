@@ -60,6 +60,23 @@ def test_an_unknown_price_is_said_and_not_summed(tmp_path: Path) -> None:
     assert "price unknown" in text
 
 
+def test_machines_of_the_heads_kind_that_are_workers_cost_too(tmp_path: Path) -> None:
+    """Ray counts the head among the fewest of its kind, and not among the most."""
+    of_head = "resources: { CPU: 0 } # no trial runs there\n    "
+    plan = plan_of(
+        tmp_path,
+        (of_head + "max_workers: 0", of_head + "min_workers: 2\n    max_workers: 3"),
+        ("m6i.large", "m6i.4xlarge"),
+    )
+    head_usd = 0.768 + DISK
+    assert (plan.nodes[0].fewest, plan.nodes[0].most) == (2, 4)
+    assert plan.cost is not None
+    assert plan.cost.least_per_hour == pytest.approx(2 * head_usd)
+    # Four workers at most, the dearest first: two A10G, and two of the head's kind.
+    assert plan.cost.most_per_hour == pytest.approx(3 * head_usd + 2 * A10G)
+    assert "head       2 to 4  m6i.4xlarge" in plan_text(plan)
+
+
 def test_the_text_dates_its_prices_and_names_their_region(tmp_path: Path) -> None:
     text = plan_text(plan_of(tmp_path, ("us-east-1", "eu-central-1")))
     table = price_table()
