@@ -31,20 +31,20 @@ class NodePlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """List prices, in USD; traffic and S3 are not in them."""
+    """List prices, in USD; traffic and S3 are not in them. A sum that a machine without a price enters is None."""
 
-    least_per_hour: float
+    least_per_hour: float | None
     """While nothing runs: head, and the fewest workers."""
-    most_per_hour: float
+    most_per_hour: float | None
     """With as many workers as there may be, the dearest kinds first."""
-    until_idle: float
+    until_idle: float | None
     """From the end of the last trial until the idle timeout has ended the workers, at most."""
     until_ttl: float | None
-    """From launch until the time to live has ended all machines, at most; None without one."""
+    """From launch until the time to live has ended all machines, at most; None without one, too."""
     prices_as_of: str
     prices_of_region: str
     without_price: tuple[str, ...]
-    """Instance types that are in none of the sums."""
+    """Instance types of machines that there may be, and that have no price."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +69,11 @@ class Plan:
     def is_refused(self) -> bool:
         """Whether the cluster would be open to others."""
         return any(finding.refused for finding in self.findings)
+
+    @property
+    def without_price(self) -> tuple[str, ...]:
+        """Instance types without whose price nobody knows what the cluster costs at most."""
+        return self.cost.without_price if self.cost else ()
 
     def as_data(self) -> dict[str, Any]:
         """Return the plan as JSON has it."""
@@ -146,20 +151,41 @@ def _node_plan(name: str, cluster: ClusterFile, table: PriceTable) -> NodePlan:
 
 
 def _cost(nodes: tuple[NodePlan, ...], cluster: ClusterFile, table: PriceTable) -> Cost:
+    # A price that nobody knows counts as infinite, which leaves no sum that it enters finite.
     head = nodes[0]
-    head_usd = head.most_usd or 0.0
-    workers = [node.most_usd or 0.0 for node in nodes for _ in range(node.most - (node is head))]
-    dearest = sum(sorted(workers, reverse=True)[: cluster.max_workers])
+    workers = [_or_inf(n.most_usd) for n in nodes for _ in range(n.most - (n is head))]
+    least = sum(_or_inf(n.least_usd) for n in nodes for _ in range(n.fewest))
+    most = _or_inf(head.most_usd) + sum(sorted(workers, reverse=True)[: cluster.max_workers])
     ttl_hours = cluster.orchestrator.ttl_hours
     return Cost(
-        least_per_hour=sum(node.fewest * (node.least_usd or 0.0) for node in nodes),
-        most_per_hour=head_usd + dearest,
-        until_idle=(head_usd + dearest) * cluster.idle_timeout_minutes / 60,
-        until_ttl=None if ttl_hours is None else (head_usd + dearest) * ttl_hours,
+        least_per_hour=_or_none(least),
+        most_per_hour=_or_none(most),
+        until_idle=_or_none(most * _idle_hours(cluster)),
+        until_ttl=None if ttl_hours is None else _or_none(most * ttl_hours),
         prices_as_of=table.as_of,
         prices_of_region=table.region,
-        without_price=tuple(sorted({n.instance_type for n in nodes if n.most_usd is None})),
+        without_price=tuple(
+            sorted({n.instance_type for n in nodes if n.most and n.most_usd is None})
+        ),
     )
+
+
+def _or_inf(usd: float | None) -> float:
+    return math.inf if usd is None else usd
+
+
+def _or_none(usd: float) -> float | None:
+    return usd if math.isfinite(usd) else None
+
+
+def _idle_hours(cluster: ClusterFile) -> float:
+    """Return how long an idle worker stays at most: a kind may have a timeout of its own."""
+    timeouts = [
+        60 * cluster.idle_timeout_minutes if kind.idle_timeout_s is None else kind.idle_timeout_s
+        for name, kind in cluster.available_node_types.items()
+        if cluster.most(name)
+    ]
+    return max(timeouts, default=60 * cluster.idle_timeout_minutes) / 3600
 
 
 def plan_text(plan: Plan) -> str:
@@ -205,13 +231,14 @@ def _columns(nodes: Iterable[NodePlan]) -> list[str]:
 
 
 def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
+    least = "unknown" if cost.least_per_hour is None else f"${cost.least_per_hour:.2f}/h"
     lines = [
-        f"cost       ${cost.least_per_hour:.2f}/h while nothing runs, at most ${cost.most_per_hour:.2f}/h with "
-        f"{plan.max_workers} workers; at most ${cost.until_idle:.2f} from the last trial to the idle timeout"
+        f"cost       {least} while nothing runs, {_at_most(cost.most_per_hour, '/h')} with "
+        f"{plan.max_workers} workers; {_at_most(cost.until_idle)} from the last trial to the idle timeout"
     ]
-    if cost.until_ttl is not None:
+    if plan.ttl_hours is not None:
         lines.append(
-            f"           at most ${cost.until_ttl:.2f} until the time to live of {plan.ttl_hours:g} h ends it"
+            f"           {_at_most(cost.until_ttl)} until the time to live of {plan.ttl_hours:g} h ends it"
         )
     lines.append(
         f"           list prices of {cost.prices_as_of} in {cost.prices_of_region}, spot at most at the on-demand "
@@ -220,7 +247,15 @@ def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
     if plan.region != cost.prices_of_region:
         lines.append(f"           {plan.region} has other prices: in Europe up to a third more")
     if cost.without_price:
-        lines.append(
-            f"           not in the sums: {', '.join(cost.without_price)}, whose price is unknown"
-        )
+        lines += [
+            "           no price is known of some machines; give what an hour of them costs in the cluster file:",
+            "             orchestrator:",
+            "               prices:",
+            *(f"                 {name}: USD_PER_HOUR" for name in cost.without_price),
+            "           or launch with --accept-unknown-cost",
+        ]
     return lines
+
+
+def _at_most(usd: float | None, per: str = "") -> str:
+    return "unknown" if usd is None else f"at most ${usd:.2f}{per}"

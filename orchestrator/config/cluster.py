@@ -62,7 +62,7 @@ class Options(Section):
     """Who may reach the nodes by SSH: ``caller`` for the address of whoever launches, or a network. No other port is
     open from outside the cluster."""
     prices: Mapping[str, Annotated[float, Field(ge=0)]] = {}
-    """USD for an hour of an instance type, in place of the bundled list price: of your region, or of your contract."""
+    """USD for an hour of an instance type: of your region or contract, or where the bundled table has no price."""
     install: bool = True
     """Install this program on the machines; without it, they have it already, as ``this_machine`` always does."""
     wheel: str | None = None
