@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.cluster.prices import PriceTable, price_table
+from orchestrator.cluster.prices import PriceTable, knows_disks, price_table
 from orchestrator.cluster.security import Finding, findings
 from orchestrator.config.cluster import AwsProvider, ClusterFile, NodeType
 from orchestrator.config.yaml_source import YamlSource
@@ -45,6 +45,8 @@ class Cost:
     prices_of_region: str
     without_price: tuple[str, ...]
     """Instance types of machines that there may be, and that have no price."""
+    dearer_disks: tuple[str, ...]
+    """Kinds of machines that there may be, and whose disks may cost more than is in the sums."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +169,11 @@ def _cost(nodes: tuple[NodePlan, ...], cluster: ClusterFile, table: PriceTable) 
         without_price=tuple(
             sorted({n.instance_type for n in nodes if n.most and n.most_usd is None})
         ),
+        dearer_disks=tuple(
+            node.name
+            for node in nodes
+            if node.most and not knows_disks(cluster.available_node_types[node.name].node_config)
+        ),
     )
 
 
@@ -246,6 +253,11 @@ def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
     )
     if plan.region != cost.prices_of_region:
         lines.append(f"           {plan.region} has other prices: in Europe up to a third more")
+    if cost.dearer_disks:
+        lines.append(
+            f"           disks of {', '.join(cost.dearer_disks)} may cost more: all are counted as gp3, and those "
+            "without a size as small ones"
+        )
     if cost.without_price:
         lines += [
             "           no price is known of some machines; give what an hour of them costs in the cluster file:",

@@ -10,8 +10,11 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.schema import AutoscalerInstance
 from ray.autoscaler.v2.utils import ResourceRequestUtil
-from ray.core.generated.autoscaler_pb2 import NodeState
-from ray.core.generated.instance_manager_pb2 import Instance, NodeKind
+from ray.core.generated.autoscaler_pb2 import NodeState  # type: ignore[attr-defined]
+from ray.core.generated.instance_manager_pb2 import (  # type: ignore[attr-defined]
+    Instance,
+    NodeKind,
+)
 
 from orchestrator.cluster.plan import plan_cluster
 from orchestrator.config.cluster import load_cluster

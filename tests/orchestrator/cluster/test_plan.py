@@ -36,8 +36,8 @@ def test_the_shipped_file_costs_what_it_costs_by_hand(tmp_path: Path) -> None:
     assert cost.least_per_hour == pytest.approx(HEAD)
     # Four at most: two of the dearer kind, which has no more, and two of the other.
     assert cost.most_per_hour == pytest.approx(HEAD + 2 * A10G + 2 * T4)
-    assert cost.until_ttl == pytest.approx(12 * cost.most_per_hour)
-    assert cost.until_idle == pytest.approx(cost.most_per_hour / 6)
+    assert cost.until_ttl == pytest.approx(12 * (HEAD + 2 * A10G + 2 * T4))
+    assert cost.until_idle == pytest.approx((HEAD + 2 * A10G + 2 * T4) / 6)
     head, small, large = plan.nodes
     assert (head.fewest, head.most, head.spot, dict(head.resources)) == (1, 1, False, {"CPU": 0})
     assert (small.fewest, small.most, small.spot) == (0, 4, True)
@@ -133,6 +133,24 @@ def test_a_kind_that_stays_for_longer_when_idle_costs_for_longer(tmp_path: Path)
     assert plan.cost is not None
     assert plan.cost.most_per_hour is not None
     assert plan.cost.until_idle == pytest.approx(2 * plan.cost.most_per_hour)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("VolumeType: gp3", "VolumeType: io2, Iops: 4000"),
+        ("VolumeType: gp3", "VolumeType: gp3, Throughput: 500"),
+        (", VolumeType: gp3", ""),
+        ("VolumeSize: 100, ", ""),
+        ("Ebs: { VolumeSize: 100, VolumeType: gp3, Encrypted: true, DeleteOnTermination: true }", "NoDevice: ''"),
+    ],
+)  # fmt: skip
+def test_disks_that_may_cost_more_are_said(old: str, new: str, tmp_path: Path) -> None:
+    assert "may cost more" not in plan_text(plan_of(tmp_path))
+    changed = plan_of(tmp_path, (old, new))
+    assert changed.cost is not None
+    assert changed.cost.dearer_disks == ("head", "small-gpu", "large-gpu")
+    assert "disks of head, small-gpu, large-gpu may cost more" in plan_text(changed)
 
 
 def test_the_text_dates_its_prices_and_names_their_region(tmp_path: Path) -> None:
