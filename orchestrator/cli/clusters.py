@@ -20,8 +20,19 @@ from orchestrator.cli.watch import json_option
 @click.option(
     "--allow-insecure", is_flag=True, help="Launch what the plan refuses, against all advice."
 )
+@click.option(
+    "--accept-unknown-cost",
+    is_flag=True,
+    help="Launch what the plan cannot say the cost of, as some machines have no known price.",
+)
 def launch(
-    cluster_file: str, dry_run: bool, online: bool, as_json: bool, yes: bool, allow_insecure: bool
+    cluster_file: str,
+    dry_run: bool,
+    online: bool,
+    as_json: bool,
+    yes: bool,
+    allow_insecure: bool,
+    accept_unknown_cost: bool,
 ) -> None:
     """Launch the cluster of FILE: check it, say what it costs, ask, start it, and see that it works.
 
@@ -37,10 +48,16 @@ def launch(
     cluster, source = load_cluster(cluster_file, with_files=True)
     plan = plan_cluster(cluster, source)
     click.echo(json.dumps(plan.as_data(), indent=1) if as_json else plan_text(plan))
+    refusals = []
     if plan.is_refused and not allow_insecure:
-        raise ConfigError(
-            f"{cluster_file} is refused. Change what is marked, or insist with --allow-insecure."
+        refusals.append("Change what is marked, or insist with --allow-insecure.")
+    if plan.without_price and not accept_unknown_cost:
+        refusals.append(
+            f"What it costs is unknown: no price is known of {', '.join(plan.without_price)}. Give what an hour costs "
+            "in orchestrator.prices of the file, or insist with --accept-unknown-cost."
         )
+    if refusals:
+        raise ConfigError(f"{cluster_file} is refused. {' '.join(refusals)}")
     if online and not dry_run:
         raise ConfigError("--online goes with --dry-run; a launch asks the provider anyway.")
     if online:

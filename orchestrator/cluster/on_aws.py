@@ -73,7 +73,7 @@ class OnAws:
         running = connect(launched, self.state, ssh, address)
         ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(running, self.state, partial(ssh.last_lines, address, ray_log))
-        fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
+        fewest = 1 + sum(map(self.cluster.fewest, self.cluster.available_node_types))
         await_nodes(running, self.state, fewest)
         return running
 
