@@ -238,14 +238,19 @@ def _columns(nodes: Iterable[NodePlan]) -> list[str]:
 
 
 def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
+    bound = "at most" if plan.region == cost.prices_of_region else "about"
+
+    def said(usd: float | None, per: str = "") -> str:
+        return "unknown" if usd is None else f"{bound} ${usd:.2f}{per}"
+
     least = "unknown" if cost.least_per_hour is None else f"${cost.least_per_hour:.2f}/h"
     lines = [
-        f"cost       {least} while nothing runs, {_at_most(cost.most_per_hour, '/h')} with "
-        f"{plan.max_workers} workers; {_at_most(cost.until_idle)} from the last trial to the idle timeout"
+        f"cost       {least} while nothing runs, {said(cost.most_per_hour, '/h')} with "
+        f"{plan.max_workers} workers; {said(cost.until_idle)} from the last trial to the idle timeout"
     ]
     if plan.ttl_hours is not None:
         lines.append(
-            f"           {_at_most(cost.until_ttl)} until the time to live of {plan.ttl_hours:g} h ends it"
+            f"           {said(cost.until_ttl)} until the time to live of {plan.ttl_hours:g} h ends it"
         )
     lines.append(
         f"           list prices of {cost.prices_as_of} in {cost.prices_of_region}, spot at most at the on-demand "
@@ -267,7 +272,3 @@ def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
             "           or launch with --accept-unknown-cost",
         ]
     return lines
-
-
-def _at_most(usd: float | None, per: str = "") -> str:
-    return "unknown" if usd is None else f"at most ${usd:.2f}{per}"

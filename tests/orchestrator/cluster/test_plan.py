@@ -1,6 +1,7 @@
 """Plans of cluster files: machines, money, doors."""
 
 import json
+import re
 import textwrap
 from pathlib import Path
 
@@ -158,6 +159,9 @@ def test_the_text_dates_its_prices_and_names_their_region(tmp_path: Path) -> Non
     table = price_table()
     assert f"list prices of {table.as_of} in us-east-1" in text
     assert "eu-central-1 has other prices" in text
+    assert "at most $" not in text  # prices of another region are no bound
+    assert re.search(r"about \$\d+\.\d\d/h with 4 workers", text)
+    assert "at most $" in plan_text(plan_of(tmp_path))
     assert "$0.06 to $0.54/h each" in text
 
 
