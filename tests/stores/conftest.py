@@ -9,9 +9,9 @@ import pytest
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.telemetry.processes import this_machine
+from tests.stores.pages import FOLDER
 
-FOLDER = Path(__file__).parent / "0.1"
-SWEEPS = sorted(file.stem for file in FOLDER.glob("*-*.yaml"))
+SWEEPS = sorted(folder.name for folder in FOLDER.glob("store/sweeps/*"))
 
 
 @pytest.fixture
