@@ -75,10 +75,7 @@ def _unlike_arms(
 ) -> list[Caution]:
     """Say where trials and arms were finetuned for other steps, or the chosen one at another learning rate."""
     others = other_steps(trials, manifest.n_steps)
-    rates = None
-    if chosen is not None and any("learning rate" in c.mixes for c in comparisons):
-        assert chosen.learning_rate is not None  # None for an arm alone
-        rates = rates_apart(manifest.default_learning_rate, chosen.learning_rate)
+    rates = _other_rate(chosen, comparisons)
     if others is None and rates is None:
         return []
     texts = []
@@ -97,6 +94,14 @@ def _unlike_arms(
             text=" ".join(texts),
         )
     ]
+
+
+def _other_rate(chosen: Trial | None, comparisons: Sequence[Comparison]) -> tuple[str, str] | None:
+    """Learning rates of the finetuned arms and of the chosen trial; None where they are the same."""
+    of_arms = [c.learning_rate for c in comparisons if "learning rate" in c.mixes]
+    if chosen is None or chosen.learning_rate is None or not of_arms or of_arms[0] is None:
+        return None
+    return rates_apart(of_arms[0], chosen.learning_rate)
 
 
 def _unlike_title(
