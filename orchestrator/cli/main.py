@@ -18,7 +18,7 @@ def commands(debug: bool) -> None:
     """Find the hyperparameters of sleep-staging transfer learning.
 
     Ingest recordings, pretrain an encoder, score how far each source batch is from the target, sweep over tau, and
-    review how sensitive the result is to it. `orchestrator demo` shows all of it on made-up recordings.
+    review what came of each. `orchestrator demo` shows all of it on made-up recordings.
     """
 
 

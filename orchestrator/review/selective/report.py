@@ -43,7 +43,7 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
     sweep = read_sweep(store, name)
     rows = tau.curve_rows(sweep.trials)
     chosen = statistics.chosen_trial(sweep.trials)
-    curve = tau_curve_png(rows, sweep.manifest, chosen)
+    curve = tau_curve_png(rows, sweep.manifest, chosen, statistics.n_runs(sweep.trials))
     rewards = rewards_png(sweep.batches, sweep.manifest, chosen)
     return {
         "tau_curve.png": curve,
@@ -75,18 +75,22 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
     shares = statistics.stage_shares(sweep.batches, chosen, evaluated)
     agreement = statistics.objective_agreement(trials, chosen)
     others = statistics.other_steps(trials, manifest.n_steps)
+    n_runs = statistics.n_runs(trials)
     return template("selective/page.html.j2").render(
         manifest=manifest,
         chosen=chosen,
-        comparisons=comparisons,
+        compared=wording.settings_of(chosen, comparisons, others) if chosen else "chosen trial",
+        comparisons=[(c, wording.difference_note(c, n_runs)) for c in comparisons],
+        runs=wording.runs(n_runs),
         shares=shares,
-        answer=wording.answer(chosen, statistics.tau_sensitivity(trials), comparisons),
-        cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement),
-        interval_note=wording.interval_note(manifest, chosen.n_replicates if chosen else 1),
+        answer=wording.answer(chosen, statistics.tau_range(trials, manifest), comparisons, n_runs),
+        cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement, n_runs),
+        interval_note=wording.interval_note(manifest, n_runs),
         ranking=statistics.ranking_against_chance(trials),
         reading_notes=wording.reading_notes(manifest, others),
         provenance=_provenance(manifest, others),
         other_steps=others,
+        other_rates=statistics.other_rates(trials, manifest.default_learning_rate),
         target_subjects=some(manifest.target_subjects),
         trials=_by_objective(t for t in trials if not t.is_arm),
         front=front_of(trials),

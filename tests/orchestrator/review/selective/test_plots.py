@@ -26,12 +26,23 @@ def test_curve_shows_line_objective_arms_and_kept_batches(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials(rows)
     png = tau_curve_png(curve_rows(trials), made.manifest(), chosen_trial(trials))
-    assert all(
-        has_colour(png, c) for c in (drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.LIGHT)
-    )
-    without_arms = [t for t in trials if not t.is_arm]
-    png = tau_curve_png(curve_rows(without_arms), made.manifest(), None)
-    assert not has_colour(png, drawing.GREEN)
+    assert all(has_colour(png, c) for c in (drawing.BLUE, drawing.VERMILLION, drawing.LIGHT))
+    without_arms = curve_rows([t for t in trials if not t.is_arm])
+    assert tau_curve_png(without_arms, made.manifest(), chosen_trial(trials)) != png
+
+
+def test_arms_are_drawn_in_no_colour(made: Any) -> None:
+    png = tau_curve_png(curve_rows([made.arm("no_adapt")]), made.manifest(), None)
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    light = [int(drawing.LIGHT[i : i + 2], 16) for i in (1, 3, 5)]
+    assert np.ptp(pixels, axis=2).max() <= np.ptp(light)  # the grid, the least grey of the greys
+
+
+def test_curve_says_how_many_runs_a_point_is(made: Any) -> None:
+    rows = curve_rows([made.trial("t000", tau_quantile=0.0), made.trial("t001")])
+    one = tau_curve_png(rows, made.manifest(), None)
+    assert tau_curve_png(rows, made.manifest(), None, n_runs=3) != one
+    assert tau_curve_png(rows, made.manifest(), None, n_runs=1) == one
 
 
 def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
