@@ -67,7 +67,7 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
 
 
 def _start(n_cpus: int | None, folder: Path | None) -> None:
-    """Start Ray on this machine with its files in a folder, or without one connect to the cluster of the environment."""
+    """Start Ray on this machine with its files in a folder; without one, connect to the cluster of the environment."""
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -20,17 +20,15 @@ from pathlib import Path
 from orchestrator.errors import OrchestratorError, SetupError
 from orchestrator.telemetry.private_folder import make_parents, make_private, risk
 
-SOCKET_BYTES = 107 if sys.platform == "linux" else 103
+SOCKET_BYTES_ON_LINUX = 107
+SOCKET_BYTES = SOCKET_BYTES_ON_LINUX if sys.platform == "linux" else 103
 """How long the path of a socket may be."""
 
 _SESSION = "/session_2026-11-30_09-00-00_123456_1234567/sockets/"
 """What Ray makes in its folder; it ends with a time and a process id."""
-_OF_A_SESSION = f"{_SESSION}plasma_store"
-_OF_A_CLUSTER = f"{_SESSION}dash_TaskEventsHead"
-"""The longest path of a socket: without and with the dashboard."""
-
-LONGEST = SOCKET_BYTES - len(_OF_A_CLUSTER)
-"""How many bytes the path of Ray's folder may have where it serves a dashboard, too."""
+SOCKET_OF_A_SESSION = f"{_SESSION}plasma_store"
+SOCKET_OF_A_CLUSTER = f"{_SESSION}dash_TaskEventsHead"
+"""The longest path of a socket in Ray's folder: without and with the dashboard."""
 
 _NAME = re.compile(r"[0-9a-f]{4}")
 """Of a session's folder; those of clusters have a dash."""
@@ -50,10 +48,12 @@ def session_folder() -> Iterator[Path]:
     SetupError
         There is no place for it that is safe from other users, and short enough for sockets.
     """
-    base = _own_folder(_temporary_folders(), "/0000", _OF_A_SESSION)
+    base = _own_folder(_temporary_folders(), "/0000", SOCKET_OF_A_SESSION)
     is_wanted = False
     with contextlib.ExitStack() as held:
-        with _locked(base, wait=True) as can_lock:  # so that nobody takes ours for one that was left
+        with _locked(
+            base, wait=True
+        ) as can_lock:  # so that nobody takes ours for one that was left
             if can_lock:
                 _remove_left(base)
             folder = _new(base)
@@ -85,7 +85,7 @@ def cluster_folder(state_folder: Path) -> Path:
     key = hashlib.sha256(os.fsencode(state_folder.absolute())).hexdigest()[:6]
     name = f"{state_folder.name[:7]}-{key}"
     parents = _chosen_folder() or _LONG_LIVED
-    return _own_folder(parents, f"/{name}", _OF_A_CLUSTER) / name
+    return _own_folder(parents, f"/{name}", SOCKET_OF_A_CLUSTER) / name
 
 
 def remove(folder: Path) -> None:
@@ -121,7 +121,9 @@ def _own_folder(parents: Sequence[Path], *inside: str) -> Path:
             except SetupError as error:
                 raise SetupError(f"{error} Or {elsewhere}") from None
             return folder
-    raise SetupError(f"there is no folder for the files of Ray: {'; '.join(reasons)}. S{elsewhere[1:]}")
+    raise SetupError(
+        f"there is no folder for the files of Ray: {'; '.join(reasons)}. S{elsewhere[1:]}"
+    )
 
 
 def _temporary_folders() -> Sequence[Path]:

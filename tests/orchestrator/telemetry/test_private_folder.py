@@ -65,7 +65,9 @@ def test_one_of_another_user_is_refused(made_by: str, tmp_path: Path) -> None:
     else:
         folder.mkdir(mode=0o700)
         os.chown(folder, STRANGER if os.geteuid() == 0 else -1, -1)
-    with pytest.raises(SetupError, match=f"a folder of user .*, with mode {mode(folder):04o}") as told:
+    with pytest.raises(
+        SetupError, match=f"a folder of user .*, with mode {mode(folder):04o}"
+    ) as told:
         make_private(folder)
     assert told.value.exit_code == 7
 
@@ -112,7 +114,12 @@ def test_a_second_user_gets_nowhere() -> None:
             folder.mkdir()
             folder.chmod(0o777)
         assert as_stranger(f"touch {name}/rays/planted") == ""
-        for command in ("ls {0}/own", "ls {0}/own/rays", "touch {0}/own/rays/x", "mv {0}/own {0}/x"):
+        for command in (
+            "ls {0}/own",
+            "ls {0}/own/rays",
+            "touch {0}/own/rays/x",
+            "mv {0}/own {0}/x",
+        ):
             assert "Permission denied" in as_stranger(command.format(name))
 
 

@@ -13,8 +13,9 @@ import pytest
 from orchestrator.errors import SetupError, SweepFailedError
 from orchestrator.telemetry import session_folder as module
 from orchestrator.telemetry.session_folder import (
-    LONGEST,
     SOCKET_BYTES,
+    SOCKET_OF_A_CLUSTER,
+    SOCKET_OF_A_SESSION,
     cluster_folder,
     session_folder,
 )
@@ -45,7 +46,9 @@ def test_sessions_have_a_folder_each_and_leave_none(tmp: Path) -> None:
     assert list((tmp / OWN).iterdir()) == []
 
 
-@pytest.mark.parametrize("end", [SweepFailedError("all failed"), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize(
+    "end", [SweepFailedError("all failed"), KeyboardInterrupt(), SystemExit(1)]
+)
 def test_an_end_that_was_told_leaves_none_either(end: BaseException, tmp: Path) -> None:
     with pytest.raises(type(end)), session_folder():
         raise end
@@ -55,15 +58,21 @@ def test_an_end_that_was_told_leaves_none_either(end: BaseException, tmp: Path) 
 def test_after_an_error_that_is_not_ours_rays_logs_are_there_until_the_next_session(
     tmp: Path,
 ) -> None:
-    with pytest.raises(ZeroDivisionError) as told, session_folder() as folder:
-        (folder / "log").touch()
-        raise ZeroDivisionError
-    assert (folder / "log").exists()
+    made = []
+
+    def fail() -> None:
+        with session_folder() as folder:
+            made.append(folder)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as told:
+        fail()
+    assert made[0].exists()
     assert told.value.__notes__ == [
-        f"Ray's logs are in {folder}/session_latest/logs until the next session starts."
+        f"Ray's logs are in {made[0]}/session_latest/logs until the next session starts."
     ]
     with session_folder():
-        assert not folder.exists()
+        assert not made[0].exists()
 
 
 def test_what_a_killed_session_left_is_removed_and_nothing_of_a_living_one(tmp: Path) -> None:
@@ -100,7 +109,10 @@ def test_what_a_killed_session_left_is_removed_and_nothing_of_a_living_one(tmp: 
 def test_a_folder_that_somebody_else_has_put_there_is_refused(tmp: Path) -> None:
     (tmp / OWN).mkdir()
     (tmp / OWN).chmod(0o777)
-    with pytest.raises(SetupError, match=r"with mode 0777.* Or set RAY_TMPDIR") as told, session_folder():
+    with (
+        pytest.raises(SetupError, match=r"with mode 0777.* Or set RAY_TMPDIR") as told,
+        session_folder(),
+    ):
         pass
     assert told.value.exit_code == 7
     assert str(tmp / OWN) in str(told.value)
@@ -121,7 +133,7 @@ def long_path(folder: Path, n_bytes: int) -> Path:
 def test_a_temporary_folder_that_is_too_long_for_sockets_is_not_taken(
     tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = SOCKET_BYTES - len(f"/{OWN}/0000{module._OF_A_SESSION}")
+    room = SOCKET_BYTES - len(f"/{OWN}/0000{SOCKET_OF_A_SESSION}")
     (short := tmp / "s").mkdir()
     monkeypatch.setattr(module, "_LONG_LIVED", (short,))
     for n_bytes, expected in ((room, "taken"), (room + 1, "not taken")):
@@ -129,7 +141,7 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_not_taken(
         monkeypatch.setattr(tempfile, "tempdir", str(given))
         with session_folder() as folder:
             assert folder.parent.parent == (given if expected == "taken" else short)
-            assert len(f"{folder}{module._OF_A_SESSION}") <= SOCKET_BYTES
+            assert len(f"{folder}{SOCKET_OF_A_SESSION}") <= SOCKET_BYTES
 
 
 def test_one_that_the_user_has_chosen_for_ray_is_taken_or_refused(
@@ -184,4 +196,5 @@ def test_a_cluster_has_a_folder_by_its_name_and_by_who_knows_it(
     assert one.parent == tmp / OWN
     assert one.name.startswith("sleep-l")
     assert closed(tmp / OWN)
-    assert len(str(cluster_folder(Path("/x") / ("a" * 40)))) <= LONGEST
+    longest = cluster_folder(Path("/x") / ("a" * 40))
+    assert len(f"{longest}{SOCKET_OF_A_CLUSTER}") <= SOCKET_BYTES
