@@ -22,9 +22,7 @@ from orchestrator.cluster.ray_config import start_command
 from orchestrator.config.cluster import ClusterFile, load_cluster
 from orchestrator.errors import SetupError
 from orchestrator.telemetry.session_folder import SOCKET_BYTES_ON_LINUX, SOCKET_OF_A_CLUSTER
-
-STRANGER = 65534
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes the part of a second user: as root")
+from tests.second_user import STRANGER, only_root
 
 
 @pytest.fixture
@@ -147,7 +145,9 @@ def test_the_launchers_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Their folder is where Ray has them, and where the shell of a head looks for it, too."""
     user = f"user-{secrets.token_hex(4)}"
     monkeypatch.setenv("LOGNAME", user)
-    runner = SSHCommandRunner("", "", None, {"ssh_user": "me"}, "c", None, False)
+    runner = SSHCommandRunner(  # type: ignore[no-untyped-call]
+        "", "", None, {"ssh_user": "me"}, "c", None, False
+    )
     folder = Path(runner.ssh_control_path).parent
     try:
         guard_launcher_here()

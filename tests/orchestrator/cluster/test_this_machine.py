@@ -13,6 +13,7 @@ from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.this_machine import OnThisMachine
 from orchestrator.config.cluster import ThisMachine
 from orchestrator.errors import SetupError
+from tests.second_user import STRANGER, only_root
 
 ENDED = Running(provider="this_machine", address="", launched_at="then", ends_at=None)
 
@@ -53,9 +54,9 @@ def test_its_end_removes_the_folder_of_version_0_1(state: ClusterState, former: 
     assert not former.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="takes the part of a second user: as root")
+@only_root
 def test_that_of_another_user_stays(state: ClusterState, former: Path) -> None:
-    os.chown(former, 65534, -1)
+    os.chown(former, STRANGER, -1)
     note_of_0_1(state)
     on_this_machine(state).end()
     assert former.exists()

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -10,11 +9,7 @@ import pytest
 
 from orchestrator.errors import SetupError
 from orchestrator.telemetry.private_folder import make_parents, make_private, risk
-
-STRANGER = 65534
-"""A user that runs none of these tests."""
-
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes the part of a second user: as root")
+from tests.second_user import IS_ROOT, STRANGER, as_stranger, only_root
 
 
 def mode(path: Path) -> int:
@@ -60,11 +55,11 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made_by", ["root", pytest.param("a stranger", marks=only_root)])
 def test_one_of_another_user_is_refused(made_by: str, tmp_path: Path) -> None:
     folder = tmp_path / "own"
-    if made_by == "root" and os.geteuid() != 0:
+    if made_by == "root" and not IS_ROOT:
         folder = Path("/usr")
     else:
         folder.mkdir(mode=0o700)
-        os.chown(folder, STRANGER if os.geteuid() == 0 else -1, -1)
+        os.chown(folder, STRANGER, -1)
     with pytest.raises(
         SetupError, match=f"a folder of user .*, with mode {mode(folder):04o}"
     ) as told:
@@ -121,19 +116,3 @@ def test_a_second_user_gets_nowhere() -> None:
             "mv {0}/own {0}/x",
         ):
             assert "Permission denied" in as_stranger(command.format(name))
-
-
-def as_stranger(command: str) -> str:
-    """Run a command of the shell as another user, and return what it says on standard error."""
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd="/",
-        user=STRANGER,
-        group=STRANGER,
-        extra_groups=[],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    return done.stderr
