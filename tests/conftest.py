@@ -56,17 +56,21 @@ def ray_cluster() -> Iterator[Any]:
     """One Ray cluster with two CPUs for the whole session."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=512 * 2**20,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )
-    yield ray
-    ray.shutdown()
+    from orchestrator.telemetry.session_folder import session_folder
+
+    with session_folder() as folder:
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=512 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            _temp_dir=str(folder),
+        )
+        yield ray
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """A cluster file of ours as Ray's launcher takes it: with a token, closed doors, and Ray under a process id we know.
 
 Nothing is written into a user's ``.bashrc``, and nothing is stopped but what was started here: machines on premises
-may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of each machine.
+may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of each machine, but for Ray's own files:
+see :mod:`orchestrator.cluster.machine_folder`.
 """
 
 import copy
@@ -13,6 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.machine_folder import (
+    guard_command,
+    guard_launcher_command,
+    ray_tmpdir,
+)
 from orchestrator.cluster.plan import growth_of
 from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
 from orchestrator.telemetry.growth import GROWS_TO
@@ -23,6 +29,10 @@ DASHBOARD_PORT = 8265
 UV_INSTALLER = "https://astral.sh/uv/0.9.9/install.sh"
 """Brings a Python of any version to a machine that has none."""
 
+_HEAD_ARGUMENTS = (
+    f"--head --port={HEAD_PORT} --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD_PORT} "
+    "--autoscaling-config=~/ray_bootstrap_config.yaml --disable-usage-stats"
+)
 WORKER_ARGUMENTS = f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
 """Of ``ray start``; Ray's launcher sets the variable."""
 
@@ -79,7 +89,11 @@ def ray_config(
     home = _home(cluster)
     folder = remote_folder(cluster).replace("~", home)
     mounts = {f"{folder}/token": str(token_file)}
-    settings = {**SETTINGS, "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
+    settings = {
+        **SETTINGS,
+        "RAY_AUTH_TOKEN_PATH": f"{folder}/token",
+        "RAY_TMPDIR": ray_tmpdir(cluster),
+    }
     install: list[str] = []
     if wheel is not None:
         mounts[f"{folder}/{wheel.name}"] = str(wheel)
@@ -91,7 +105,7 @@ def ray_config(
         settings[GROWS_TO] = growth.as_text()
     exports = " ".join(f"'export {key}={value}'" for key, value in settings.items())
     config["initialization_commands"] = [
-        f"mkdir -p {folder} && chmod 700 {folder}",
+        f"(umask 077; mkdir -p {folder}) && chmod 700 {folder}",
         f"printf '%s\\n' {exports} > {folder}/env",
         *first,
         *cluster.initialization_commands,
@@ -105,9 +119,11 @@ def ray_config(
         ):
             if kind.get(key):
                 kind[key] = [*common, *kind[key]]
-    config["head_start_ray_commands"] = _own(folder, cluster.head_start_ray_commands) or [
+    config["head_start_ray_commands"] = _own(
+        folder, cluster.head_start_ray_commands, guard_launcher_command()
+    ) or [
         stop_command(folder),
-        start_command(folder, _head_arguments(cluster), ends_at=ends_at),
+        start_command(folder, _HEAD_ARGUMENTS, guard_launcher_command(), ends_at=ends_at),
         _await_command(folder, DASHBOARD_PORT),
     ]
     config["worker_start_ray_commands"] = _own(folder, cluster.worker_start_ray_commands) or [
@@ -135,13 +151,13 @@ def install_commands(folder: str, wheel: str) -> list[str]:
     ]
 
 
-def _own(folder: str, commands: Sequence[str]) -> list[str]:
-    """Return a user's commands with the cluster's environment: its token, its mark, its Python."""
-    return [f". {folder}/env; {command}" for command in commands]
+def _own(folder: str, commands: Sequence[str], guard: str = "true") -> list[str]:
+    """Return a user's commands with the cluster's environment: its token, its mark, its Python, its closed folder."""
+    return [f". {folder}/env; {guard_command()}; {guard}; {command}" for command in commands]
 
 
 def start_command(
-    folder: str, arguments: str, settings: str = "", ends_at: datetime | None = None
+    folder: str, arguments: str, settings: str = "true", ends_at: datetime | None = None
 ) -> str:
     """Return a shell command that starts Ray in the background and notes its process id.
 
@@ -156,7 +172,7 @@ def start_command(
     ends_at : datetime or None
         When it is ended, whatever runs.
     """
-    before = f"{settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null".lstrip("; ")
+    before = f"{guard_command()}; {settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null"
     command = f"python3 -m ray.scripts.scripts start --block {arguments}"
     if ends_at is not None:
         left = f"$(( (left = {math.ceil(ends_at.timestamp())} - $(date +%s)) > 1 ? left : 1 ))"
@@ -239,14 +255,6 @@ def _await_command(folder: str, port: int) -> str:
     return (
         f"for i in $(seq 300); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && exit 0; "
         f"kill -0 $(cat {folder}/ray.pid) || break; sleep 0.2; done; tail -n 20 {folder}/ray.log; exit 1"
-    )
-
-
-def _head_arguments(cluster: ClusterFile) -> str:
-    return (
-        f"--head --port={HEAD_PORT} --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD_PORT} "
-        f"--temp-dir=/tmp/sleep-{cluster.cluster_name} --autoscaling-config=~/ray_bootstrap_config.yaml "
-        "--disable-usage-stats"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.ec2 import refusal_in
+from orchestrator.cluster.machine_folder import guard_launcher_here
 from orchestrator.cluster.ray_config import SETTINGS
 from orchestrator.cluster.state import ClusterState
 from orchestrator.errors import SetupError
@@ -44,8 +45,9 @@ def ray_up(
     CloudError
         EC2 refused something.
     SetupError
-        It failed otherwise.
+        It failed otherwise, or another user could come between it and the machines.
     """
+    guard_launcher_here()
     file = state.folder / _FILE
     file.write_text(json.dumps(config, indent=1))
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SetupError
+from orchestrator.telemetry.private_folder import make_parents
 
 HOME = "ORCHESTRATOR_HOME"
 """Environment variable: folder of what is known of clusters; ``~/.sleep-orchestrator`` by default."""
@@ -36,6 +37,8 @@ class Running:
     """Whether all of it came up; otherwise it is being launched, or whoever did so was killed."""
     account: str | None = None
     """Of Amazon's, that pays for it."""
+    ray_folder: str | None = None
+    """Of Ray's files, where it is on this machine; version 0.1 did not note it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class ClusterState:
 
     def make_token(self) -> Path:
         """Make the cluster's token, unless there is one, and return its file."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         if not self.token_file.exists():
             partial = self.folder / f".token.{os.getpid()}"
             with os.fdopen(
@@ -81,14 +84,14 @@ class ClusterState:
 
     def note(self, running: Running) -> None:
         """Note where the cluster is."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         partial = self.folder / f".running.{os.getpid()}"
         partial.write_text(json.dumps(asdict(running), indent=1))
         partial.replace(self.folder / "running.json")
 
     def note_file(self, data: Mapping[str, Any]) -> None:
         """Note the cluster file that was launched."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         partial = self.folder / f".file.{os.getpid()}"
         partial.write_text(json.dumps(data))
         partial.replace(self.folder / "file.json")
@@ -116,7 +119,7 @@ class ClusterState:
         SetupError
             One does.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         with (self.folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

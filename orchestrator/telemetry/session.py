@@ -6,9 +6,11 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.telemetry.growth import Growth
+from orchestrator.telemetry.session_folder import session_folder
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -31,7 +33,8 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
 
     A running session is used as it is (tests share one; inside a Ray job ``RAY_ADDRESS`` leads to the
     cluster). Otherwise Ray starts on this machine and stops at the end of the block. It listens on all
-    interfaces, which is not configurable, so it is guarded by a token that only this session knows.
+    interfaces, which is not configurable, so it is guarded by a token that only this session knows. Its files lie where
+    no other user of the machine can look (:func:`orchestrator.telemetry.session_folder.session_folder`).
 
     Parameters
     ----------
@@ -47,8 +50,28 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         configure_data()
         yield
         return
+    with contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder() as folder:
+        _start(n_cpus, folder)
+        configure_data()
+        try:
+            if store is not None:
+                from orchestrator.store.placement import (
+                    check_is_shared,  # here: pyarrow is no matter of --help
+                )
+
+                nodes = ray.nodes()  # type: ignore[no-untyped-call]
+                check_is_shared(store, sum(node["Alive"] for node in nodes))
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(n_cpus: int | None, folder: Path | None) -> None:
+    """Start Ray on this machine with its files in a folder; without one, connect to the cluster of the environment."""
+    import ray
+
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
+    if folder is None:
         ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
     else:
         ray.init(
@@ -56,20 +79,9 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
             num_cpus=n_cpus,
             include_dashboard=False,
             object_store_memory=_object_store_bytes(),
+            _temp_dir=str(folder),
             **quiet,
         )
-    configure_data()
-    try:
-        if store is not None:
-            from orchestrator.store.placement import (
-                check_is_shared,  # here: pyarrow is no matter of --help
-            )
-
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]
-            check_is_shared(store, sum(node["Alive"] for node in nodes))
-        yield
-    finally:
-        ray.shutdown()
 
 
 def prepare_ray_environment() -> None:

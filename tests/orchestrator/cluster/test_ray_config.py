@@ -65,8 +65,11 @@ def test_commands_of_the_users_own_start_ray_with_the_token(tmp_path: Path) -> N
         "cluster_name: lab\nprovider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\n"
         f"auth: {{ssh_user: sleep}}\nhead_start_ray_commands: ['{start}']\n"
     )
-    (command,) = config_of(file, tmp_path / "token")["head_start_ray_commands"]
-    assert command == f". /home/sleep/.sleep-orchestrator/lab/env; {start}"
+    config = config_of(file, tmp_path / "token")
+    (command,) = config["head_start_ray_commands"]
+    assert command.startswith(". /home/sleep/.sleep-orchestrator/lab/env; mkdir -m 700 ")
+    assert command.endswith(f"; {start}")
+    assert "'export RAY_TMPDIR=/tmp/sleep-lab.sleep'" in config["initialization_commands"][1]
 
 
 @pytest.mark.parametrize(("left_s", "waits_s"), [(3, 3), (-100, 1)], ids=["later", "over"])
