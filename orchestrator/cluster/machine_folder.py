@@ -36,9 +36,9 @@ def ray_tmpdir(cluster: ClusterFile) -> str:
     return f"/tmp/sleep-{name}"
 
 
-def guard_command() -> str:
-    """Return a shell command that makes ``$RAY_TMPDIR``, and ends its shell where another user could enter it."""
-    return _made_private('"$RAY_TMPDIR"', "077")
+def guard_command(folder: str) -> str:
+    """Return a shell command that has Ray use a folder, makes it, and ends its shell where others could enter it."""
+    return f"export RAY_TMPDIR={folder}; {_made_private(folder, '077')}"
 
 
 def guard_launcher_command() -> str:
