@@ -30,9 +30,8 @@ def ray_tmpdir(cluster: ClusterFile) -> str:
     assert cluster.auth is not None
     name = f"{cluster.cluster_name}.{cluster.auth.ssh_user}"
     if len(name) > _ROOM or not _SAFE.fullmatch(name):
-        name = (
-            f"{cluster.cluster_name[: _ROOM - 9]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        )
+        key = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{cluster.cluster_name[: _ROOM - 9]}.{key}"
     return f"/tmp/sleep-{name}"
 
 
