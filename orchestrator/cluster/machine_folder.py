@@ -30,15 +30,14 @@ def ray_tmpdir(cluster: ClusterFile) -> str:
     assert cluster.auth is not None
     name = f"{cluster.cluster_name}.{cluster.auth.ssh_user}"
     if len(name) > _ROOM or not _SAFE.fullmatch(name):
-        name = (
-            f"{cluster.cluster_name[: _ROOM - 9]}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        )
+        key = hashlib.sha256(name.encode()).hexdigest()[:8]
+        name = f"{cluster.cluster_name[: _ROOM - 9]}.{key}"
     return f"/tmp/sleep-{name}"
 
 
-def guard_command() -> str:
-    """Return a shell command that makes ``$RAY_TMPDIR``, and ends its shell where another user could enter it."""
-    return _made_private('"$RAY_TMPDIR"', "077")
+def guard_command(folder: str) -> str:
+    """Return a shell command that has Ray use a folder, makes it, and ends its shell where others could enter it."""
+    return f"export RAY_TMPDIR={folder}; {_made_private(folder, '077')}"
 
 
 def guard_launcher_command() -> str:

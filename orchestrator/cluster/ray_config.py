@@ -89,11 +89,7 @@ def ray_config(
     home = _home(cluster)
     folder = remote_folder(cluster).replace("~", home)
     mounts = {f"{folder}/token": str(token_file)}
-    settings = {
-        **SETTINGS,
-        "RAY_AUTH_TOKEN_PATH": f"{folder}/token",
-        "RAY_TMPDIR": ray_tmpdir(cluster),
-    }
+    settings = {**SETTINGS, "RAY_AUTH_TOKEN_PATH": f"{folder}/token"}
     install: list[str] = []
     if wheel is not None:
         mounts[f"{folder}/{wheel.name}"] = str(wheel)
@@ -119,16 +115,18 @@ def ray_config(
         ):
             if kind.get(key):
                 kind[key] = [*common, *kind[key]]
-    config["head_start_ray_commands"] = _own(
-        folder, cluster.head_start_ray_commands, guard_launcher_command()
-    ) or [
+    guard = guard_command(ray_tmpdir(cluster))
+    of_head = f"{guard}; {guard_launcher_command()}"
+    config["head_start_ray_commands"] = _own(folder, of_head, cluster.head_start_ray_commands) or [
         stop_command(folder),
-        start_command(folder, _HEAD_ARGUMENTS, guard_launcher_command(), ends_at=ends_at),
+        start_command(folder, of_head, _HEAD_ARGUMENTS, ends_at=ends_at),
         _await_command(folder, DASHBOARD_PORT),
     ]
-    config["worker_start_ray_commands"] = _own(folder, cluster.worker_start_ray_commands) or [
+    config["worker_start_ray_commands"] = _own(
+        folder, guard, cluster.worker_start_ray_commands
+    ) or [
         stop_command(folder),
-        start_command(folder, WORKER_ARGUMENTS, ends_at=ends_at),
+        start_command(folder, guard, WORKER_ARGUMENTS, ends_at=ends_at),
     ]
     if isinstance(cluster.provider, LocalProvider):
         config.pop("orchestrator", None)
@@ -151,13 +149,13 @@ def install_commands(folder: str, wheel: str) -> list[str]:
     ]
 
 
-def _own(folder: str, commands: Sequence[str], guard: str = "true") -> list[str]:
+def _own(folder: str, guard: str, commands: Sequence[str]) -> list[str]:
     """Return a user's commands with the cluster's environment: its token, its mark, its Python, its closed folder."""
-    return [f". {folder}/env; {guard_command()}; {guard}; {command}" for command in commands]
+    return [f". {folder}/env; {guard}; {command}" for command in commands]
 
 
 def start_command(
-    folder: str, arguments: str, settings: str = "true", ends_at: datetime | None = None
+    folder: str, guard: str, arguments: str, settings: str = "true", ends_at: datetime | None = None
 ) -> str:
     """Return a shell command that starts Ray in the background and notes its process id.
 
@@ -165,14 +163,16 @@ def start_command(
     ----------
     folder : str
         Of the cluster, on the machine.
+    guard : str
+        Commands of the shell that end it where Ray's files would be open to others.
     arguments : str
         Of ``ray start``.
     settings : str
-        Commands of the shell that it is started from.
+        Further commands of the shell that it is started from.
     ends_at : datetime or None
         When it is ended, whatever runs.
     """
-    before = f"{guard_command()}; {settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null"
+    before = f"{guard}; {settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null"
     command = f"python3 -m ray.scripts.scripts start --block {arguments}"
     if ends_at is not None:
         left = f"$(( (left = {math.ceil(ends_at.timestamp())} - $(date +%s)) > 1 ? left : 1 ))"

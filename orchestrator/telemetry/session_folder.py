@@ -1,7 +1,7 @@
-"""Where Ray keeps what it needs on this machine: the code of jobs, sockets, logs, spilled objects.
+"""Where Ray keeps its files on this machine: the code of jobs, sockets, logs, spilled objects.
 
-Ray opens its folder to every user of the machine, so that another one could exchange the code of a job. Ours is given
-one inside ``sleep-UID``, which only its owner can enter.
+Ray opens its folder to every user of the machine, so that another one could exchange the code of a job. A Ray of ours
+is given one inside ``sleep-UID``, which only its owner can enter.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from orchestrator.telemetry.private_folder import make_parents, make_private, ri
 
 SOCKET_BYTES_ON_LINUX = 107
 SOCKET_BYTES = SOCKET_BYTES_ON_LINUX if sys.platform == "linux" else 103
-"""How long the path of a socket may be."""
+"""How many bytes the path of a socket may have."""
 
 _SESSION = "/session_2026-11-30_09-00-00_123456_1234567/sockets/"
 """What Ray makes in its folder; it ends with a time and a process id."""
@@ -51,9 +51,8 @@ def session_folder() -> Iterator[Path]:
     base = _own_folder(_temporary_folders(), "/0000", SOCKET_OF_A_SESSION)
     is_wanted = False
     with contextlib.ExitStack() as held:
-        with _locked(
-            base, wait=True
-        ) as can_lock:  # so that nobody takes ours for one that was left
+        # Meanwhile nobody else may take ours for one that was left.
+        with _locked(base, wait=True) as can_lock:
             if can_lock:
                 _remove_left(base)
             folder = _new(base)
@@ -158,7 +157,7 @@ def _remove_left(base: Path) -> None:
     """Remove the folders of sessions whose process is gone: the system has freed the locks that it held."""
     for folder in base.iterdir():
         if _NAME.fullmatch(folder.name):
-            with contextlib.suppress(FileNotFoundError), _locked(folder) as is_left:
+            with contextlib.suppress(OSError), _locked(folder) as is_left:  # it may be gone by now
                 if is_left:
                     shutil.rmtree(folder, ignore_errors=True)
 

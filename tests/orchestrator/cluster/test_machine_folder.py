@@ -35,10 +35,9 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def shell(command: str, folder: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+def shell(command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         ["bash", "-c", f"({command})"],
-        env={**os.environ, "RAY_TMPDIR": str(folder), **env},
         capture_output=True,
         text=True,
         check=False,
@@ -67,13 +66,13 @@ KINDS = ["a link", "a file", "open", pytest.param("a stranger's", marks=only_roo
 
 
 def test_it_is_made_closed_and_taken_again(folder: Path) -> None:
-    assert shell(look_command(str(folder)), folder).stdout == ""
+    assert shell(look_command(str(folder))).stdout == ""
     assert not folder.exists()
     for _ in range(2):
-        done = shell(f"umask 000; {guard_command()}; echo on", folder)
+        done = shell(f"umask 000; {guard_command(str(folder))}; echo on")
         assert (done.stdout, done.stderr) == ("on\n", "")
         assert mode(folder) == 0o700
-    assert shell(look_command(str(folder)), folder).stdout == ""
+    assert shell(look_command(str(folder))).stdout == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,17 +80,17 @@ def test_what_another_user_may_have_put_there_is_refused_and_left_alone(
     kind: str, folder: Path
 ) -> None:
     taken(kind, folder)
-    done = shell(f"{guard_command()}; echo on", folder)
+    done = shell(f"{guard_command(str(folder))}; echo on")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{folder} must be a folder of " in done.stderr
-    assert shell(look_command(str(folder)), folder).stdout == done.stderr
+    assert shell(look_command(str(folder))).stdout == done.stderr
     assert os.path.lexists(folder)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "open"])
 def test_the_end_removes_nothing_of_others(kind: str, folder: Path) -> None:
     taken(kind, folder)
-    assert shell(remove_command(str(folder), secrets.token_hex(4)), folder).returncode == 0
+    assert shell(remove_command(str(folder), secrets.token_hex(4))).returncode == 0
     assert os.path.lexists(folder)
 
 
@@ -100,8 +99,8 @@ def test_ray_is_not_started_where_it_is_refused(folder: Path, tmp_path: Path) ->
     started = tmp_path / "ray.pid"
     folder.mkdir()
     folder.chmod(0o755)
-    command = start_command(str(tmp_path), "--no-such-option")
-    assert shell(command, folder).returncode == 1
+    command = start_command(str(tmp_path), guard_command(str(folder)), "--no-such-option")
+    assert shell(command).returncode == 1
     assert not started.exists()
 
 
@@ -111,11 +110,11 @@ def test_the_end_removes_it_and_that_of_version_0_1(folder: Path) -> None:
     for path in (folder, former):
         (path / "session_1" / "logs").mkdir(parents=True)
     command = remove_command(str(folder), name)
-    assert shell(command, folder).returncode == 0
+    assert shell(command).returncode == 0
     assert not folder.exists()
     assert former.exists()  # of somebody who has called a folder like this
     (former / "session_latest").symlink_to(former / "session_1")
-    shell(command, folder)
+    shell(command)
     assert not former.exists()
 
 
@@ -141,7 +140,7 @@ def test_it_is_called_by_cluster_and_user_where_sockets_have_room(tmp_path: Path
         assert set(path) <= set("abcdefghijklmnopqrstuvwxyz0123456789/.-")
 
 
-def test_the_launchers_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_launchers_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their folder is where Ray has them, and where the shell of a head looks for it, too."""
     user = f"user-{secrets.token_hex(4)}"
     monkeypatch.setenv("LOGNAME", user)
@@ -153,17 +152,17 @@ def test_the_launchers_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         guard_launcher_here()
         assert mode(folder) == 0o700
         folder.rmdir()
-        done = shell(f"{guard_launcher_command()}; echo on", tmp_path)
+        done = shell(f"{guard_launcher_command()}; echo on")
         assert (done.stdout, done.stderr) == ("on\n", "")
         assert mode(folder) == 0o700
 
         folder.chmod(0o755)  # as Ray makes it
         (folder / "c").mkdir()
         guard_launcher_here()
-        assert shell(guard_launcher_command(), tmp_path).returncode == 0
+        assert shell(guard_launcher_command()).returncode == 0
         assert (folder / "c").exists()
 
-        for guard in (guard_launcher_here, lambda: shell(guard_launcher_command(), tmp_path)):
+        for guard in (guard_launcher_here, lambda: shell(guard_launcher_command())):
             (folder / "c").mkdir(exist_ok=True)
             folder.chmod(0o775)  # others may have put a socket there
             guard()
@@ -174,6 +173,6 @@ def test_the_launchers_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         folder.symlink_to("/var")
         with pytest.raises(SetupError, match="a symbolic link"):
             guard_launcher_here()
-        assert f"{folder} must be" in shell(guard_launcher_command(), tmp_path).stderr
+        assert f"{folder} must be" in shell(guard_launcher_command()).stderr
     finally:
         folder.unlink() if folder.is_symlink() else folder.rmdir()

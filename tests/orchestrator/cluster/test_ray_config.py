@@ -67,15 +67,15 @@ def test_commands_of_the_users_own_start_ray_with_the_token(tmp_path: Path) -> N
     )
     config = config_of(file, tmp_path / "token")
     (command,) = config["head_start_ray_commands"]
-    assert command.startswith(". /home/sleep/.sleep-orchestrator/lab/env; mkdir -m 700 ")
+    guard = ". /home/sleep/.sleep-orchestrator/lab/env; export RAY_TMPDIR=/tmp/sleep-lab.sleep; mkdir -m 700 "
+    assert command.startswith(guard)
     assert command.endswith(f"; {start}")
-    assert "'export RAY_TMPDIR=/tmp/sleep-lab.sleep'" in config["initialization_commands"][1]
 
 
 @pytest.mark.parametrize(("left_s", "waits_s"), [(3, 3), (-100, 1)], ids=["later", "over"])
 def test_ray_is_ended_at_the_end_of_its_time(left_s: int, waits_s: int) -> None:
     ends_at = datetime.now(UTC) + timedelta(seconds=left_s)
-    command = start_command("/folder", "--head", ends_at=ends_at)
+    command = start_command("/folder", "true", "--head", ends_at=ends_at)
     wanted = r"timeout --signal=TERM --kill-after=60 (\$\(\(.*?> 1 \? left : 1 \)\)) python3 -m ray"
     found = re.search(wanted, command)
     assert found is not None, command
