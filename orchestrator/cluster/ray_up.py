@@ -12,6 +12,7 @@ from orchestrator.cluster.ec2 import refusal_in
 from orchestrator.cluster.ray_config import SETTINGS
 from orchestrator.cluster.state import ClusterState
 from orchestrator.errors import SetupError
+from orchestrator.store.decoding import json_object
 
 _LAUNCH_S = 1200.0
 _LAST_LINES = 30
@@ -93,5 +94,5 @@ def ray_up(
 
 def launched_config(state: ClusterState) -> dict[str, Any]:
     """Return what Ray's launcher was given last."""
-    config: dict[str, Any] = json.loads((state.folder / _FILE).read_text())
-    return config
+    file = state.folder / _FILE
+    return json_object(file.read_bytes(), str(file))

@@ -1,12 +1,12 @@
 """When a search that was killed was last heard of: no one could say that it ends."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.live_metrics import AT, live_metrics
 
 
 def last_heard(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> datetime:
@@ -43,8 +43,8 @@ def last_heard(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> 
         if searching:
             heard.append(_local(datetime.fromisoformat(event["time"])))
     for signature in signatures.values():
-        if said := store.read_if_there(paths.live_metrics(name, signature)):
-            heard.append(datetime.fromtimestamp(json.loads(said)["at"]))
+        if said := live_metrics(store, paths.live_metrics(name, signature), AT):
+            heard.append(datetime.fromtimestamp(said["at"]))
     return max(heard, default=datetime.min)
 
 

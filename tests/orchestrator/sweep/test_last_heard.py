@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.last_heard import last_heard
@@ -75,6 +76,14 @@ def test_what_a_trial_said_while_it_trained(store: Store, log: EventLog) -> None
     assert heard(store, log) == after(90)
     say(store, "sig-t001", 15)
     assert heard(store, log) == after(30)
+
+
+@pytest.mark.parametrize("said", [b"[]", b"{}", bytes(9), b'{"at": "now"}', b'{"at": 17'])
+def test_what_a_trial_said_is_damaged(store: Store, log: EventLog, said: bytes) -> None:
+    begin(log)
+    store.write_bytes(paths.live_metrics("probe", "sig-t001"), said)
+    with pytest.raises(IntegrityError, match=r"live/sig-t001\.json:1:\d+ is damaged: .*Remove it"):
+        last_heard(store, "probe", log.events())
 
 
 def test_before_the_first_search_there_is_nothing(store: Store, log: EventLog) -> None:
