@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -305,9 +305,8 @@ def _budget(
     if {search.max_hours, search.max_gpu_hours, search.max_usd, search.plateau} == {None}:
         return lambda: None
     n_gpus = run.sweep.gpus_per_worker * run.sweep.workers
-    # Optuna notes local time, without a zone.
     return lambda: exhausted(
-        search, n_gpus, study.all_trials, datetime.now(), 0.0 if bill is None else bill.usd
+        search, n_gpus, study.all_trials, datetime.now(UTC), 0.0 if bill is None else bill.usd
     )
 
 

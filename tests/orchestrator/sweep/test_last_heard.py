@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.last_heard import last_heard
+from orchestrator.sweep.last_heard import NEVER, last_heard
 from orchestrator.telemetry.events import EventLog
 
 FRIDAY = datetime(2026, 1, 2, 10, tzinfo=UTC)
@@ -48,7 +48,9 @@ def say(store: Store, signature: str, minutes: float) -> None:
 
 
 def heard(store: Store, log: EventLog) -> datetime:
-    return last_heard(store, "probe", log.events()).astimezone()  # it is local time
+    found = last_heard(store, "probe", log.events())
+    assert found.tzinfo is UTC
+    return found
 
 
 def test_the_last_event_of_the_search(store: Store, log: EventLog) -> None:
@@ -87,6 +89,6 @@ def test_what_a_trial_said_is_damaged(store: Store, log: EventLog, said: bytes) 
 
 
 def test_before_the_first_search_there_is_nothing(store: Store, log: EventLog) -> None:
-    assert last_heard(store, "probe", log.events()) == datetime.min
+    assert heard(store, log) == NEVER
     emit(log, 0, "sweep_started")
-    assert last_heard(store, "probe", log.events()) == datetime.min
+    assert heard(store, log) == NEVER
