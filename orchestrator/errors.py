@@ -7,7 +7,7 @@
     |- DataError                     3  recordings or artefacts that cannot be used
     |  |- RecordingError             3  one recording; ingest quarantines it and goes on
     |  `- FeatureMismatchError       3  features of different encoders; also a ValueError
-    |- IntegrityError                4  label ledger, leakage, a hash that does not fit
+    |- IntegrityError                4  label ledger, leakage, a hash that does not fit, a damaged file of a store
     |  `- ReplayError                4  a sweep whose record its own configuration does not give again
     |- SolverError                   5  an optimal-transport problem that did not converge
     |- StoreUnreachableError         6  bucket, endpoint or credentials
@@ -69,7 +69,7 @@ class FeatureMismatchError(DataError, ValueError):
 
 
 class IntegrityError(OrchestratorError):
-    """Labels were read that must not be read, or stored content does not match its hash."""
+    """Labels were read that must not be read, or stored content is damaged or does not match its hash."""
 
     exit_code = 4
 

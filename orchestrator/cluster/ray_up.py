@@ -13,6 +13,7 @@ from orchestrator.cluster.machine_folder import guard_launcher_here
 from orchestrator.cluster.ray_config import SETTINGS
 from orchestrator.cluster.state import ClusterState
 from orchestrator.errors import SetupError
+from orchestrator.store.decoding import json_object
 
 _LAUNCH_S = 1200.0
 _LAST_LINES = 30
@@ -95,5 +96,5 @@ def ray_up(
 
 def launched_config(state: ClusterState) -> dict[str, Any]:
     """Return what Ray's launcher was given last."""
-    config: dict[str, Any] = json.loads((state.folder / _FILE).read_text())
-    return config
+    file = state.folder / _FILE
+    return json_object(file.read_bytes(), str(file))

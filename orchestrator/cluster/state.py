@@ -8,11 +8,16 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SetupError
+from orchestrator.store.decoding import Kinds, damaged, json_object
 from orchestrator.telemetry.private_folder import make_parents
+
+_RUNNING: Kinds = {"provider": str, "address": str, "launched_at": datetime, "ends_at": str | None}
+"""What is noted of every cluster."""
 
 HOME = "ORCHESTRATOR_HOME"
 """Environment variable: folder of what is known of clusters; ``~/.sleep-orchestrator`` by default."""
@@ -76,11 +81,20 @@ class ClusterState:
         return self.token_file
 
     def running(self) -> Running | None:
-        """Return what was noted when the cluster was launched; None unless it was, or after it was ended."""
+        """Return what was noted when the cluster was launched; None unless it was, or after it was ended.
+
+        Raises
+        ------
+        IntegrityError
+            The note is damaged.
+        """
+        file = self.folder / "running.json"
         try:
-            return Running(**json.loads((self.folder / "running.json").read_text()))
+            return Running(**json_object(file.read_bytes(), str(file), _RUNNING))
         except FileNotFoundError:
             return None
+        except TypeError as error:  # it has something else, too
+            raise damaged(str(file), f"another version wrote it ({error})") from error
 
     def note(self, running: Running) -> None:
         """Note where the cluster is."""
@@ -103,12 +117,18 @@ class ClusterState:
         return sorted(_differing(launched, json.loads(json.dumps(data)), ()))
 
     def launched(self) -> dict[str, Any]:
-        """Return the cluster file that was launched; empty where none was."""
+        """Return the cluster file that was launched; empty where none was.
+
+        Raises
+        ------
+        IntegrityError
+            The note is damaged.
+        """
+        file = self.folder / "file.json"
         try:
-            data: dict[str, Any] = json.loads((self.folder / "file.json").read_text())
+            return json_object(file.read_bytes(), str(file))
         except FileNotFoundError:
             return {}
-        return data
 
     @contextmanager
     def launching(self) -> Iterator[None]:

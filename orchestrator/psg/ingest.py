@@ -14,6 +14,7 @@ from orchestrator.errors import ConfigError, DataError, IntegrityError, Recordin
 from orchestrator.psg import convert
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.store import paths
+from orchestrator.store.decoding import json_metadata
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, parquet_bytes, sha256
 from orchestrator.telemetry.events import EventLog
@@ -223,11 +224,9 @@ def _stored_rows(dataset: str, store: Store) -> list[dict[str, Any]]:
 def _stored_metadata(store: Store, path: str) -> dict[str, Any]:
     """Return our metadata of an epoch file; empty where it is damaged, so that it is converted again."""
     try:
-        metadata = store.read_schema(path).metadata or {}
+        return json_metadata(store.read_schema(path), convert.METADATA_KEY, store.uri_of(path))
     except IntegrityError:
         return {}
-    decoded: dict[str, Any] = json.loads(metadata.get(convert.METADATA_KEY, b"{}"))
-    return decoded
 
 
 def _convert_all(

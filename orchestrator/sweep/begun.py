@@ -4,18 +4,32 @@ from pathlib import Path
 
 from orchestrator.config.changes import OF_THE_RUN, Difference, differences, why_not
 from orchestrator.config.sweep import SweepFile, load_sweep, renamed
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.store import paths
+from orchestrator.store.decoding import advice
 from orchestrator.store.store import Store
 
 
 def stored_sweep(store: Store, name: str) -> SweepFile | None:
-    """Return the file of a sweep as it was begun, its missing keys as they were meant then; None before it begins."""
+    """Return the file of a sweep as it was begun, its missing keys as they were meant then; None before it begins.
+
+    Raises
+    ------
+    IntegrityError
+        It is no sweep file. This package wrote it, so whatever is wrong with it is no mistake of the user's.
+    """
     path = paths.sweep_file(name)
     if not store.exists(path):
         return None
     with store.local_copy(path) as file:
-        return load_sweep(file, unnumbered=0)  # version 0.1 wrote no number
+        try:
+            return load_sweep(file, unnumbered=0)  # version 0.1 wrote no number
+        except ConfigError as error:
+            where = store.uri_of(path)
+            raise IntegrityError(
+                f"the file that sweep {name!r} keeps of its beginning is damaged, or of a later version:\n"
+                f"{str(error).replace(str(file), where)}\n{advice(where)}"
+            ) from error
 
 
 def read_sweep(file: str | Path, store: Store, name: str | None = None) -> SweepFile:

@@ -7,7 +7,6 @@ test labels not at all: equal predictions have equal test metrics.
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,10 +24,13 @@ from orchestrator.config.sweep import (
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
+from orchestrator.store.lines import whole_lines
 from orchestrator.store.store import Store
 from orchestrator.sweep import study as record
 from orchestrator.sweep.begun import stored_sweep
 from orchestrator.sweep.comparison import Comparison, MethodReplay, Recorded, Replayed
+from orchestrator.sweep.journal import check_journal
 from orchestrator.sweep.pretrain.replay import PretrainReplay
 from orchestrator.sweep.proposals import first_other, why_not_comparable
 from orchestrator.sweep.selective.replay import SelectiveReplay
@@ -109,12 +111,16 @@ def replay(
         There is no such sweep or trial, the sweep has not finished, or its data changed.
     DataError
         The store lacks the encoder or the score table of the sweep.
+    IntegrityError
+        A file of the sweep is damaged.
     InterruptedSweepError
         Ctrl-C: a replay keeps nothing, and begins again.
     """
     sweep = _finished_sweep(store, name)
     method = _method_replay(store, sweep)
-    manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
+    manifest = read_json(
+        store, paths.sweep_manifest(name), {"versions": dict, method.data_id[0]: str}
+    )
     _check_same_data(name, manifest, *method.data_id)
     with tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
         # A copy, because Optuna appends to a journal that it opens.
@@ -235,7 +241,8 @@ def _study(store: Store, name: str, copy: Path) -> Study | None:
     journal = store.read_if_there(paths.sweep_journal(name))
     if journal is None:
         return None
-    copy.write_bytes(journal)
+    copy.write_bytes(whole_lines(journal))
+    check_journal(copy, store.uri_of(paths.sweep_journal(name)))
     return Study(name, copy)
 
 

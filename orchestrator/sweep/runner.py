@@ -1,7 +1,6 @@
 """Run a sweep of whichever method: once, from where it was, or not at all where its final table is in the store."""
 
 import contextlib
-import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -22,10 +21,12 @@ from orchestrator.config.sweep import (
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 from orchestrator.sweep.begun import check_changes
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
+from orchestrator.sweep.journal import check_stored_journal
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
@@ -78,6 +79,8 @@ def run_sweep(
     ConfigError
         The sweep file or its data changed since the sweep began, a name in it is unknown, or another process runs
         the sweep.
+    IntegrityError
+        A file that the sweep has stored is damaged.
     SweepFailedError
         Every trial failed, or more than the quota.
     InterruptedSweepError
@@ -88,6 +91,7 @@ def run_sweep(
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
+    check_stored_journal(store, sweep.name)
     if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):  # told before Ray is started
         check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
     halt = Halt()
@@ -151,13 +155,10 @@ def _tell_changes(name: str, changes: Sequence[Difference], log: EventLog) -> No
 
 def _tell_other_version(store: Store, name: str, log: EventLog) -> None:
     """Say that a sweep goes on with another version of this package; what is done stays as it is."""
-    manifest = store.read_if_there(paths.sweep_manifest(name))
-    if manifest is None:
+    if not store.exists(paths.sweep_manifest(name)):
         return
-    before, now = (
-        json.loads(manifest)["versions"]["sleep-orchestrator"],
-        version("sleep-orchestrator"),
-    )
+    versions = read_json(store, paths.sweep_manifest(name), {"versions": dict})["versions"]
+    before, now = versions.get("sleep-orchestrator"), version("sleep-orchestrator")
     if before != now:
         log.emit("other_version", before=before, now=now)
         note(f"sweep {name!r} was begun with version {before} and goes on with {now}")
@@ -167,7 +168,7 @@ def _check_same_data(store: Store, name: str, key: str, now: str) -> None:
     path = paths.sweep_manifest(name)
     if not store.exists(path):
         return
-    begun_with = json.loads(store.read_bytes(path))[key]
+    begun_with = read_json(store, path, {key: str})[key]
     if begun_with != now:
         raise ConfigError(
             f"the epochs of sweep {name!r} changed since it began ({key} {begun_with}, now {now}). "

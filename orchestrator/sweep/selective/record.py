@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.selective.results import batches_table
@@ -104,7 +105,7 @@ def write_manifest(
 
 def add_target_counts(store: Store, name: str, test: Judge, no_adapt: pa.Table) -> None:
     """Write the stages of the target into the manifest, now that they may be known."""
-    manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
+    manifest = read_json(store, paths.sweep_manifest(name))
     manifest["target_stage_counts"] = test.stage_counts
     manifest["target_evaluation_epochs"] = test.evaluate(no_adapt).n_epochs
     _write_json(store, paths.sweep_manifest(name), manifest)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import lock as module
@@ -204,3 +204,25 @@ def test_a_lock_whose_answer_was_lost_is_ours(
     monkeypatch.setattr(Store, "create", answer_lost)
     with sweep_lock(store, "probe", Halt(), beat_s=60):
         assert lock_of(store)["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"{}", bytes(20), b"\xff"], ids=str)
+def test_a_file_that_is_damaged_while_the_sweep_runs_ends_it(store: Store, content: bytes) -> None:
+    for path in (paths.sweep_stop("probe"), paths.sweep_lock("probe")):
+        halt = Halt()
+        with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
+            deadline = time.monotonic() + 10
+            while not halt.stopping:
+                # Again, as a beat that was under way may have come after it.
+                store.write_bytes(path, content)
+                assert time.monotonic() < deadline
+                time.sleep(BEAT_S)
+        assert isinstance(halt.error, IntegrityError)
+        assert re.search(rf"{path}:1:[12] is damaged", str(halt.error))
+    with pytest.raises(IntegrityError, match="is damaged"), sweep_lock(store, "probe", Halt()):
+        pass
+    with pytest.raises(IntegrityError, match="If no process runs the sweep, remove it"):
+        Holders(store).of("probe")
+    store.delete(paths.sweep_lock("probe"))  # as the error says
+    with sweep_lock(store, "probe", Halt()):
+        pass

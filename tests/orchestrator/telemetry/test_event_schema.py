@@ -62,5 +62,8 @@ def test_lines(event: str, fields: dict[str, object], fits: bool, tmp_path: Path
 
 def test_half_a_line_is_not_read(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
-    store.write_bytes("events.jsonl", b'{"event": "a"}\n{"event": "b", "n_tri')
-    assert read_events(store, "events.jsonl") == [{"event": "a"}]
+    at = "2026-01-01T10:00:00+00:00"
+    store.write_bytes(
+        "events.jsonl", f'{{"event": "a", "time": "{at}"}}\n{{"event": "b", "n_tri'.encode()
+    )
+    assert read_events(store, "events.jsonl") == [{"event": "a", "time": at}]

@@ -5,9 +5,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pytest
+
+from orchestrator.errors import DataError, IntegrityError
 from orchestrator.review import write_review
 from orchestrator.store import paths
-from orchestrator.store.store import Store
+from orchestrator.store.store import Store, parquet_bytes
 
 SaveSweep = Callable[..., Store]
 FILES = {
@@ -308,3 +312,38 @@ def test_several_objectives_have_a_front(save_sweep: SaveSweep, made: Any) -> No
     assert "<td>0.700</td><td>\u22120.020</td><td>1,920</td>" in front
     assert "t002" not in front
     assert "Trade-offs" not in page(save_sweep(trials=rows))
+
+
+def test_files_that_are_damaged_are_named_and_nothing_is_written(save_sweep: SaveSweep) -> None:
+    store = save_sweep()
+    manifest = store.read_bytes(paths.sweep_manifest("tau-lab"))
+    table = parquet_bytes(pa.table({"trial": ["t000"]}))
+    half: list[Callable[[bytes], bytes]] = [
+        lambda data: data[: len(data) // 2],
+        lambda data: bytes(len(data)),
+        lambda data: b"",
+    ]
+    for path, change in (
+        *((paths.sweep_manifest("tau-lab"), damaged) for damaged in half),
+        (paths.sweep_manifest("tau-lab"), lambda data: b"[]"),
+        (paths.sweep_manifest("tau-lab"), lambda data: b"null"),
+        (paths.sweep_manifest("tau-lab"), lambda data: data.replace(b"selective", b"\xff")),
+        *((paths.sweep_trials("tau-lab"), damaged) for damaged in half),
+        *((paths.sweep_batches("tau-lab"), damaged) for damaged in half),
+    ):
+        before = store.read_bytes(path)
+        store.write_bytes(path, change(before))
+        line = r":\d+:\d+" if path.endswith("json") else ""
+        with pytest.raises(IntegrityError, match=rf"{store.uri_of(path)}{line} is damaged"):
+            write_review(store, "tau-lab")
+        store.write_bytes(path, before)
+    for path, content in (
+        (paths.sweep_manifest("tau-lab"), manifest.replace(b'"objective"', b'"nosuchkey"')),
+        (paths.sweep_trials("tau-lab"), table),
+    ):
+        before = store.read_bytes(path)
+        store.write_bytes(path, content)
+        with pytest.raises(DataError, match="another version wrote it"):
+            write_review(store, "tau-lab")
+        store.write_bytes(path, before)
+    assert store.files("reviews") == []

@@ -1,5 +1,6 @@
 """What an encoder depends on; that a pretraining goes on; and that what keeps it from that is a named error."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.sweep import SelectiveSweep
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, IntegrityError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
-from orchestrator.store.store import Store
+from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.selective import encoder as encoder_module
-from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder
+from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder, stored_encoder
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.telemetry.events import read_events
 from trainables.settings import EncoderSettings, PretrainSettings
@@ -112,3 +113,22 @@ def test_a_checkpoint_that_cannot_be_read_is_named(make_sweep: MakeSweep, store:
     with pytest.raises(DataError, match="Remove it, and the training starts again") as caught:
         ensure_encoder(store, request)
     assert str(caught.value).startswith(store.uri_of(path))
+
+
+@pytest.mark.parametrize("weights", [None, b"", b"other ones"])
+def test_weights_that_are_missing_or_others_are_named(store: Store, weights: bytes | None) -> None:
+    about = {
+        "weights_sha256": sha256(b"weights"),
+        **dict.fromkeys(("n_train_epochs", "n_steps", "n_passes", "best_pass"), 1),
+        "train_stage_counts": {},
+        "learned_stages": [],
+        "early_stop_macro_f1": 0.5,
+    }
+    store.write_bytes(paths.encoder_json("e"), json.dumps(about).encode())
+    store.write_bytes(paths.encoder_weights("e"), b"weights")
+    assert stored_encoder(store, "e").weights == b"weights"
+    store.delete(paths.encoder_weights("e"))
+    if weights is not None:
+        store.write_bytes(paths.encoder_weights("e"), weights)
+    with pytest.raises(IntegrityError, match=r"weights\.safetensors (is missing|does not)"):
+        stored_encoder(store, "e")

@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.sleepmg_search import Search
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, IntegrityError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -271,3 +271,16 @@ def test_folds_that_cannot_be_trained_are_refused_before_the_first(
         inputs = cross_validation_inputs(store, plan_cross_validation(sweep, store), gate)
         with pytest.raises(ConfigError, match="batch_size is 64; allowed with 2 workers and"):
             inputs.check()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"null", bytes(9), b"\xff", b'{"n_steps": 7', b'{"n_steps": 7}'],
+    ids=str,
+)
+def test_a_damaged_record_of_a_fold_is_named(store: Store, content: bytes) -> None:
+    store.write_bytes(paths.fold_json("f00d"), content)
+    with pytest.raises(
+        IntegrityError, match=r"folds/f00d/fold\.json:1:\d+ is damaged: .* fold again"
+    ):
+        trial.fold_record(store, "f00d")
