@@ -27,6 +27,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.manifest import tell_other_code
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
@@ -110,6 +111,7 @@ def run_sweep(
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
         method.prepare()
         _tell_other_version(store, sweep.name, log)
+        tell_other_code(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
         with signals_to(halt):

@@ -1,7 +1,7 @@
 """What an encoder depends on; that a pretraining goes on; and that what keeps it from that is a named error."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
+from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective import encoder as encoder_module
 from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder
@@ -20,6 +21,8 @@ from trainables.stages import Stage
 
 MakeSweep = Callable[..., SelectiveSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
+
+SHORT = "pretrain: {n_passes: 1, batch_size: 16, patience: 1}"
 
 
 def test_early_stop_subject_without_a_declared_stage_is_named(
@@ -61,6 +64,21 @@ def test_the_ids_of_stored_encoders_stay_what_they_are() -> None:
         early_stop=(stop,),
     )
     assert request.encoder_id == "4d2d50aad698040e"
+
+
+def test_an_encoder_records_the_code_that_trained_it_and_its_id_does_not(
+    make_sweep: MakeSweep, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = plan_sweep(make_sweep(more_search=SHORT), store).encoder_request()
+    encoder = ensure_encoder(store, request)
+    assert encoder.metadata["code"] == asdict(this_code())
+    other = replace(this_code(), trainables_sha256="b" * 64)
+    monkeypatch.setattr(encoder_module, "this_code", lambda: other)
+    assert ensure_encoder(store, request).metadata == encoder.metadata  # found, not trained
+    store.delete(paths.encoder_json(request.encoder_id))
+    again = ensure_encoder(store, request)
+    assert again.metadata == encoder.metadata | {"code": asdict(other)}
+    assert (again.encoder_id, again.weights) == (encoder.encoder_id, encoder.weights)
 
 
 class Killed(BaseException):

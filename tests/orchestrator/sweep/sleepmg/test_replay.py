@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from orchestrator.config.sweep import dump
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep.comparison import Comparison
 from orchestrator.sweep.execution import Run
@@ -244,3 +246,21 @@ def test_ctrl_c_ends_a_replay_without_a_trace(
     monkeypatch.setattr(Comparison, "replayed", interrupt)
     with pytest.raises(InterruptedSweepError, match="keeps nothing; the same command begins"):
         replay(store, "probe")
+
+
+def test_other_code_than_the_sweeps_is_said_first(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = paths.sweep_manifest("probe")
+    manifest = json.loads(store.read_bytes(path))
+    assert manifest["code"] == asdict(this_code())
+    assert replay(store, "probe", ["t000"]).notes == ()
+    manifest["code"]["trainables_sha256"] = "b" * 64
+    store.write_bytes(path, json.dumps(manifest).encode())
+    (noted,) = replay(store, "probe", ["t000"]).notes
+    assert noted.startswith("the sweep ran with trainables/ bbbbbbbbbbbb (commit ")
+    assert noted.endswith(f"this is {this_code().text}")
+    assert noted in capsys.readouterr().err
+    del manifest["code"]
+    store.write_bytes(path, json.dumps(manifest).encode())
+    assert replay(store, "probe", ["t000"]).notes == ()
