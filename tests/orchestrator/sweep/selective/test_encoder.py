@@ -22,8 +22,6 @@ from trainables.stages import Stage
 MakeSweep = Callable[..., SelectiveSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
 
-SHORT = "pretrain: {n_passes: 1, batch_size: 16, patience: 1}"
-
 
 def test_early_stop_subject_without_a_declared_stage_is_named(
     make_sweep: MakeSweep, store: Store
@@ -66,21 +64,6 @@ def test_the_ids_of_stored_encoders_stay_what_they_are() -> None:
     assert request.encoder_id == "4d2d50aad698040e"
 
 
-def test_an_encoder_records_the_code_that_trained_it_and_its_id_does_not(
-    make_sweep: MakeSweep, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    request = plan_sweep(make_sweep(more_search=SHORT), store).encoder_request()
-    encoder = ensure_encoder(store, request)
-    assert encoder.metadata["code"] == asdict(this_code())
-    other = replace(this_code(), trainables_sha256="b" * 64)
-    monkeypatch.setattr(encoder_module, "this_code", lambda: other)
-    assert ensure_encoder(store, request).metadata == encoder.metadata  # found, not trained
-    store.delete(paths.encoder_json(request.encoder_id))
-    again = ensure_encoder(store, request)
-    assert again.metadata == encoder.metadata | {"code": asdict(other)}
-    assert (again.encoder_id, again.weights) == (encoder.encoder_id, encoder.weights)
-
-
 class Killed(BaseException):
     pass
 
@@ -114,6 +97,7 @@ def test_a_pretraining_that_was_killed_goes_on_to_the_same_weights(
     whole, resumed = ensure_encoder(store, request), ensure_encoder(other, request)
     assert resumed.weights == whole.weights
     assert resumed.metadata == whole.metadata
+    assert whole.metadata["code"] == asdict(this_code())
     assert not other.exists(paths.encoder_checkpoint(name))
     passes = [
         event["n_passes"]
