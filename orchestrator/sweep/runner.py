@@ -109,9 +109,9 @@ def run_sweep(
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
         if not store.exists(paths.sweep_file(sweep.name)):  # later, only if trials are left
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
+        tell_other_code(store, sweep.name, log)  # now: files may change while much is prepared
         method.prepare()
         _tell_other_version(store, sweep.name, log)
-        tell_other_code(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
         with signals_to(halt):
