@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.builders.wheel import WheelBuilderConfig
 
 
-class CommitHook(BuildHookInterface):
+class CommitHook(BuildHookInterface[WheelBuilderConfig]):
     """Puts ``orchestrator/commit.json`` into a wheel, where ``orchestrator.store.provenance`` looks for it."""
 
     _aside: tempfile.TemporaryDirectory[str] | None = None
