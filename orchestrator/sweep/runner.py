@@ -28,6 +28,7 @@ from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.journal import check_stored_journal
 from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.manifest import tell_other_code
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
@@ -114,6 +115,7 @@ def run_sweep(
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
         if changes:
             _tell_changes(sweep.name, changes, log)
+        tell_other_code(store, sweep.name, log)  # now: files may change while much is prepared
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())

@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from orchestrator.review.cautions import Caution, Level, failures_named, loudest_first
+from orchestrator.review.cautions import (
+    Caution,
+    Level,
+    encoders_of_other_code,
+    failures_named,
+    loudest_first,
+)
 from orchestrator.review.formats import (
     counted,
     listed,
@@ -25,6 +31,7 @@ from orchestrator.review.selective.statistics import (
     strongest_confound,
 )
 from orchestrator.review.selective.wording import runs
+from orchestrator.store.provenance import OtherCode
 
 
 def cautions(
@@ -35,6 +42,7 @@ def cautions(
     shares: Sequence[StageShare],
     agreement: Agreement | None,
     n_runs: int,
+    other_code: Sequence[OtherCode] = (),
 ) -> tuple[Caution, ...]:
     """Everything that limits the answer, the loudest first."""
     found = [
@@ -50,6 +58,7 @@ def cautions(
         *_no_adaptation(trials, chosen, n_runs),
         *_agreement(agreement, n_runs),
         *_weak_encoder(manifest),
+        *encoders_of_other_code(other_code),
     ]
     return loudest_first(found)
 
