@@ -47,7 +47,7 @@ def ray_up(
         It failed otherwise.
     """
     file = state.folder / _FILE
-    file.write_text(json.dumps(config, indent=1))
+    file.write_text(json.dumps(config, indent=1), encoding="utf-8")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {
         **kept,
@@ -93,5 +93,5 @@ def ray_up(
 
 def launched_config(state: ClusterState) -> dict[str, Any]:
     """Return what Ray's launcher was given last."""
-    config: dict[str, Any] = json.loads((state.folder / _FILE).read_text())
+    config: dict[str, Any] = json.loads((state.folder / _FILE).read_text(encoding="utf-8"))
     return config
