@@ -351,6 +351,7 @@ class TestRecording:
                 assert np.ptp(signal.data.reshape(100, 3000), axis=1).min() > 10
 
 
+@pytest.mark.heavy
 def test_eight_subjects_of_two_hours_take_seconds(tmp_path: Path) -> None:
     start = time.process_time()
     write(tmp_path, n_subjects=8, hours=2.0)

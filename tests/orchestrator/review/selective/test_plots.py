@@ -22,6 +22,7 @@ def has_colour(png: bytes, colour: str) -> bool:
     return bool((pixels == wanted).all(axis=2).any())
 
 
+@pytest.mark.heavy
 def test_curve_shows_line_objective_arms_and_kept_batches(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials(rows)
@@ -34,6 +35,7 @@ def test_curve_shows_line_objective_arms_and_kept_batches(made: Any) -> None:
     assert not has_colour(png, drawing.GREEN)
 
 
+@pytest.mark.heavy
 def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials([row | {"objective": row["objective"] - 40} for row in rows])
@@ -45,6 +47,7 @@ def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     assert tau_curve_png(without, made.manifest(objective="target_emd"), None) == png
 
 
+@pytest.mark.heavy
 def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     def curve(*n_steps: int) -> bytes:
         trials = [
@@ -59,6 +62,7 @@ def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     assert curve(30, 30) == usual
 
 
+@pytest.mark.heavy
 def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     rows, batch_rows = made.sweep()
     chosen, batches = chosen_trial(read_trials(rows)), read_batches(batch_rows)
@@ -89,6 +93,7 @@ def test_names_with_dollar_signs_are_not_mathematics(made: Any) -> None:
     assert tau_curve_png((), manifest, None)
 
 
+@pytest.mark.heavy
 def test_settings_of_the_user_change_nothing(made: Any) -> None:
     import matplotlib as mpl
 

@@ -53,6 +53,7 @@ def test_a_search_writes_every_file(made: Any, save_sweep: SaveSweep) -> None:
     assert set(store.files("reviews")) == {f"reviews/balance/{name}" for name in files}
 
 
+@pytest.mark.heavy
 def test_same_sweep_same_bytes_and_the_page_needs_nothing_else(
     made: Any, save_sweep: SaveSweep
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_choice_is_shown_by_its_options(made: Any, save_sweep: SaveSweep) -> N
     assert "Spearman" not in section(html, "Parameters")
 
 
+@pytest.mark.heavy
 def test_what_was_not_trained_again_is_marked_and_counted(made: Any, save_sweep: SaveSweep) -> None:
     trials = [
         made.trial_row("t000", objective=0.7),
