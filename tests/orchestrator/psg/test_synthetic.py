@@ -342,6 +342,7 @@ class TestRecording:
         assert edf.duration == 30
         assert all(np.ptp(signal.data) > 10 for signal in edf.signals)
 
+    @pytest.mark.heavy
     def test_no_signal_reaches_the_limits_or_misses_a_value(self) -> None:
         for number in range(1, 7):
             signals = synthetic.recording(EACH_STAGE, number=number).signals

@@ -152,6 +152,7 @@ class TestDominance:
         montage = load_montage("isruc-s3")
         assert digital(montage, dict.fromkeys(MODALITIES, 1.0)) == digital(montage, {})
 
+    @pytest.mark.heavy
     def test_it_is_an_exponent_on_ratios_of_amplitudes(self) -> None:
         """Of the muscle, whose amplitude is one number for each stage, twitches apart."""
 
@@ -166,6 +167,7 @@ class TestDominance:
         assert log_ratio(0.5) == pytest.approx(0.5 * once, rel=0.35)
         assert log_ratio(2.0) == pytest.approx(2 * once, rel=0.35)
 
+    @pytest.mark.heavy
     def test_nothing_clips_at_its_largest(self) -> None:
         montage = load_montage("isruc-s3")
         dominance = dict.fromkeys(MODALITIES, synthetic.LARGEST_DOMINANCE)

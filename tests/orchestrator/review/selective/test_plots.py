@@ -75,6 +75,7 @@ def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     assert not has_colour(png, drawing.VERMILLION)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n_subjects", [1, 30, 150])
 def test_reward_figure_takes_any_number_of_subjects(made: Any, n_subjects: int) -> None:
     batches = [made.batch(i, subject=f"subject-{i:03d}") for i in range(n_subjects)]
