@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 # Read by ray and the BLAS libraries when they are imported, so before anything else.
 os.environ.update(
@@ -38,6 +39,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def root() -> Path:
     """Root of the repository."""
     return ROOT
+
+
+@pytest.fixture
+def plain_signals() -> Iterator[None]:
+    """Signals do what they do in a terminal, though `nohup` ignores them or a job scheduler holds them back."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    held_back = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

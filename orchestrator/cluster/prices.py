@@ -107,7 +107,7 @@ def _disks(node_config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 @functools.cache
 def price_table() -> PriceTable:
     """Return the table that comes with this program."""
-    data = json.loads((files("orchestrator.cluster") / "prices.json").read_text())
+    data = json.loads((files("orchestrator.cluster") / "prices.json").read_text(encoding="utf-8"))
     instances = {
         name: Instance(
             usd=entry["usd"], resources={key: n for key, n in entry.items() if key != "usd"}

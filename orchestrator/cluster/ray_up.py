@@ -50,7 +50,7 @@ def ray_up(
     """
     guard_launcher_here()
     file = state.folder / _FILE
-    file.write_text(json.dumps(config, indent=1))
+    file.write_text(json.dumps(config, indent=1), encoding="utf-8")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {
         **kept,

@@ -74,7 +74,9 @@ class ClusterState:
         if not self.token_file.exists():
             partial = self.folder / f".token.{os.getpid()}"
             with os.fdopen(
-                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
+                "w",
+                encoding="utf-8",
             ) as file:
                 file.write(secrets.token_hex(32))
             partial.replace(self.token_file)
@@ -100,14 +102,14 @@ class ClusterState:
         """Note where the cluster is."""
         make_parents(self.folder)
         partial = self.folder / f".running.{os.getpid()}"
-        partial.write_text(json.dumps(asdict(running), indent=1))
+        partial.write_text(json.dumps(asdict(running), indent=1), encoding="utf-8")
         partial.replace(self.folder / "running.json")
 
     def note_file(self, data: Mapping[str, Any]) -> None:
         """Note the cluster file that was launched."""
         make_parents(self.folder)
         partial = self.folder / f".file.{os.getpid()}"
-        partial.write_text(json.dumps(data))
+        partial.write_text(json.dumps(data), encoding="utf-8")
         partial.replace(self.folder / "file.json")
 
     def changes(self, data: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -140,7 +142,7 @@ class ClusterState:
             One does.
         """
         make_parents(self.folder)
-        with (self.folder / "lock").open("w") as lock:
+        with (self.folder / "lock").open("wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -156,7 +158,11 @@ class ClusterState:
 
     def last_words(self) -> str:
         """Return the end of the launch's output, in one line."""
-        text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        text = (
+            self.log_file.read_text(encoding="utf-8", errors="replace")
+            if self.log_file.exists()
+            else ""
+        )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return " / ".join(lines[-3:])[-400:].rstrip(".") or f"it said nothing in {self.log_file}"
 

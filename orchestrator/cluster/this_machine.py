@@ -108,7 +108,9 @@ class OnThisMachine:
         file = (
             self.state.folder / f"secrets-{secrets.token_hex(8)}"
         )  # another job may be on its way
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        with os.fdopen(
+            os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as out:
             out.write(as_exports(values))
         return f". {shlex.quote(str(file))}"
 

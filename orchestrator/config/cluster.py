@@ -405,7 +405,7 @@ def _ray_schema() -> Any:
     assert ray is not None
     assert ray.submodule_search_locations is not None
     (folder,) = ray.submodule_search_locations
-    return json.loads(Path(folder, "autoscaler", "ray-schema.json").read_text())
+    return json.loads(Path(folder, "autoscaler", "ray-schema.json").read_text(encoding="utf-8"))
 
 
 def _file_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:

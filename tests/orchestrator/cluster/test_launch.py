@@ -221,6 +221,7 @@ def test_a_machine_that_is_gone_is_taken_out_of_the_file(
     assert state.running() is None
 
 
+@pytest.mark.usefixtures("plain_signals")
 def test_signals_end_a_launch_but_not_its_clean_up() -> None:
     steps = []
 
@@ -239,6 +240,14 @@ def test_signals_end_a_launch_but_not_its_clean_up() -> None:
         launching()
     assert steps == ["cleaned up"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("plain_signals")
+def test_what_nohup_ignores_stays_ignored_in_a_launch() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ended_like_ctrl_c():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_head_that_ray_would_replace_keeps_its_file(

@@ -9,6 +9,8 @@ import pytest
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.sweep.halt import Halt, signals_to
 
+pytestmark = pytest.mark.usefixtures("plain_signals")
+
 
 def test_the_first_ctrl_c_drains_the_second_stops_the_third_interrupts(
     capsys: pytest.CaptureFixture[str],

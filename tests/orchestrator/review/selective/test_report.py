@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.review import write_review
+from orchestrator.review.selective.report import read_sweep, render_page
 from orchestrator.store import paths
 from orchestrator.store.store import Store, parquet_bytes
 
@@ -37,6 +38,11 @@ def read(store: Store, filename: str, name: str = "tau-lab") -> bytes:
 
 
 def page(store: Store, name: str = "tau-lab") -> str:
+    """The page without its figures, which take a second to draw."""
+    return render_page(read_sweep(store, name), tau_curve=b"", rewards=b"")
+
+
+def page_with_figures(store: Store, name: str = "tau-lab") -> str:
     write_review(store, name)
     return read(store, "review.html", name).decode()
 
@@ -51,6 +57,7 @@ def test_writes_every_file_and_returns_where_the_page_is(save_sweep: SaveSweep) 
     assert set(store.files("reviews")) == {f"reviews/tau-lab/{name}" for name in FILES}
 
 
+@pytest.mark.heavy
 def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
     store = save_sweep()
     write_review(store, "tau-lab")
@@ -61,7 +68,7 @@ def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
 
 
 def test_page_needs_nothing_else(save_sweep: SaveSweep) -> None:
-    html = page(save_sweep())
+    html = page_with_figures(save_sweep())
     assert not re.search(r"https?://|<script|<link|@import|url\(", html)
     assert html.count('src="data:image/png;base64,') == len(re.findall("<img", html)) == 2
 
@@ -163,7 +170,7 @@ def test_text_of_the_sweep_is_escaped(save_sweep: SaveSweep, made: Any) -> None:
 
 
 def test_oracle_objective_is_red(save_sweep: SaveSweep) -> None:
-    html = page(save_sweep(objective="oracle_target_val"))
+    html = page_with_figures(save_sweep(objective="oracle_target_val"))
     assert '<code class="oracle">oracle_target_val</code>' in html
     assert re.search(r"\.hurt, \.oracle \{ color: var\(--red\)", html)
     assert "could not have been found without target labels" in html
@@ -250,7 +257,7 @@ def test_replicates_are_told_as_means_and_may_say_sensitive(
 
 
 def test_single_trial_without_arms(save_sweep: SaveSweep, made: Any) -> None:
-    html = page(save_sweep(trials=[made.trial_row()], batches=[made.batch_row()]))
+    html = page_with_figures(save_sweep(trials=[made.trial_row()], batches=[made.batch_row()]))
     assert "The objective chooses tau_quantile 0.50" in html
     assert html.count(">not run</td>") == 3
 
@@ -258,7 +265,7 @@ def test_single_trial_without_arms(save_sweep: SaveSweep, made: Any) -> None:
 def test_no_trial_finished(save_sweep: SaveSweep, made: Any) -> None:
     nothing = {"objective": None, "target_macro_f1": None}
     rows = [made.trial_row(f"t{i:03d}", state="failed", error=None, **nothing) for i in range(7)]
-    html = page(save_sweep(trials=rows))
+    html = page_with_figures(save_sweep(trials=rows))
     assert "says nothing about tau" in html
     assert "7 of 7 trials and arms failed." in html
     assert "and 2 more" in html
@@ -273,7 +280,7 @@ def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: 
         made.trial_row("t001", enqueued=False, **undefined),
         made.arm_row("no_adapt", **undefined),
     ]
-    html = page(save_sweep(trials=rows))
+    html = page_with_figures(save_sweep(trials=rows))
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]+", "", html), re.IGNORECASE)
     assert "says nothing about tau" in html
 
@@ -281,7 +288,7 @@ def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: 
 def test_what_the_scheduler_ended_is_no_failure(save_sweep: SaveSweep, made: Any) -> None:
     ended = {"state": "stopped", "objective": None, "target_macro_f1": None, "stopped_after": 3}
     rows = [made.trial_row("t000"), made.trial_row("t001", **ended)]
-    html = page(save_sweep(trials=rows))
+    html = page_with_figures(save_sweep(trials=rows))
     assert "ended by the scheduler after report 3" in html
     assert "The scheduler ended 1 trial early; it has no metrics." in html
     assert "failed." not in html

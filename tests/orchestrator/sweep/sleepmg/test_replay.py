@@ -35,6 +35,7 @@ from orchestrator.sweep.study import Study
 from orchestrator.sweep.tuning import Found
 from orchestrator.telemetry.events import EventLog, read_events
 
+pytestmark = pytest.mark.heavy
 SEARCH = """\
 search:
   n_trials: 2
