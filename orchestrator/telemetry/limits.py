@@ -42,8 +42,8 @@ def n_usable_cpus(root: Path = _ROOT) -> int:
 def object_store_bytes(root: Path = _ROOT) -> int:
     """Return the size of the object store of a Ray session here: a fifth of the free memory, at most 8 GiB.
 
-    It holds epochs of a sweep, and is no page cache. A smaller ``/dev/shm`` limits it, unless that has almost nothing, as
-    in a container of Docker's: Ray then keeps objects on the disk.
+    It holds epochs of a sweep, and is no page cache. A smaller ``/dev/shm`` limits it, unless that is tiny, as in a
+    container of Docker's: Ray then keeps objects on the disk.
     """
     wanted = min(_MAC_STORE if sys.platform == "darwin" else _LARGEST_STORE, free_memory(root) // 5)
     shared = free_shared_memory(root)

@@ -32,8 +32,6 @@ def _told_by_psutil(pid: int) -> str | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
     except psutil.NoSuchProcess:
         return None
-    except psutil.AccessDenied:  # another user's
-        return "unknown"
 
 
 def having(variable: str, value: str) -> set[int]:

@@ -106,6 +106,6 @@ def _ask(target: str, *, is_client: bool, patience_s: float) -> str:
 
 def _no_entry(target: str) -> str:
     return (
-        f"the Ray cluster at {target} does not take the token of this process, or has got none. Set RAY_AUTH_MODE=token, "
-        "and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what the head of the cluster was started with."
+        f"the Ray cluster at {target} wants a token, and got another one or none. Set RAY_AUTH_MODE=token, and "
+        "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what the head of the cluster was started with."
     )

@@ -20,7 +20,7 @@ from orchestrator.errors import InterruptedSweepError
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """Of a shutdown, and of a terminal that is closed."""
 
-ORDERLY_S = 8.0
+ORDERLY_S = 6.0
 """How long after a signal a process may take to end in order. Docker, for one, kills after ten seconds."""
 
 _LAST_WORDS_S = 3.0

@@ -1,5 +1,7 @@
-"""A store that is used as S3 is, without a server."""
+"""A store that is used as S3 is, without a server; a terminal whose end is a signal."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -22,3 +24,11 @@ def remote(tmp_path: Path) -> Store:
     root = tmp_path / "bucket"
     (root / "sweeps/probe").mkdir(parents=True)
     return RemoteStore(str(root), pafs.LocalFileSystem(), str(root))
+
+
+@pytest.fixture
+def _hangups_count() -> Iterator[None]:
+    """Have SIGHUP at its default, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
