@@ -128,22 +128,20 @@ def _processors() -> Finding:
 
 
 def _memory() -> Finding:
-    available = free_memory()
+    available, shared = free_memory(), free_shared_memory()
     detail = f"{available / 2**30:.1f} GiB free"
     if has_memory_limit():
         detail += ", as far as a cgroup lets this process (a container's limit, a job's)"
+    problems = []
     if available < _ENOUGH_MEMORY:
-        return Finding(
-            name="memory", status=Status.WARN, detail=f"{detail}; the demo takes about 3 GB"
-        )
-    shared = free_shared_memory()
+        problems.append("the demo takes about 3 GB")
     if shared is not None and shared < SMALLEST_STORE:
-        detail += (
-            f"; /dev/shm has {shared / 2**20:.0f} MiB, so that what tasks share goes over the disk: start a container "
-            "with --shm-size=2g"
+        problems.append(
+            f"/dev/shm has {shared / 2**20:.0f} MiB, so what tasks share goes over the disk: start a container with "
+            "--shm-size=2g"
         )
-        return Finding(name="memory", status=Status.WARN, detail=detail)
-    return Finding(name="memory", status=Status.OK, detail=detail)
+    status = Status.WARN if problems else Status.OK
+    return Finding(name="memory", status=status, detail="; ".join([detail, *problems]))
 
 
 def _accelerator() -> Finding:

@@ -1,5 +1,6 @@
 """SIGTERM to all processes of a command at once, as `timeout`, job schedulers and service managers send it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -49,7 +50,7 @@ def pretrains(store: Path) -> bool:
 def end_when(
     moment: Callable[["subprocess.Popen[str]"], bool],
     process: "subprocess.Popen[str]",
-    send: Callable[[set[int]], None],
+    send: Callable[[int, set[int]], None],
     tools: "type[Tools]",
 ) -> str:
     """Send a signal at a moment, and return what the command says, having seen that it and all of Ray end in time."""
@@ -59,7 +60,7 @@ def end_when(
     assert process.poll() is None, process.communicate()
     started = tools.descendants(process.pid)
     began = time.monotonic()
-    send({process.pid, *started})
+    send(process.pid, started)
     out, err = process.communicate(timeout=60)
     seconds = time.monotonic() - began
     assert process.returncode == 130, out + err
@@ -71,15 +72,16 @@ def end_when(
     return " ".join(err.split())
 
 
-def to_group(pids: set[int]) -> None:
+def to_group(leader: int, _started: set[int]) -> None:
     """As `timeout` does."""
-    os.killpg(min(pids), signal.SIGTERM)
+    os.killpg(leader, signal.SIGTERM)
 
 
-def to_each(pids: set[int]) -> None:
+def to_each(leader: int, started: set[int]) -> None:
     """As a service manager does, whatever groups they have made."""
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
+    for pid in (*started, leader):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def test_while_ray_starts(cli: "Cli", tiny: "Tiny", tools: "type[Tools]") -> None:
