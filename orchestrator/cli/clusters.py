@@ -39,7 +39,6 @@ def launch(
     The same command again changes nothing, or has the cluster take up what has changed in FILE, and says what. Where it
     fails, it leaves nothing running.
     """
-    from orchestrator.cluster.interruption import ended_like_ctrl_c
     from orchestrator.cluster.launch import check_online, launch_cluster
     from orchestrator.cluster.plan import plan_cluster, plan_text
     from orchestrator.config.cluster import load_cluster
@@ -66,8 +65,7 @@ def launch(
         return
     if not yes:
         click.confirm(f"Launch {cluster.cluster_name}?", abort=True)
-    with ended_like_ctrl_c():
-        launch_cluster(cluster, source.data, cluster_file, click.echo)
+    launch_cluster(cluster, source.data, cluster_file, click.echo)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 from orchestrator.telemetry.processes import started_at, this_machine
 from orchestrator.telemetry.progress import note
+from orchestrator.telemetry.termination import last_word
 
 BEAT_S = 5.0
 """How often the holder says that it is alive."""
@@ -89,12 +90,17 @@ def sweep_lock(
 
     thread = threading.Thread(target=keep_alive, name="sweep lock", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
+
+    def let_go() -> None:
         ended.set()
         thread.join()
         lock.release()
+
+    try:
+        with last_word(let_go):
+            yield
+    finally:
+        let_go()
 
 
 @contextlib.contextmanager

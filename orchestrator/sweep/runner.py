@@ -18,7 +18,12 @@ from orchestrator.config.sweep import (
     SweepFile,
     dump,
 )
-from orchestrator.errors import ConfigError, SetupError
+from orchestrator.errors import (
+    ConfigError,
+    InterruptedSweepError,
+    SetupError,
+    TerminatedSweepError,
+)
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
@@ -38,6 +43,7 @@ from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
 from orchestrator.telemetry.progress import note
 from orchestrator.telemetry.session import ray_session
+from orchestrator.telemetry.termination import last_word
 
 
 class MethodRun(Protocol):
@@ -85,7 +91,7 @@ def run_sweep(
     SweepFailedError
         Every trial failed, or more than the quota.
     InterruptedSweepError
-        Ctrl-C during the trials; the same call goes on.
+        Ctrl-C during the trials, or SIGTERM at any time; the same call goes on.
     """
     changes = check_changes(store, sweep)
     method = _method_run(store, sweep)
@@ -97,10 +103,11 @@ def run_sweep(
         check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
     halt = Halt()
     with (
+        signals_to(halt),
         sweep_lock(store, sweep.name, halt),
         EventLog(store, paths.sweep_events(sweep.name), failed=halt.stop) as log,
         notices(sweep.notify, sweep.name, store.uri, log),
-        _telling_why(log),
+        _telling_why(log, sweep.name, halt),
         ray_session(n_cpus, store),
     ):
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -120,7 +127,7 @@ def run_sweep(
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
-        with signals_to(halt):
+        with halt.heeded():
             table = method.run(LabelGate(store, log), run)
             store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
@@ -128,14 +135,35 @@ def run_sweep(
 
 
 @contextlib.contextmanager
-def _telling_why(log: EventLog) -> Iterator[None]:
+def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
     """Note why an attempt ends early, whatever the reason."""
-    try:
-        yield
-    except Exception as error:
+
+    def tell(error: BaseException) -> None:
         with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
             log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+
+    def tell_at_last() -> None:
+        if all(event["event"] != "sweep_finished" for event in log.events()):
+            tell(_interrupted(name, TerminatedSweepError))
+            log.close()
+
+    try:
+        with last_word(tell_at_last):
+            yield
+    except KeyboardInterrupt:
+        if halt.terminated:
+            terminated = _interrupted(name, TerminatedSweepError)
+            tell(terminated)
+            raise terminated from None
+        tell(_interrupted(name, InterruptedSweepError))
         raise
+    except Exception as error:
+        tell(error)
+        raise
+
+
+def _interrupted(name: str, kind: type[InterruptedSweepError]) -> InterruptedSweepError:
+    return kind(f"sweep {name!r} was interrupted. The same command goes on where it was.")
 
 
 def _method_run(store: Store, sweep: SweepFile) -> MethodRun:

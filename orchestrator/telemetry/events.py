@@ -112,6 +112,19 @@ class EventLog:
             return read_events(self._store, self._path)
         return json_lines(b"".join(self._s3_lines), self._store.uri_of(self._path), EVENT)
 
+    def close(self) -> None:
+        """Have on S3 what is not there yet; a log on a disk is complete at any time.
+
+        Raises
+        ------
+        OrchestratorError
+            It cannot be written.
+        """
+        if self._s3_copy is not None:
+            self._s3_copy.close()
+            if self._s3_copy.error is not None:
+                raise self._s3_copy.error
+
     @contextlib.contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
         """Call `listener` with each event inside the block, as it is emitted."""
@@ -151,10 +164,7 @@ class EventLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._s3_copy is not None:
-            self._s3_copy.close()
-            if self._s3_copy.error is not None:
-                raise self._s3_copy.error
+        self.close()
 
 
 def read_events(store: Store, path: str) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ import os
 import socket
 from pathlib import Path
 
+import psutil
+
 _ANY_BYTES = "latin-1"
 """A process may have any bytes for a name, and that stands in its file."""
 
@@ -20,12 +22,19 @@ def started_at(pid: int) -> str | None:
     """Return when a process began, in the system's own count (where that is told); None where it is gone."""
     try:
         if not Path("/proc").is_dir():  # not Linux
-            os.kill(pid, 0)
-            return "unknown"
+            return _told_by_psutil(pid)
         fields = Path(f"/proc/{pid}/stat").read_text(encoding=_ANY_BYTES).rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else fields[19]
+
+
+def _told_by_psutil(pid: int) -> str | None:
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
 
 
 def having(variable: str, value: str) -> set[int]:

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.telemetry.growth import Growth
+from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
+from orchestrator.telemetry.ray_address import check_answers
 from orchestrator.telemetry.session_folder import session_folder
+from orchestrator.telemetry.termination import as_handled_before, ended_in_time
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -39,7 +42,7 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
     Parameters
     ----------
     n_cpus : int, optional
-        CPUs of a session started here; all of the machine's by default.
+        CPUs of a session started here; all that this process may use by default.
     store : Store, optional
         Refused where it is a local folder and the cluster has several nodes.
     """
@@ -50,8 +53,10 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         configure_data()
         yield
         return
-    with contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder() as folder:
-        _start(n_cpus, folder)
+    files = contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder()
+    with ended_in_time(), files as folder:
+        with as_handled_before():
+            _start(n_cpus, folder)
         configure_data()
         try:
             if store is not None:
@@ -72,13 +77,14 @@ def _start(n_cpus: int | None, folder: Path | None) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if folder is None:
+        check_answers(os.environ["RAY_ADDRESS"])
         ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
     else:
         ray.init(
             address="local",
-            num_cpus=n_cpus,
+            num_cpus=n_cpus or n_usable_cpus(),
             include_dashboard=False,
-            object_store_memory=_object_store_bytes(),
+            object_store_memory=object_store_bytes(),
             _temp_dir=str(folder),
             **quiet,
         )
@@ -110,12 +116,6 @@ def _worker_env() -> dict[str, str]:
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     taken = (job.get("runtime_env") or {}).get("env_vars") or {}
     return {name: os.environ[name] for name in _FOR_WORKERS if name not in taken}
-
-
-def _object_store_bytes() -> int:
-    """A fifth of the free memory, at most 8 GB: epochs of a sweep, not a page cache."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return int(min(8 * 2**30, max(256 * 2**20, free // 5)))
 
 
 def configure_data() -> None:

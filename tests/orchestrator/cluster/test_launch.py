@@ -13,7 +13,7 @@ import yaml
 
 from orchestrator.cluster import launch
 from orchestrator.cluster.ec2 import Ec2
-from orchestrator.cluster.interruption import ended_like_ctrl_c, undisturbed
+from orchestrator.cluster.interruption import undisturbed
 from orchestrator.cluster.launch import end_cluster, launch_cluster, provider_of
 from orchestrator.cluster.on_aws import OnAws
 from orchestrator.cluster.ssh import Ssh
@@ -21,6 +21,7 @@ from orchestrator.cluster.state import HOME, ClusterState, Running
 from orchestrator.cluster.status import cluster_status
 from orchestrator.config.cluster import ClusterFile, load_cluster
 from orchestrator.errors import CloudError, ConfigError, RemainsError, SetupError
+from orchestrator.telemetry.termination import ended_like_ctrl_c
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
 RUNNING = Running(

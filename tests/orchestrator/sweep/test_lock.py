@@ -17,6 +17,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep import lock as module
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import Holders, ask_to_stop, sweep_lock
+from orchestrator.telemetry import termination
 
 BEAT_S = 0.05
 
@@ -45,6 +46,13 @@ def test_the_lock_says_who_holds_it_and_goes_with_its_holder(store: Store) -> No
     assert not store.exists(paths.sweep_lock("probe"))
     with sweep_lock(store, "probe", Halt()):
         pass
+
+
+def test_a_process_that_is_ended_from_without_lets_go(store: Store) -> None:
+    with sweep_lock(store, "probe", Halt(), beat_s=0.05):
+        termination._say_last_words()
+        time.sleep(0.15)
+        assert not store.exists(paths.sweep_lock("probe")), "it was written again"
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_at_once(store: Store) -> None:
