@@ -8,14 +8,13 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SetupError
 from orchestrator.store.decoding import Kinds, damaged, json_object
 
-_RUNNING: Kinds = {"provider": str, "address": str, "launched_at": datetime, "ends_at": str | None}
+_RUNNING: Kinds = {"provider": str, "address": str, "launched_at": str, "ends_at": str | None}
 """What is noted of every cluster."""
 
 HOME = "ORCHESTRATOR_HOME"
