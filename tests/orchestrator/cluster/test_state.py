@@ -68,7 +68,7 @@ def test_what_is_noted_of_a_cluster_is_damaged(tmp_path: Path, content: bytes) -
     ("old", "new", "what"),
     [
         ("launched_at", "began_at", "it has no 'launched_at'"),
-        ("2026-01-01T10:00:00+00:00", "this morning", "its 'launched_at' is"),
+        ('"2026-01-01T10:00:00+00:00"', "7", "its 'launched_at' is 7"),
         ('"pid"', '"process"', "another version wrote it"),
     ],
 )
