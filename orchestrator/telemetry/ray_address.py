@@ -69,7 +69,8 @@ def _target(address: str) -> str:
         ) from error
     except ValueError:
         found = ""
-    host, _, port = str(found).rpartition(":")
+    found = found or ""
+    host, _, port = found.rpartition(":")
     if not (host and port.isdecimal()):
         raise ConfigError(
             f"RAY_ADDRESS={address} is no address of a Ray cluster, such as 10.0.0.1:6379. {_REMEDY}"
