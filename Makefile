@@ -4,8 +4,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # The tests start hundreds of processes; each finds the project compiled, whatever the caller's shell says.
 unexport PYTHONDONTWRITEBYTECODE
+# What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
+PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
-.PHONY: demo test test-unit test-long test-cluster test-chaos lint format bench ablations studies reference clean
+.PHONY: demo quick test test-unit test-long test-cluster test-chaos lint format bench ablations studies reference clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -15,12 +17,17 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: .venv/installed  ## the whole story on made-up recordings; prints where the page is
 	$(BIN)/orchestrator demo
 
+quick: .venv/installed  ## after each change: what takes less than a second; PKG=sweep: of one package
+	$(if $(filter-out $(PACKAGES),$(PKG)),$(error PKG=$(PKG): no such package; allowed: $(PACKAGES)))
+	$(PYTEST) -q -m 'not ray and not e2e and not slow and not heavy' \
+	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),--numprocesses 2) $(PYTEST_ARGS)
+
 # Two files at a time, in the order of their names: the longest is among the first ones.
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs: ten minutes
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
 	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
-test-unit: .venv/installed  ## no network, no Ray, about two minutes
+test-unit: .venv/installed  ## no network, no Ray, about a minute
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, a store that is lost
@@ -32,11 +39,12 @@ test-cluster: .venv/installed  ## clusters: of this machine, over SSH, on an EC2
 test-chaos: .venv/installed  ## 20 rounds in which everything dies once; those that passed are not run again (.chaos)
 	CHAOS_ROUNDS=20 CHAOS_RECORD=$(CURDIR)/.chaos $(PYTEST) -q -m chaos -rA $(PYTEST_ARGS)
 
-lint: .venv/installed  ## style, types, who may import whom
+lint: .venv/installed  ## style, types, who may import whom, examples in docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PYTEST) -q --doctest-modules orchestrator search_spaces trainables
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

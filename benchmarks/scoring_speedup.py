@@ -80,7 +80,11 @@ def report(title: str, table: str, store: Store, n_rounds: int) -> None:
         for n_cpus in CPUS:
             command = [sys.executable, __file__, "--measure", table, store.uri, str(n_cpus)]
             done = subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                command,
+                check=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                encoding="utf-8",
             )
             taken[n_cpus].append(json.loads(done.stdout.splitlines()[-1]))
     for key, name in (("tiles_s", "tiles"), ("call_s", "whole call")):
@@ -117,7 +121,7 @@ def prepare_ucddb(store: Store, data: str) -> None:
     """Ingest, pretrain for one pass and encode; the speed does not depend on how good the encoder is."""
     with ray_session():
         ingest(load_dataset(ROOT / "datasets" / "ucddb.yaml"), data, store)
-        text = (ROOT / "sweeps" / "tau-ucddb.yaml").read_text()
+        text = (ROOT / "sweeps" / "tau-ucddb.yaml").read_text(encoding="utf-8")
         text = text.replace("n_passes: 8", "n_passes: 1").replace("afr_gap", "afr_flat")
         store.write_bytes("flat.yaml", text.encode())
         run_scoring(store, ucddb_sweep(store))

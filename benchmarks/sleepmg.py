@@ -214,7 +214,7 @@ def report(median: dict[str, float], options: argparse.Namespace) -> None:
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         name = "sleepmg.json" if options.device == "cpu" else "sleepmg-gpu.json"
-        (RESULTS / name).write_text(json.dumps(found, indent=1) + "\n")
+        (RESULTS / name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,9 @@ def exporter(store: Store, scrapes: list[float]) -> Iterator[int]:
     """Serve a store's metrics from another process, scrape them now and then, and give the process' id."""
     command = Path(sys.executable).with_name("orchestrator")
     process = subprocess.Popen(
-        [command, "metrics", "--store", store.uri, "--port", "0"], stderr=subprocess.PIPE, text=True
+        [command, "metrics", "--store", store.uri, "--port", "0"],
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     )
     assert process.stderr is not None
     address = process.stderr.readline().split()[-1]
@@ -113,7 +115,7 @@ def exporter(store: Store, scrapes: list[float]) -> Iterator[int]:
 
 def cpu_of(pid: int) -> float:
     """Return the CPU seconds that a process has taken, all its threads together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 

@@ -78,7 +78,7 @@ def make_bucket(bucket: str, region: str) -> None:
 def make_profile(role: str, bucket: str, region: str) -> None:
     """Make the instance profile of heads or of workers, with the policy of cluster/iam for this bucket."""
     iam, name = boto3.client("iam", region_name=region), f"{NAME}-{role}"
-    policy = (IAM / f"{role}.json").read_text().replace(EXAMPLE_BUCKET, bucket)
+    policy = (IAM / f"{role}.json").read_text(encoding="utf-8").replace(EXAMPLE_BUCKET, bucket)
     if not _exists(lambda: iam.get_role(RoleName=name), "NoSuchEntity"):
         iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
     iam.put_role_policy(RoleName=name, PolicyName=NAME, PolicyDocument=policy)
@@ -99,7 +99,9 @@ def make_key(region: str, file: Path) -> None:
         )
     private = ec2.create_key_pair(KeyName=NAME, KeyType="ed25519")["KeyMaterial"]
     file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+    with os.fdopen(
+        os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as out:
         out.write(private)
 
 

@@ -1,6 +1,5 @@
 """The whole story on made-up recordings: two sites, an encoder of one, a sweep over tau for the other, a review."""
 
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from orchestrator.psg.ingest import ingest
 from orchestrator.psg.synthetic import write_domain
 from orchestrator.review import write_review
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 from orchestrator.sweep.runner import run_sweep
 from orchestrator.telemetry.session import ray_session
@@ -56,7 +56,7 @@ def run_demo(store: Store, say: Say, *, n_cpus: int | None = None) -> str:
 
 
 def _check_encoder(store: Store, name: str) -> None:
-    reached = json.loads(store.read_bytes(paths.sweep_manifest(name)))["pretrain"]
+    reached = read_json(store, paths.sweep_manifest(name), {"pretrain": dict})["pretrain"]
     macro_f1, majority = reached["source_val_macro_f1"], reached["majority_macro_f1"]
     if macro_f1 < majority + MARGIN_OVER_MAJORITY:
         raise DataError(

@@ -12,6 +12,13 @@ from packaging.requirements import Requirement
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.store.store import Store
+from orchestrator.telemetry.limits import (
+    SMALLEST_STORE,
+    free_memory,
+    free_shared_memory,
+    has_memory_limit,
+    n_usable_cpus,
+)
 from orchestrator.telemetry.session import ray_session
 
 _DISTRIBUTION = "sleep-orchestrator"
@@ -36,6 +43,8 @@ class Finding:
     status: Status
     detail: str
     """The value found and, unless it is fine, what to do."""
+    error: OrchestratorError | None = None
+    """Of ours, where one was raised."""
 
 
 def examine(store_uri: str) -> Iterator[Finding]:
@@ -55,7 +64,7 @@ def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
     try:
         yield check()
     except OrchestratorError as error:
-        yield Finding(name=name, status=Status.FAIL, detail=str(error))
+        yield Finding(name=name, status=Status.FAIL, detail=str(error), error=error)
     except Exception as error:  # any failure of Ray on this machine is the finding
         yield Finding(name=name, status=Status.FAIL, detail=f"{type(error).__name__}: {error}")
 
@@ -109,24 +118,30 @@ def _owners() -> Finding:
 
 
 def _processors() -> Finding:
-    n_cpus = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    n_cpus, n_there = n_usable_cpus(), os.cpu_count() or 1
+    detail = str(n_cpus) if n_cpus == n_there else f"{n_cpus} of {n_there} may be used"
     if n_cpus < 2:
         return Finding(
-            name="cpus", status=Status.WARN, detail="1 CPU: tasks run one after the other"
+            name="cpus", status=Status.WARN, detail=f"{n_cpus} CPU: tasks run one after the other"
         )
-    return Finding(name="cpus", status=Status.OK, detail=str(n_cpus))
+    return Finding(name="cpus", status=Status.OK, detail=detail)
 
 
 def _memory() -> Finding:
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    available, shared = free_memory(), free_shared_memory()
     detail = f"{available / 2**30:.1f} GiB free"
+    if has_memory_limit():
+        detail += ", as far as a cgroup lets this process (a container's limit, a job's)"
+    problems = []
     if available < _ENOUGH_MEMORY:
-        return Finding(
-            name="memory", status=Status.WARN, detail=f"{detail}; the demo takes about 3 GB"
+        problems.append("the demo takes about 3 GB")
+    if shared is not None and shared < SMALLEST_STORE:
+        problems.append(
+            f"/dev/shm has {shared / 2**20:.0f} MiB, so what tasks share goes over the disk: start a container with "
+            "--shm-size=2g"
         )
-    return Finding(name="memory", status=Status.OK, detail=detail)
+    status = Status.WARN if problems else Status.OK
+    return Finding(name="memory", status=status, detail="; ".join([detail, *problems]))
 
 
 def _accelerator() -> Finding:

@@ -7,16 +7,17 @@
     |- DataError                     3  recordings or artefacts that cannot be used
     |  |- RecordingError             3  one recording; ingest quarantines it and goes on
     |  `- FeatureMismatchError       3  features of different encoders; also a ValueError
-    |- IntegrityError                4  label ledger, leakage, a hash that does not fit
+    |- IntegrityError                4  label ledger, leakage, a hash that does not fit, a damaged file of a store
     |  `- ReplayError                4  a sweep whose record its own configuration does not give again
     |- SolverError                   5  an optimal-transport problem that did not converge
     |- StoreUnreachableError         6  bucket, endpoint or credentials
+    |- ClusterUnreachableError       6  nobody answers at the address of a Ray cluster
     |- CloudError                    6  a provider of machines refuses, or has none
     |  `- RemainsError               6  something of a cluster that was ended is still there
     |- SetupError                    7  permissions, versions, a missing program
     |- SweepFailedError              8  every trial failed, or the failure quota was reached
     `- InterruptedSweepError       130  stopped by the user; can be resumed
-       `- TerminatedSweepError     130  stopped by SIGTERM: a machine that goes down, a job that was stopped
+       `- TerminatedSweepError     130  stopped by SIGTERM or SIGHUP: a machine that goes down, a job that was stopped
 
 A message is one paragraph: what happened, to which recording or trial, the value, what is allowed and
 what to do. The command line prints it without a traceback (``--debug`` shows one). Anything that is not an
@@ -69,7 +70,7 @@ class FeatureMismatchError(DataError, ValueError):
 
 
 class IntegrityError(OrchestratorError):
-    """Labels were read that must not be read, or stored content does not match its hash."""
+    """Labels were read that must not be read, or stored content is damaged or does not match its hash."""
 
     exit_code = 4
 
@@ -86,6 +87,12 @@ class SolverError(OrchestratorError):
 
 class StoreUnreachableError(OrchestratorError):
     """The store, its bucket or its endpoint cannot be reached, or refuses the credentials."""
+
+    exit_code = 6
+
+
+class ClusterUnreachableError(OrchestratorError):
+    """Nobody answers where a Ray cluster is said to be."""
 
     exit_code = 6
 

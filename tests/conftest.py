@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import shutil
+import signal
 
 # Read by ray and the BLAS libraries when they are imported, so before anything else.
 os.environ.update(
@@ -41,6 +42,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def root() -> Path:
     """Root of the repository."""
     return ROOT
+
+
+@pytest.fixture
+def plain_signals() -> Iterator[None]:
+    """Signals do what they do in a terminal, though `nohup` ignores them or a job scheduler holds them back."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    held_back = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
@@ -85,17 +101,21 @@ def ray_cluster() -> Iterator[Any]:
     """One Ray cluster with two CPUs for the whole session."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=512 * 2**20,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )
-    yield ray
-    ray.shutdown()
+    from orchestrator.telemetry.session_folder import session_folder
+
+    with session_folder() as folder:
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=512 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            _temp_dir=str(folder),
+        )
+        yield ray
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def run(*arguments: object) -> None:
 
 def check(sweep: Path) -> int:
     """Return 0 if FeatureNet+M has learned something, 1 otherwise."""
-    majority = json.loads((sweep / "manifest.json").read_text())["majority"]
+    majority = json.loads((sweep / "manifest.json").read_text(encoding="utf-8"))["majority"]
     rows = pq.read_table(sweep / "trials.parquet").to_pylist()
     reached = [row["test_macro_f1"] for row in rows if row["row"] == "FeatureNet+M"]
     mean = sum(reached) / len(reached)

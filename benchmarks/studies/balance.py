@@ -114,8 +114,8 @@ def main() -> int:
     print(report)
     if options.save:
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "balance.json").write_text(json.dumps(rows, indent=1) + "\n")
-        (RESULTS / "balance.md").write_text(report)
+        (RESULTS / "balance.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "balance.md").write_text(report, encoding="utf-8")
     return 0
 
 

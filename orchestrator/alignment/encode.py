@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.psg.feed import StoredRecording, read_signals, signal_epochs
 from orchestrator.store import paths
+from orchestrator.store.decoding import json_metadata
 from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
@@ -99,7 +100,7 @@ def _is_current(store: Store, recording: StoredRecording, encoder_id: str, layer
     path = _path(recording, encoder_id, layer)
     if not store.exists(path):
         return False
-    metadata = json.loads((store.read_schema(path).metadata or {}).get(_METADATA_KEY, b"{}"))
+    metadata = json_metadata(store.read_schema(path), _METADATA_KEY, store.uri_of(path))
     return bool(metadata.get("epochs_sha256") == recording.epochs_sha256)
 
 

@@ -19,6 +19,7 @@ from orchestrator.alignment.encode import RecordingFeatures, read_features
 from orchestrator.errors import IntegrityError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog
@@ -260,12 +261,11 @@ def _run(store: Store, request: ScoreRequest) -> dict[str, Any]:
         r for r in request.source if (r.subject, r.recording) == (first.subject, first.recording)
     )
     features = read_features(store, recording, request.encoder_id, request.layer)
+    encoder_json = paths.encoder_json(request.encoder_id)
     return {
         "run_id": request.score_id,
         "encoder_id": request.encoder_id,
-        "model_sha256": json.loads(store.read_bytes(paths.encoder_json(request.encoder_id)))[
-            "weights_sha256"
-        ],
+        "model_sha256": read_json(store, encoder_json, {"weights_sha256": str})["weights_sha256"],
         "feature_layer": request.layer,
         "feature_dim": features.features.shape[1],
         "standardise": request.standardise,

@@ -20,15 +20,25 @@ from orchestrator.cli.watch import json_option
 @click.option(
     "--allow-insecure", is_flag=True, help="Launch what the plan refuses, against all advice."
 )
+@click.option(
+    "--accept-unknown-cost",
+    is_flag=True,
+    help="Launch what the plan cannot say the cost of, as some machines have no known price.",
+)
 def launch(
-    cluster_file: str, dry_run: bool, online: bool, as_json: bool, yes: bool, allow_insecure: bool
+    cluster_file: str,
+    dry_run: bool,
+    online: bool,
+    as_json: bool,
+    yes: bool,
+    allow_insecure: bool,
+    accept_unknown_cost: bool,
 ) -> None:
     """Launch the cluster of FILE: check it, say what it costs, ask, start it, and see that it works.
 
     The same command again changes nothing, or has the cluster take up what has changed in FILE, and says what. Where it
     fails, it leaves nothing running.
     """
-    from orchestrator.cluster.interruption import ended_like_ctrl_c
     from orchestrator.cluster.launch import check_online, launch_cluster
     from orchestrator.cluster.plan import plan_cluster, plan_text
     from orchestrator.config.cluster import load_cluster
@@ -37,10 +47,16 @@ def launch(
     cluster, source = load_cluster(cluster_file, with_files=True)
     plan = plan_cluster(cluster, source)
     click.echo(json.dumps(plan.as_data(), indent=1) if as_json else plan_text(plan))
+    refusals = []
     if plan.is_refused and not allow_insecure:
-        raise ConfigError(
-            f"{cluster_file} is refused. Change what is marked, or insist with --allow-insecure."
+        refusals.append("Change what is marked, or insist with --allow-insecure.")
+    if plan.without_price and not accept_unknown_cost:
+        refusals.append(
+            f"What it costs is unknown: no price is known of {', '.join(plan.without_price)}. Give what an hour costs "
+            "in orchestrator.prices of the file, or insist with --accept-unknown-cost."
         )
+    if refusals:
+        raise ConfigError(f"{cluster_file} is refused. {' '.join(refusals)}")
     if online and not dry_run:
         raise ConfigError("--online goes with --dry-run; a launch asks the provider anyway.")
     if online:
@@ -49,8 +65,7 @@ def launch(
         return
     if not yes:
         click.confirm(f"Launch {cluster.cluster_name}?", abort=True)
-    with ended_like_ctrl_c():
-        launch_cluster(cluster, source.data, cluster_file, click.echo)
+    launch_cluster(cluster, source.data, cluster_file, click.echo)
 
 
 @click.command()

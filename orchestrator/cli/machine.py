@@ -20,16 +20,21 @@ def demo(store_uri: str, n_cpus: int | None) -> None:
 @store_option
 def doctor(store_uri: str) -> None:
     """Check that this machine can run everything: versions, memory, Ray, and the store."""
-    from orchestrator.doctor import Status, examine
-    from orchestrator.errors import SetupError
+    from orchestrator.doctor import Finding, Status, examine
+    from orchestrator.errors import ClusterUnreachableError, SetupError
 
     failed = []
     for finding in examine(store_uri):
         click.echo(f"{finding.status:<5}{finding.name:<10}{finding.detail}")
         if finding.status is Status.FAIL:
-            failed.append(finding.name)
-    if failed:
-        raise SetupError(f"this machine fails {', '.join(failed)}; see above for what to do.")
+            failed.append(finding)
+    match failed:
+        case []:
+            return
+        case [Finding(error=ClusterUnreachableError() as error)]:
+            raise error  # the machine itself is fit
+    names = ", ".join(finding.name for finding in failed)
+    raise SetupError(f"this machine fails {names}; see above for what to do.")
 
 
 COMMANDS = (demo, doctor)

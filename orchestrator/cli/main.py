@@ -9,6 +9,7 @@ import click
 from orchestrator.cli import clusters, data, jobs, machine, metrics, results, search, watch
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.telemetry.session import prepare_ray_environment
+from orchestrator.telemetry.termination import ended_like_ctrl_c
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -18,7 +19,7 @@ def commands(debug: bool) -> None:
     """Find the hyperparameters of sleep-staging transfer learning.
 
     Ingest recordings, pretrain an encoder, score how far each source batch is from the target, sweep over tau, and
-    review how sensitive the result is to it. `orchestrator demo` shows all of it on made-up recordings.
+    review what came of each. `orchestrator demo` shows all of it on made-up recordings.
     """
 
 
@@ -39,12 +40,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit.
 
     Our own errors print one paragraph on standard error and end with their exit code; with ``--debug``, and for
-    anything that is not ours, there is a traceback.
+    anything that is not ours, there is a traceback. SIGTERM and SIGHUP do what Ctrl-C does.
     """
     prepare_ray_environment()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code: Any = commands.main(arguments, prog_name="orchestrator", standalone_mode=False)
+        with ended_like_ctrl_c():
+            code: Any = commands.main(arguments, prog_name="orchestrator", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

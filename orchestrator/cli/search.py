@@ -10,7 +10,8 @@ import click
 from orchestrator.cli.options import cpus_option, store_option, writable_store
 
 if TYPE_CHECKING:
-    from orchestrator.config.sweep import SelectiveSweep
+    from orchestrator.config.sweep import SelectiveSweep, SweepFile
+    from orchestrator.store.store import Store
 
 
 @click.command()
@@ -20,8 +21,7 @@ def pretrain(sweep_file: str, store_uri: str) -> None:
     """Pretrain the source encoder that sweep FILE needs, unless the store has it."""
     from orchestrator.store import paths
 
-    sweep = _load_selective(sweep_file, "pretrain")
-    store = writable_store(store_uri)
+    sweep, store = _open_selective(sweep_file, store_uri, "pretrain")
     from orchestrator.sweep.selective.encoder import ensure_encoder
     from orchestrator.sweep.selective.plan import plan_sweep
 
@@ -46,8 +46,7 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
     """
     from orchestrator.store import paths
 
-    sweep = _load_selective(sweep_file, "score")
-    store = writable_store(store_uri)
+    sweep, store = _open_selective(sweep_file, store_uri, "score")
     from orchestrator.sweep.selective.scoring import run_scoring
 
     scored = run_scoring(store, sweep, n_cpus=n_cpus)
@@ -80,13 +79,9 @@ def sweep(
     their last checkpoints.
     """
     from orchestrator.cli.trials import print_trials
-    from orchestrator.config.sweep import load_sweep, renamed
     from orchestrator.store import paths
 
-    file = load_sweep(sweep_file)
-    if name is not None:
-        file = renamed(file, name)
-    store = writable_store(store_uri)
+    file, store = _open(sweep_file, store_uri, name)
     from orchestrator.sweep.runner import run_sweep
 
     table = run_sweep(store, file, n_cpus=n_cpus, retry_failed=retry_failed)
@@ -108,18 +103,34 @@ def schema(events: bool) -> None:
     click.echo(json.dumps(event_schema() if events else sweep_schema(), indent=1))
 
 
-def _load_selective(sweep_file: str, command: str) -> "SelectiveSweep":
-    """Read a sweep file of the method that has an encoder and rewards."""
+def _open(sweep_file: str, store_uri: str, name: str | None = None) -> tuple["SweepFile", "Store"]:
+    """Read a sweep file, whose mistakes are told before the store is asked, and open the store."""
+    from orchestrator.config.sweep import load_sweep, renamed
+
+    sweep = load_sweep(sweep_file)
+    if name is not None:
+        renamed(sweep, name)
+    store = writable_store(store_uri)
+    from orchestrator.sweep.begun import read_sweep
+
+    return read_sweep(sweep_file, store, name), store
+
+
+def _open_selective(
+    sweep_file: str, store_uri: str, command: str
+) -> tuple["SelectiveSweep", "Store"]:
+    """The same for sweeps of the method that has an encoder and rewards."""
     from orchestrator.config.sweep import SelectiveSweep, load_sweep
     from orchestrator.errors import ConfigError
 
-    sweep = load_sweep(sweep_file)
-    if not isinstance(sweep, SelectiveSweep):
+    if not isinstance(sweep := load_sweep(sweep_file), SelectiveSweep):
         raise ConfigError(
             f"{sweep_file}: `orchestrator {command}` is for sweeps of method 'selective', and this one has method "
             f"{sweep.method!r}. Run `orchestrator sweep {sweep_file}`."
         )
-    return sweep
+    begun, store = _open(sweep_file, store_uri)
+    assert isinstance(begun, SelectiveSweep)
+    return begun, store
 
 
 COMMANDS = (pretrain, score, sweep, schema)

@@ -23,7 +23,7 @@ def get(address: str, path: str, token_file: Path, timeout_s: float = 5.0) -> An
         How long to wait.
     """
     try:
-        token = token_file.read_text().strip()
+        token = token_file.read_text(encoding="utf-8").strip()
         request = urllib.request.Request(
             address + path, headers={"Authorization": f"Bearer {token}"}
         )

@@ -67,7 +67,7 @@ def await_nodes(running: Running, state: ClusterState, n: int, join_s: float = _
     said = ""
     while len(alive) < n:
         if time.monotonic() > deadline:
-            with state.log_file.open("a") as log:
+            with state.log_file.open("a", encoding="utf-8") as log:
                 log.write(f"\n{said}\n")
             raise SetupError(
                 f"only {len(alive)} of {n} nodes joined within {join_s:g} s: {', '.join(sorted(alive)) or 'none'}. "

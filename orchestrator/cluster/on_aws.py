@@ -15,6 +15,7 @@ from orchestrator.cluster.connection import answers_again, connect
 from orchestrator.cluster.ec2 import CLUSTER_TAG, Ec2
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_job_server, await_nodes
+from orchestrator.cluster.machine_folder import guard_command, ray_tmpdir
 from orchestrator.cluster.online import online_problems
 from orchestrator.cluster.prices import USD_PER_HOUR, price_table
 from orchestrator.cluster.ray_config import (
@@ -73,7 +74,7 @@ class OnAws:
         running = connect(launched, self.state, ssh, address)
         ray_log = f"{remote_folder(self.cluster)}/ray.log"
         await_job_server(running, self.state, partial(ssh.last_lines, address, ray_log))
-        fewest = 1 + sum(kind.min_workers for kind in self.cluster.workers.values())
+        fewest = 1 + sum(map(self.cluster.fewest, self.cluster.available_node_types))
         await_nodes(running, self.state, fewest)
         return running
 
@@ -214,10 +215,11 @@ class OnAws:
             )
         if not self.cluster.worker_start_ray_commands:
             leave = f"{folder}/leave"
+            guard = guard_command(ray_tmpdir(self.cluster))
             config["worker_start_ray_commands"] = [
                 stop_command(folder),
                 f"rm -f {leave}",
-                start_command(folder, WORKER_ARGUMENTS, f"export {LEAVE_FILE}={leave}"),
+                start_command(folder, guard, WORKER_ARGUMENTS, f"export {LEAVE_FILE}={leave}"),
                 background_command(
                     folder,
                     "reclaim",

@@ -83,7 +83,11 @@ def _fits(client: Any, key_pair: str, auth: Auth | None) -> str | bool:
     private = str(Path(auth.ssh_private_key).expanduser())
     # Without a terminal, ssh-keygen asks for no passphrase: such a key is not compared.
     here = subprocess.run(
-        ["ssh-keygen", "-y", "-P", "", "-f", private], capture_output=True, text=True, check=False
+        ["ssh-keygen", "-y", "-P", "", "-f", private],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     ).stdout
     if here and here.split()[:2] != there.split()[:2]:
         return (

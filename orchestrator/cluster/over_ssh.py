@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.cluster.connection import answers_again, connect
 from orchestrator.cluster.job_server import answers
 from orchestrator.cluster.joining import await_job_server, await_nodes
+from orchestrator.cluster.machine_folder import look_command, ray_tmpdir, remove_command
 from orchestrator.cluster.ray_config import (
     forget_command,
     processes_command,
@@ -72,12 +73,20 @@ class OverSsh:
             raise SetupError(
                 f"no SSH to {', '.join(refused)}. Check auth, and that sshd runs there."
             )
+        self._check_folders()
         there = [host for host, done in tried if int(done.stdout) > 0]
         if there and self.state.running() is None:
             raise SetupError(
                 f"a cluster {self.cluster.cluster_name!r} that was not launched from here runs on {', '.join(there)}. "
                 "End it with 'orchestrator down', or give another cluster_name."
             )
+
+    def _check_folders(self) -> None:
+        """Refuse machines where another user has made the folder that Ray is to keep its files in."""
+        look = look_command(ray_tmpdir(self.cluster))
+        said = [(host, self._ssh.run(host, look).stdout.strip()) for host in self._hosts]
+        if refused := [f"on {host}, {words}" for host, words in said if words]:
+            raise SetupError(" ".join(refused))
 
     def can_change(self, key: tuple[str, ...]) -> bool:
         """Nothing can: Ray reads all of it at its start."""
@@ -110,7 +119,14 @@ class OverSsh:
         """End the Ray that was started on each machine, the head's first: it would start the workers' again."""
         running = self.state.running()
         folder = remote_folder(self.cluster)
-        script = f"{stop_command(folder)}; {forget_command(folder, self.cluster.cluster_name)}"
+        name = self.cluster.cluster_name
+        script = "; ".join(
+            (
+                stop_command(folder),
+                forget_command(folder, name),
+                remove_command(ray_tmpdir(self.cluster), name),
+            )
+        )
         ended = [(host, self._ssh.run(host, script)) for host in self._hosts]
         if refused := unreachable(ended):
             raise RemainsError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.cluster.prices import PriceTable, price_table
+from orchestrator.cluster.prices import PriceTable, knows_disks, price_table
 from orchestrator.cluster.security import Finding, findings
 from orchestrator.config.cluster import AwsProvider, ClusterFile, NodeType
 from orchestrator.config.yaml_source import YamlSource
@@ -14,7 +14,7 @@ from orchestrator.telemetry.growth import Growth
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodePlan:
-    """Machines of one kind."""
+    """Machines of one kind; of the head's, the head is one of them."""
 
     name: str
     fewest: int
@@ -31,20 +31,22 @@ class NodePlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """List prices, in USD; traffic and S3 are not in them."""
+    """List prices, in USD; traffic and S3 are not in them. A sum that a machine without a price enters is None."""
 
-    least_per_hour: float
+    least_per_hour: float | None
     """While nothing runs: head, and the fewest workers."""
-    most_per_hour: float
+    most_per_hour: float | None
     """With as many workers as there may be, the dearest kinds first."""
-    until_idle: float
+    until_idle: float | None
     """From the end of the last trial until the idle timeout has ended the workers, at most."""
     until_ttl: float | None
-    """From launch until the time to live has ended all machines, at most; None without one."""
+    """From launch until the time to live has ended all machines, at most; None without one, too."""
     prices_as_of: str
     prices_of_region: str
     without_price: tuple[str, ...]
-    """Instance types that are in none of the sums."""
+    """Instance types of machines that there may be, and that have no price."""
+    dearer_disks: tuple[str, ...]
+    """Kinds of machines that there may be, and whose disks may cost more than is in the sums."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +72,11 @@ class Plan:
         """Whether the cluster would be open to others."""
         return any(finding.refused for finding in self.findings)
 
+    @property
+    def without_price(self) -> tuple[str, ...]:
+        """Instance types without whose price nobody knows what the cluster costs at most."""
+        return self.cost.without_price if self.cost else ()
+
     def as_data(self) -> dict[str, Any]:
         """Return the plan as JSON has it."""
         return asdict(self)
@@ -82,16 +89,8 @@ def plan_cluster(cluster: ClusterFile, source: YamlSource) -> Plan:
     cost = None
     if isinstance(provider, AwsProvider):
         table = price_table().priced(options.prices)
-        head = cluster.head
-        assert head is not None
-        assert cluster.head_node_type is not None
-        nodes = (
-            _node_plan(cluster.head_node_type, head, 1, 1, table),
-            *(
-                _node_plan(name, kind, kind.min_workers, cluster.most(kind), table)
-                for name, kind in cluster.workers.items()
-            ),
-        )
+        head_first = sorted(cluster.available_node_types, key=lambda n: n != cluster.head_node_type)
+        nodes = tuple(_node_plan(name, cluster, table) for name in head_first)
         cost = _cost(nodes, cluster, table)
     return Plan(
         cluster_name=cluster.cluster_name,
@@ -121,22 +120,28 @@ def growth_of(cluster: ClusterFile) -> Growth | None:
 
     total, largest = {}, {}
     for what in ("CPU", "GPU"):
-        workers = [has(k, what) for k in cluster.workers.values() for _ in range(cluster.most(k))]
+        workers = [
+            has(kind, what)
+            for name, kind in cluster.available_node_types.items()
+            for _ in range(cluster.most(name))
+        ]
         together = sorted(workers, reverse=True)[: cluster.max_workers]
         total[what] = has(cluster.head, what) + sum(together)
         largest[what] = max([has(cluster.head, what), *together])
     return Growth(total=total, largest=largest)
 
 
-def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTable) -> NodePlan:
+def _node_plan(name: str, cluster: ClusterFile, table: PriceTable) -> NodePlan:
+    kind = cluster.available_node_types[name]
     config = kind.node_config
     spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
     instance = table.instances.get(config["InstanceType"])
     most_usd = table.most_usd(config)
+    n_heads = int(name == cluster.head_node_type)
     return NodePlan(
         name=name,
-        fewest=fewest,
-        most=most,
+        fewest=n_heads + cluster.fewest(name),
+        most=n_heads + cluster.most(name),
         instance_type=config["InstanceType"],
         spot=spot,
         resources={**(instance.resources if instance else {}), **kind.resources},
@@ -148,21 +153,46 @@ def _node_plan(name: str, kind: NodeType, fewest: int, most: int, table: PriceTa
 
 
 def _cost(nodes: tuple[NodePlan, ...], cluster: ClusterFile, table: PriceTable) -> Cost:
-    head, *workers = nodes
-    head_usd = head.most_usd or 0.0
-    machines = [node.most_usd or 0.0 for node in workers for _ in range(node.most)]
-    dearest = sum(sorted(machines, reverse=True)[: cluster.max_workers])
+    # A price that nobody knows counts as infinite, which leaves no sum that it enters finite.
+    head = nodes[0]
+    workers = [_or_inf(n.most_usd) for n in nodes for _ in range(n.most - (n is head))]
+    least = sum(_or_inf(n.least_usd) for n in nodes for _ in range(n.fewest))
+    most = _or_inf(head.most_usd) + sum(sorted(workers, reverse=True)[: cluster.max_workers])
     ttl_hours = cluster.orchestrator.ttl_hours
     return Cost(
-        least_per_hour=(head.least_usd or 0.0)
-        + sum(n.fewest * (n.least_usd or 0.0) for n in workers),
-        most_per_hour=head_usd + dearest,
-        until_idle=(head_usd + dearest) * cluster.idle_timeout_minutes / 60,
-        until_ttl=None if ttl_hours is None else (head_usd + dearest) * ttl_hours,
+        least_per_hour=_or_none(least),
+        most_per_hour=_or_none(most),
+        until_idle=_or_none(most * _idle_hours(cluster)),
+        until_ttl=None if ttl_hours is None else _or_none(most * ttl_hours),
         prices_as_of=table.as_of,
         prices_of_region=table.region,
-        without_price=tuple(sorted({n.instance_type for n in nodes if n.most_usd is None})),
+        without_price=tuple(
+            sorted({n.instance_type for n in nodes if n.most and n.most_usd is None})
+        ),
+        dearer_disks=tuple(
+            node.name
+            for node in nodes
+            if node.most and not knows_disks(cluster.available_node_types[node.name].node_config)
+        ),
     )
+
+
+def _or_inf(usd: float | None) -> float:
+    return math.inf if usd is None else usd
+
+
+def _or_none(usd: float) -> float | None:
+    return usd if math.isfinite(usd) else None
+
+
+def _idle_hours(cluster: ClusterFile) -> float:
+    """Return how long an idle worker stays at most: a kind may have a timeout of its own."""
+    timeouts = [
+        60 * cluster.idle_timeout_minutes if kind.idle_timeout_s is None else kind.idle_timeout_s
+        for name, kind in cluster.available_node_types.items()
+        if cluster.most(name)
+    ]
+    return max(timeouts, default=60 * cluster.idle_timeout_minutes) / 3600
 
 
 def plan_text(plan: Plan) -> str:
@@ -208,13 +238,19 @@ def _columns(nodes: Iterable[NodePlan]) -> list[str]:
 
 
 def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
+    bound = "at most" if plan.region == cost.prices_of_region else "about"
+
+    def said(usd: float | None, per: str = "") -> str:
+        return "unknown" if usd is None else f"{bound} ${usd:.2f}{per}"
+
+    least = "unknown" if cost.least_per_hour is None else f"${cost.least_per_hour:.2f}/h"
     lines = [
-        f"cost       ${cost.least_per_hour:.2f}/h while nothing runs, at most ${cost.most_per_hour:.2f}/h with "
-        f"{plan.max_workers} workers; at most ${cost.until_idle:.2f} from the last trial to the idle timeout"
+        f"cost       {least} while nothing runs, {said(cost.most_per_hour, '/h')} with "
+        f"{plan.max_workers} workers; {said(cost.until_idle)} from the last trial to the idle timeout"
     ]
-    if cost.until_ttl is not None:
+    if plan.ttl_hours is not None:
         lines.append(
-            f"           at most ${cost.until_ttl:.2f} until the time to live of {plan.ttl_hours:g} h ends it"
+            f"           {said(cost.until_ttl)} until the time to live of {plan.ttl_hours:g} h ends it"
         )
     lines.append(
         f"           list prices of {cost.prices_as_of} in {cost.prices_of_region}, spot at most at the on-demand "
@@ -222,8 +258,17 @@ def _cost_lines(cost: Cost, plan: Plan) -> list[str]:
     )
     if plan.region != cost.prices_of_region:
         lines.append(f"           {plan.region} has other prices: in Europe up to a third more")
-    if cost.without_price:
+    if cost.dearer_disks:
         lines.append(
-            f"           not in the sums: {', '.join(cost.without_price)}, whose price is unknown"
+            f"           disks of {', '.join(cost.dearer_disks)} may cost more: all are counted as gp3, and those "
+            "without a size as small ones"
         )
+    if cost.without_price:
+        lines += [
+            "           no price is known of some machines; give what an hour of them costs in the cluster file:",
+            "             orchestrator:",
+            "               prices:",
+            *(f"                 {name}: USD_PER_HOUR" for name in cost.without_price),
+            "           or launch with --accept-unknown-cost",
+        ]
     return lines

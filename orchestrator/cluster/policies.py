@@ -17,7 +17,7 @@ def policy_findings(path: Path) -> list[str]:
         It is no policy.
     """
     try:
-        statements = json.loads(path.read_text())["Statement"]
+        statements = json.loads(path.read_text(encoding="utf-8"))["Statement"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read as an IAM policy: {error}.") from error
     return [

@@ -73,14 +73,41 @@ class PriceTable:
         instance = self.instances.get(node_config["InstanceType"])
         if instance is None:
             return None
-        disks = (item.get("Ebs", {}) for item in node_config.get("BlockDeviceMappings", ()))
-        return instance.usd + self.disk_usd(sum(disk.get("VolumeSize", 8) for disk in disks))
+        return instance.usd + self.disk_usd(
+            sum(disk.get("VolumeSize", 8) for disk in _disks(node_config))
+        )
+
+
+def knows_disks(node_config: Mapping[str, Any]) -> bool:
+    """Tell whether all disks of a machine are of the kind that the table prices: gp3 of a given size, without extras.
+
+    A machine whose file names no disk has that of its image, whose size only Amazon knows.
+
+    >>> knows_disks({"BlockDeviceMappings": [{"Ebs": {"VolumeType": "gp3", "VolumeSize": 100}}]})
+    True
+    >>> knows_disks({"BlockDeviceMappings": [{"Ebs": {"VolumeType": "io2", "VolumeSize": 100}}]})
+    False
+    >>> knows_disks({})
+    False
+    """
+    disks = _disks(node_config)
+    return bool(disks) and all(
+        disk.get("VolumeType") == "gp3"
+        and "VolumeSize" in disk
+        and not disk.keys() & {"Iops", "Throughput"}
+        for disk in disks
+    )
+
+
+def _disks(node_config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return those that are billed apart from the machine."""
+    return [item["Ebs"] for item in node_config.get("BlockDeviceMappings", ()) if "Ebs" in item]
 
 
 @functools.cache
 def price_table() -> PriceTable:
     """Return the table that comes with this program."""
-    data = json.loads((files("orchestrator.cluster") / "prices.json").read_text())
+    data = json.loads((files("orchestrator.cluster") / "prices.json").read_text(encoding="utf-8"))
     instances = {
         name: Instance(
             usd=entry["usd"], resources={key: n for key, n in entry.items() if key != "usd"}

@@ -1,7 +1,8 @@
 """A cluster file of ours as Ray's launcher takes it: with a token, closed doors, and Ray under a process id we know.
 
 Nothing is written into a user's ``.bashrc``, and nothing is stopped but what was started here: machines on premises
-may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of each machine.
+may run another Ray. All of a cluster lies in ``~/.sleep-orchestrator/NAME`` of each machine, but for Ray's own files:
+see :mod:`orchestrator.cluster.machine_folder`.
 """
 
 import copy
@@ -13,6 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.machine_folder import (
+    guard_command,
+    guard_launcher_command,
+    ray_tmpdir,
+)
 from orchestrator.cluster.plan import growth_of
 from orchestrator.config.cluster import AwsProvider, ClusterFile, LocalProvider
 from orchestrator.telemetry.growth import GROWS_TO
@@ -23,6 +29,10 @@ DASHBOARD_PORT = 8265
 UV_INSTALLER = "https://astral.sh/uv/0.9.9/install.sh"
 """Brings a Python of any version to a machine that has none."""
 
+_HEAD_ARGUMENTS = (
+    f"--head --port={HEAD_PORT} --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD_PORT} "
+    "--autoscaling-config=~/ray_bootstrap_config.yaml --disable-usage-stats"
+)
 WORKER_ARGUMENTS = f"--address=$RAY_HEAD_IP:{HEAD_PORT} --disable-usage-stats"
 """Of ``ray start``; Ray's launcher sets the variable."""
 
@@ -91,7 +101,7 @@ def ray_config(
         settings[GROWS_TO] = growth.as_text()
     exports = " ".join(f"'export {key}={value}'" for key, value in settings.items())
     config["initialization_commands"] = [
-        f"mkdir -p {folder} && chmod 700 {folder}",
+        f"(umask 077; mkdir -p {folder}) && chmod 700 {folder}",
         f"printf '%s\\n' {exports} > {folder}/env",
         *first,
         *cluster.initialization_commands,
@@ -105,14 +115,18 @@ def ray_config(
         ):
             if kind.get(key):
                 kind[key] = [*common, *kind[key]]
-    config["head_start_ray_commands"] = _own(folder, cluster.head_start_ray_commands) or [
+    guard = guard_command(ray_tmpdir(cluster))
+    of_head = f"{guard}; {guard_launcher_command()}"
+    config["head_start_ray_commands"] = _own(folder, of_head, cluster.head_start_ray_commands) or [
         stop_command(folder),
-        start_command(folder, _head_arguments(cluster), ends_at=ends_at),
+        start_command(folder, of_head, _HEAD_ARGUMENTS, ends_at=ends_at),
         _await_command(folder, DASHBOARD_PORT),
     ]
-    config["worker_start_ray_commands"] = _own(folder, cluster.worker_start_ray_commands) or [
+    config["worker_start_ray_commands"] = _own(
+        folder, guard, cluster.worker_start_ray_commands
+    ) or [
         stop_command(folder),
-        start_command(folder, WORKER_ARGUMENTS, ends_at=ends_at),
+        start_command(folder, guard, WORKER_ARGUMENTS, ends_at=ends_at),
     ]
     if isinstance(cluster.provider, LocalProvider):
         config.pop("orchestrator", None)
@@ -135,13 +149,13 @@ def install_commands(folder: str, wheel: str) -> list[str]:
     ]
 
 
-def _own(folder: str, commands: Sequence[str]) -> list[str]:
-    """Return a user's commands with the cluster's environment: its token, its mark, its Python."""
-    return [f". {folder}/env; {command}" for command in commands]
+def _own(folder: str, guard: str, commands: Sequence[str]) -> list[str]:
+    """Return a user's commands with the cluster's environment: its token, its mark, its Python, its closed folder."""
+    return [f". {folder}/env; {guard}; {command}" for command in commands]
 
 
 def start_command(
-    folder: str, arguments: str, settings: str = "", ends_at: datetime | None = None
+    folder: str, guard: str, arguments: str, settings: str = "true", ends_at: datetime | None = None
 ) -> str:
     """Return a shell command that starts Ray in the background and notes its process id.
 
@@ -149,14 +163,16 @@ def start_command(
     ----------
     folder : str
         Of the cluster, on the machine.
+    guard : str
+        Commands of the shell that end it where Ray's files would be open to others.
     arguments : str
         Of ``ray start``.
     settings : str
-        Commands of the shell that it is started from.
+        Further commands of the shell that it is started from.
     ends_at : datetime or None
         When it is ended, whatever runs.
     """
-    before = f"{settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null".lstrip("; ")
+    before = f"{guard}; {settings}; ulimit -c 0; ulimit -n 65536 2>/dev/null"
     command = f"python3 -m ray.scripts.scripts start --block {arguments}"
     if ends_at is not None:
         left = f"$(( (left = {math.ceil(ends_at.timestamp())} - $(date +%s)) > 1 ? left : 1 ))"
@@ -239,14 +255,6 @@ def _await_command(folder: str, port: int) -> str:
     return (
         f"for i in $(seq 300); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && exit 0; "
         f"kill -0 $(cat {folder}/ray.pid) || break; sleep 0.2; done; tail -n 20 {folder}/ray.log; exit 1"
-    )
-
-
-def _head_arguments(cluster: ClusterFile) -> str:
-    return (
-        f"--head --port={HEAD_PORT} --dashboard-host=127.0.0.1 --dashboard-port={DASHBOARD_PORT} "
-        f"--temp-dir=/tmp/sleep-{cluster.cluster_name} --autoscaling-config=~/ray_bootstrap_config.yaml "
-        "--disable-usage-stats"
     )
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.ec2 import refusal_in
+from orchestrator.cluster.machine_folder import guard_launcher_here
 from orchestrator.cluster.ray_config import SETTINGS
 from orchestrator.cluster.state import ClusterState
 from orchestrator.errors import SetupError
+from orchestrator.store.decoding import json_object
 
 _LAUNCH_S = 1200.0
 _LAST_LINES = 30
@@ -44,10 +46,11 @@ def ray_up(
     CloudError
         EC2 refused something.
     SetupError
-        It failed otherwise.
+        It failed otherwise, or another user could come between it and the machines.
     """
+    guard_launcher_here()
     file = state.folder / _FILE
-    file.write_text(json.dumps(config, indent=1))
+    file.write_text(json.dumps(config, indent=1), encoding="utf-8")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {
         **kept,
@@ -93,5 +96,5 @@ def ray_up(
 
 def launched_config(state: ClusterState) -> dict[str, Any]:
     """Return what Ray's launcher was given last."""
-    config: dict[str, Any] = json.loads((state.folder / _FILE).read_text())
-    return config
+    file = state.folder / _FILE
+    return json_object(file.read_bytes(), str(file))

@@ -93,13 +93,14 @@ def main(leave_file: str, gcs: str) -> None:
         done = subprocess.run(
             drain_command(gcs, left_s),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=_DRAIN_S,
         )
         print(done.stdout + done.stderr, flush=True)
     finally:
-        Path(leave_file).write_text(goes_at.isoformat())
+        Path(leave_file).write_text(goes_at.isoformat(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,8 @@ class Ssh:
             return subprocess.run(
                 command,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=timeout_s,
                 check=False,
                 input=told,

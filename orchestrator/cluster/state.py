@@ -8,10 +8,16 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import SetupError
+from orchestrator.store.decoding import Kinds, damaged, json_object
+from orchestrator.telemetry.private_folder import make_parents
+
+_RUNNING: Kinds = {"provider": str, "address": str, "launched_at": datetime, "ends_at": str | None}
+"""What is noted of every cluster."""
 
 HOME = "ORCHESTRATOR_HOME"
 """Environment variable: folder of what is known of clusters; ``~/.sleep-orchestrator`` by default."""
@@ -36,6 +42,8 @@ class Running:
     """Whether all of it came up; otherwise it is being launched, or whoever did so was killed."""
     account: str | None = None
     """Of Amazon's, that pays for it."""
+    ray_folder: str | None = None
+    """Of Ray's files, where it is on this machine; version 0.1 did not note it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +70,46 @@ class ClusterState:
 
     def make_token(self) -> Path:
         """Make the cluster's token, unless there is one, and return its file."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         if not self.token_file.exists():
             partial = self.folder / f".token.{os.getpid()}"
             with os.fdopen(
-                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+                os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600),
+                "w",
+                encoding="utf-8",
             ) as file:
                 file.write(secrets.token_hex(32))
             partial.replace(self.token_file)
         return self.token_file
 
     def running(self) -> Running | None:
-        """Return what was noted when the cluster was launched; None unless it was, or after it was ended."""
+        """Return what was noted when the cluster was launched; None unless it was, or after it was ended.
+
+        Raises
+        ------
+        IntegrityError
+            The note is damaged.
+        """
+        file = self.folder / "running.json"
         try:
-            return Running(**json.loads((self.folder / "running.json").read_text()))
+            return Running(**json_object(file.read_bytes(), str(file), _RUNNING))
         except FileNotFoundError:
             return None
+        except TypeError as error:  # it has something else, too
+            raise damaged(str(file), f"another version wrote it ({error})") from error
 
     def note(self, running: Running) -> None:
         """Note where the cluster is."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         partial = self.folder / f".running.{os.getpid()}"
-        partial.write_text(json.dumps(asdict(running), indent=1))
+        partial.write_text(json.dumps(asdict(running), indent=1), encoding="utf-8")
         partial.replace(self.folder / "running.json")
 
     def note_file(self, data: Mapping[str, Any]) -> None:
         """Note the cluster file that was launched."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_parents(self.folder)
         partial = self.folder / f".file.{os.getpid()}"
-        partial.write_text(json.dumps(data))
+        partial.write_text(json.dumps(data), encoding="utf-8")
         partial.replace(self.folder / "file.json")
 
     def changes(self, data: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -100,12 +119,18 @@ class ClusterState:
         return sorted(_differing(launched, json.loads(json.dumps(data)), ()))
 
     def launched(self) -> dict[str, Any]:
-        """Return the cluster file that was launched; empty where none was."""
+        """Return the cluster file that was launched; empty where none was.
+
+        Raises
+        ------
+        IntegrityError
+            The note is damaged.
+        """
+        file = self.folder / "file.json"
         try:
-            data: dict[str, Any] = json.loads((self.folder / "file.json").read_text())
+            return json_object(file.read_bytes(), str(file))
         except FileNotFoundError:
             return {}
-        return data
 
     @contextmanager
     def launching(self) -> Iterator[None]:
@@ -116,8 +141,8 @@ class ClusterState:
         SetupError
             One does.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
+        make_parents(self.folder)
+        with (self.folder / "lock").open("wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -133,7 +158,11 @@ class ClusterState:
 
     def last_words(self) -> str:
         """Return the end of the launch's output, in one line."""
-        text = self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        text = (
+            self.log_file.read_text(encoding="utf-8", errors="replace")
+            if self.log_file.exists()
+            else ""
+        )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return " / ".join(lines[-3:])[-400:].rstrip(".") or f"it said nothing in {self.log_file}"
 

@@ -46,7 +46,13 @@ def make_wheel(cluster: ClusterFile, folder: Path) -> Path | None:
             "from the sources, and this program runs without them."
         )
     build = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(root))
-    done = subprocess.run([sys.executable, *build], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *build],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     wheel = launched_wheel(folder)
     if done.returncode != 0 or wheel is None:
         raise SetupError(f"the wheel cannot be built: {' '.join(done.stderr.split())[-300:]}")

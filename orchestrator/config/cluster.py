@@ -62,7 +62,7 @@ class Options(Section):
     """Who may reach the nodes by SSH: ``caller`` for the address of whoever launches, or a network. No other port is
     open from outside the cluster."""
     prices: Mapping[str, Annotated[float, Field(ge=0)]] = {}
-    """USD for an hour of an instance type, in place of the bundled list price: of your region, or of your contract."""
+    """USD for an hour of an instance type: of your region or contract, or where the bundled table has no price."""
     install: bool = True
     """Install this program on the machines; without it, they have it already, as ``this_machine`` always does."""
     wheel: str | None = None
@@ -155,9 +155,9 @@ class NodeType(Section):
     resources: Mapping[str, Count] = Field(default_factory=dict)
     """CPUs, GPUs and others that Ray may give to trials; those of the instance type unless given."""
     min_workers: Count = 0
-    """Always there."""
+    """Always there; of the head's kind, the head is one of them."""
     max_workers: Count | None = None
-    """At most; ``max_workers`` of the cluster unless given."""
+    """At most, besides the head. Unless given ``max_workers`` of the cluster, and none of the head's kind."""
     idle_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Of this kind, instead of ``idle_timeout_minutes``."""
     priority: int | None = None
@@ -279,6 +279,16 @@ class ClusterFile(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_room_for_the_heads_kind(self) -> "ClusterFile":
+        head = self.head
+        if head is not None and head.max_workers is None and head.min_workers > 1:
+            problem = "is more than the head, which is all there is of its kind unless max_workers says otherwise"
+            raise wrong_key(
+                "available_node_types", problem, self.head_node_type or "", "min_workers"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_key_pairs(self) -> "ClusterFile":
         if isinstance(self.provider, AwsProvider):
             for name, node in self.available_node_types.items():
@@ -289,7 +299,7 @@ class ClusterFile(Section):
 
     @model_validator(mode="after")
     def _has_room_for_the_fewest(self) -> "ClusterFile":
-        fewest = sum(kind.min_workers for kind in self.workers.values())
+        fewest = sum(kind.min_workers for kind in self.available_node_types.values())
         if fewest > self.max_workers:
             problem = f"is less than the sum of min_workers of all kinds, {fewest}"
             raise wrong_key("max_workers", problem)
@@ -300,16 +310,16 @@ class ClusterFile(Section):
         """The kind of the head; None where the provider has no kinds."""
         return self.available_node_types.get(self.head_node_type or "")
 
-    @property
-    def workers(self) -> dict[str, NodeType]:
-        """The kinds of all others, by name."""
-        kinds = self.available_node_types.items()
-        return {name: kind for name, kind in kinds if name != self.head_node_type}
+    def fewest(self, name: str) -> int:
+        """Return how many workers of a kind are always there: Ray counts the head as one of its kind."""
+        return max(0, self.available_node_types[name].min_workers - (name == self.head_node_type))
 
-    def most(self, kind: NodeType) -> int:
-        """Return how many workers of a kind there may be."""
-        limit = self.max_workers if kind.max_workers is None else kind.max_workers
-        return min(limit, self.max_workers)
+    def most(self, name: str) -> int:
+        """Return how many workers of a kind there may be: Ray does not count the head."""
+        given = self.available_node_types[name].max_workers
+        if given is None:
+            given = 0 if name == self.head_node_type else self.max_workers
+        return min(given, self.max_workers)
 
 
 def load_cluster(path: str | Path, *, with_files: bool = False) -> tuple[ClusterFile, YamlSource]:
@@ -395,7 +405,7 @@ def _ray_schema() -> Any:
     assert ray is not None
     assert ray.submodule_search_locations is not None
     (folder,) = ray.submodule_search_locations
-    return json.loads(Path(folder, "autoscaler", "ray-schema.json").read_text())
+    return json.loads(Path(folder, "autoscaler", "ray-schema.json").read_text(encoding="utf-8"))
 
 
 def _file_mistakes(cluster: ClusterFile, source: YamlSource) -> list[Mistake]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config.defaults import newest
 from orchestrator.config.fields import Slug, StageName, Text
 from orchestrator.config.notices import Notify
 from orchestrator.config.proposals import NONE, Sampler, Scheduler
@@ -22,6 +23,17 @@ COST = "cost"
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed of random numbers."""
+
+
+def _known_defaults(value: int) -> int:
+    if not 0 <= value <= newest():
+        raise PydanticCustomError(
+            "defaults",
+            "unknown: this version knows the defaults 0 to {newest}. Use the version of the program that wrote it, "
+            "or a later one",
+            {"newest": newest()},
+        )
+    return value
 
 
 def rising(value: tuple[float, float]) -> tuple[float, float]:
@@ -138,6 +150,9 @@ class SweepBase(FilledSection):
     """GPUs that each worker takes, and trains on; below 1, trials share a GPU. 0: on CPUs."""
     notify: Notify | None = None
     """Who is told when the sweep has ended, or has lost something."""
+    defaults: Annotated[int, AfterValidator(_known_defaults)] = Field(default_factory=newest)
+    """Which defaults keys have that are left out: those of an earlier version, or today's. A stored sweep keeps the
+    number that it began with, so that a new version does not change it."""
 
     @property
     def device(self) -> str:

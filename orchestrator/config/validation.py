@@ -88,7 +88,11 @@ def validate(model_class: type[ModelT], path: str | Path) -> ModelT:
         One line per mistake, in the order of the file:
         ``x.yaml:12:5: unknown key 'n_trails' in search. Did you mean 'n_trials'? Allowed: ...``.
     """
-    source = load(path)
+    return validated(model_class, load(path))
+
+
+def validated(model_class: type[ModelT], source: YamlSource) -> ModelT:
+    """Return the model of a file that is read already; see :func:`validate`."""
     model, mistakes = check(model_class, source)
     if model is None:
         raise as_error(source, mistakes)

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,7 +17,11 @@ from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.psg.convert import METADATA_KEY
 from orchestrator.psg.quality import UNUSABLE, Flag
 from orchestrator.store import paths
+from orchestrator.store.decoding import Kinds, json_metadata
 from orchestrator.store.store import Store
+
+_METADATA: Kinds = {"channels": dict}
+"""What is read of the metadata of an epoch file."""
 
 CLIP_SPREADS = 20.0
 """Scaled signals are clipped at so many spreads from the centre: artefacts reach hundreds. Reconstruction."""
@@ -166,7 +169,8 @@ def read_signals(
             "SHA-256 differs. Remove it and ingest again."
         )
     file = pq.ParquetFile(io.BytesIO(data))
-    metadata = json.loads(file.schema_arrow.metadata[METADATA_KEY])
+    uri = store.uri_of(recording.path)
+    metadata = json_metadata(file.schema_arrow, METADATA_KEY, uri, _METADATA)
     _require_modality(recording, metadata, modality)
     # As int16, by way of the storage array: to_numpy of the tensor type would not be zero-copy over chunks.
     column = file.read([modality])[modality].combine_chunks()
@@ -186,10 +190,8 @@ def read_signals(
 
 def _metadata(store: Store, recording: StoredRecording) -> dict[str, Any]:
     with _expected(store, recording):
-        metadata: dict[str, Any] = json.loads(
-            store.read_schema(recording.path).metadata[METADATA_KEY]
-        )
-    return metadata
+        schema = store.read_schema(recording.path)
+    return json_metadata(schema, METADATA_KEY, store.uri_of(recording.path), _METADATA)
 
 
 def _require_modality(

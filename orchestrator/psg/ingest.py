@@ -14,6 +14,7 @@ from orchestrator.errors import ConfigError, DataError, IntegrityError, Recordin
 from orchestrator.psg import convert
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.store import paths
+from orchestrator.store.decoding import json_metadata
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, parquet_bytes, sha256
 from orchestrator.telemetry.events import EventLog
@@ -132,11 +133,17 @@ def ingest(
     return report
 
 
-def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
-    digest = hashlib.sha256(data.read_bytes(source.path))
-    if source.stage_path is not None:
-        digest.update(data.read_bytes(source.stage_path))
-    ingest_id = content_id(
+def ingest_id_of(source: Source, settings: convert.Settings, content_sha256: str) -> str:
+    """Return the content id of everything that a recording's epochs and its row of the manifest depend on.
+
+    Parameters
+    ----------
+    source : Source
+    settings : Settings
+    content_sha256 : str
+        Of the recording's bytes, followed by those of its stage file where it has one.
+    """
+    return content_id(
         {
             "settings": settings.as_json(),
             "codes": source.codes,
@@ -144,11 +151,22 @@ def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
             "subject": source.subject,
             "recording": source.recording,
             "problem": source.problem.reason if source.problem else None,
-            "sha256": digest.hexdigest(),
+            "sha256": content_sha256,
         },
         length=64,
     )
-    return _Job(source=source, source_sha256=digest.hexdigest(), ingest_id=ingest_id)
+
+
+def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
+    digest = hashlib.sha256(data.read_bytes(source.path))
+    if source.stage_path is not None:
+        digest.update(data.read_bytes(source.stage_path))
+    content_sha256 = digest.hexdigest()
+    return _Job(
+        source=source,
+        source_sha256=content_sha256,
+        ingest_id=ingest_id_of(source, settings, content_sha256),
+    )
 
 
 def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, dict[str, Any]]:
@@ -206,11 +224,9 @@ def _stored_rows(dataset: str, store: Store) -> list[dict[str, Any]]:
 def _stored_metadata(store: Store, path: str) -> dict[str, Any]:
     """Return our metadata of an epoch file; empty where it is damaged, so that it is converted again."""
     try:
-        metadata = store.read_schema(path).metadata or {}
+        return json_metadata(store.read_schema(path), convert.METADATA_KEY, store.uri_of(path))
     except IntegrityError:
         return {}
-    decoded: dict[str, Any] = json.loads(metadata.get(convert.METADATA_KEY, b"{}"))
-    return decoded
 
 
 def _convert_all(

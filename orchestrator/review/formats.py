@@ -74,13 +74,23 @@ def significant(value: float | None, digits: int = 4) -> str:
     return f"{value:#.{digits}g}".replace("-", MINUS)
 
 
-def rate(value: float | None) -> str:
-    """Return a learning rate with two digits.
+def rate(value: float | None, decimals: int = 1) -> str:
+    """Return a learning rate, with two digits unless told otherwise.
 
     >>> rate(0.0001), rate(None)
     ('1.0e\u221204', '\u2013')
     """
-    return DASH if value is None else f"{value:.1e}".replace("-", MINUS)
+    return DASH if value is None else f"{value:.{decimals}e}".replace("-", MINUS)
+
+
+def rates_apart(first: float, second: float) -> tuple[str, str]:
+    """Return two different learning rates with as many digits as tell them apart.
+
+    >>> rates_apart(1e-4, 1.1e-5), rates_apart(1e-4, 1.004e-4)
+    (('1.0e\u221204', '1.1e\u221205'), ('1.000e\u221204', '1.004e\u221204'))
+    """
+    pairs = ((rate(first, decimals), rate(second, decimals)) for decimals in range(1, 17))
+    return next(pair for pair in pairs if pair[0] != pair[1])
 
 
 def percent(value: float | None) -> str:

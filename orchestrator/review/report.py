@@ -5,13 +5,13 @@ What a method shows is in its sub-package: ``statistics.py`` and its neighbours 
 the same bytes.
 """
 
-import json
 from collections.abc import Callable, Mapping
 
 from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.review import pretrain, selective, sleepmg
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 
 PAGE = "review.html"
@@ -36,6 +36,8 @@ def write_review(store: Store, name: str) -> str:
         There is no sweep of that name (the message lists those there are), or it has not finished.
     DataError
         Its tables were written by another version.
+    IntegrityError
+        Its manifest or one of its tables is damaged.
     """
     if not store.exists(paths.sweep_trials(name)):
         raise ConfigError(_no_sweep(name, store))
@@ -46,7 +48,7 @@ def write_review(store: Store, name: str) -> str:
 
 
 def _method(store: Store, name: str) -> str:
-    method = json.loads(store.read_bytes(paths.sweep_manifest(name))).get("method")
+    method = read_json(store, paths.sweep_manifest(name)).get("method")
     if method not in METHODS:
         raise DataError(
             f"manifest.json of sweep {name!r} has the method {method!r}; allowed: {', '.join(METHODS)}. Another "

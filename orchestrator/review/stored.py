@@ -4,13 +4,13 @@ A trial that failed and a metric that is undefined are stored as null or NaN. Bo
 that nothing after this file has to ask which of the two it meets.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.errors import DataError
+from orchestrator.store.decoding import json_object
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,7 +40,7 @@ def read_rows(
 
 def read_json(record_type: type[Record], data: bytes, file: str) -> dict[str, Any]:
     """Values of a JSON object for the fields of a dataclass, in the order of the class; errors as in `read_rows`."""
-    stored = json.loads(data)
+    stored = json_object(data, file)
     require([field.name for field in fields(record_type)], stored, file)
     return {field.name: as_value(stored[field.name]) for field in fields(record_type)}
 
@@ -56,7 +56,7 @@ def column_of(field: str) -> str:
 
 def require(names: Iterable[str], stored: Mapping[str, Any], file: str) -> None:
     """Raise DataError naming what `stored` lacks."""
-    missing = [name for name in names if name not in stored]
+    missing = [name for name in names if not isinstance(stored, Mapping) or name not in stored]
     if missing:
         raise DataError(
             f"{file} of the sweep lacks {', '.join(repr(name) for name in missing)}, so another "

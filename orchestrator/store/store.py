@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import pyarrow as pa
@@ -151,12 +151,7 @@ class Store:
 
     def read_bytes(self, path: str) -> bytes:
         """Return the content of `path`; FileNotFoundError where there is none."""
-
-        def read() -> bytes:
-            with self.filesystem.open_input_file(self._full(path)) as f:
-                return bytes(f.read())
-
-        return self._attempt(path, read)
+        return self._attempt(path, lambda: self._content(path))
 
     def read_if_there(self, path: str) -> bytes | None:
         """Return the content of `path`; None where there is none."""
@@ -188,21 +183,36 @@ class Store:
         return self._attempt(path, create)
 
     def read_table(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return a Parquet file, or only some of its columns."""
-        return self._attempt(
-            path,
-            lambda: pq.read_table(
-                self._full(path),
-                filesystem=self.filesystem,
+        """Return a Parquet file, or only some of its columns.
+
+        Raises
+        ------
+        IntegrityError
+            The file is damaged, or lacks a column.
+        """
+
+        def read(source: Any, filesystem: pafs.FileSystem | None) -> pa.Table:
+            table = pq.read_table(
+                source,
+                filesystem=filesystem,
                 columns=None if columns is None else list(columns),
                 partitioning=None,
-            ),
-        )
+            )
+            table.validate(full=True)  # that text is text, which reading alone does not check
+            return table
+
+        return self._parquet(path, read)
 
     def read_schema(self, path: str) -> pa.Schema:
-        """Return schema and metadata of a Parquet file without its rows."""
-        return self._attempt(
-            path, lambda: pq.read_schema(self._full(path), filesystem=self.filesystem)
+        """Return schema and metadata of a Parquet file without its rows.
+
+        Raises
+        ------
+        IntegrityError
+            The file is damaged.
+        """
+        return self._parquet(
+            path, lambda source, filesystem: pq.read_schema(source, filesystem=filesystem)
         )
 
     def write_table(self, path: str, table: pa.Table) -> str:
@@ -243,6 +253,27 @@ class Store:
     def free_bytes(self) -> int | None:
         """Free space of a local store; None for S3."""
         return shutil.disk_usage(self._lowest_existing()).free if self.is_local else None
+
+    def _parquet(self, path: str, read: Callable[[Any, pafs.FileSystem | None], T]) -> T:
+        """Read a Parquet file. Arrow has one error for a file that is damaged and for one that is out of reach."""
+
+        def attempt() -> T:
+            try:
+                return read(self._full(path), self.filesystem)
+            except FileNotFoundError:
+                raise
+            except OSError:
+                content = self._content(path)  # or the error of a file that is out of reach
+            try:
+                return read(pa.BufferReader(content), None)
+            except OSError as error:
+                raise _damaged_table(self.uri_of(path), error) from error
+
+        return self._attempt(path, attempt)
+
+    def _content(self, path: str) -> bytes:
+        with self.filesystem.open_input_file(self._full(path)) as f:
+            return bytes(f.read())
 
     def _attempt(self, path: str, action: Callable[[], T]) -> T:
         """Use the filesystem; on S3, once more while it is only out of reach. Refusals become errors of ours."""
@@ -297,18 +328,29 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _damaged_table(uri: str, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        f"{uri} is damaged: {s3.one_line(error)}. Remove it, and run the command that makes it again."
+    )
+
+
 def _write_aside(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     try:
-        with partial.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        _write_through(partial, data)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Write a file and put it on the disk: a power failure right after it leaves no empty one, or zeros."""
+    with path.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
 
 
 def _link_aside(path: Path, data: bytes) -> bool:
@@ -316,7 +358,7 @@ def _link_aside(path: Path, data: bytes) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PARTIAL}")
     try:
-        partial.write_bytes(data)
+        _write_through(partial, data)
         os.link(partial, path)
     except FileExistsError:
         return False
@@ -336,10 +378,8 @@ def _translated(uri: str) -> Iterator[None]:
         raise SetupError(
             f"cannot use {uri}: {error.strerror or error}. Give a folder you may write to."
         ) from error
-    except pa.ArrowInvalid as error:
-        raise IntegrityError(
-            f"{uri} is damaged: {s3.one_line(error)}. Remove it, and run the command that makes it again."
-        ) from error
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise _damaged_table(uri, error) from error
     except OSError as error:
         if uri.startswith("s3://"):
             raise StoreUnreachableError(

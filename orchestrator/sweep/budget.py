@@ -1,12 +1,14 @@
 """When a search has had enough: computed from the record alone, so that a resumed one counts what came before. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config.sweep_sections import SearchBase
-from orchestrator.sweep.study import ended_at, name_of, reused_from
+from orchestrator.sweep.study import began_at, ended_at, name_of, reused_from
+
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
@@ -17,9 +19,9 @@ def spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
     trials : sequence of FrozenTrial
         With those that run.
     now : datetime
-        Local time without a zone, as Optuna notes it.
+        With its zone.
     """
-    total, until = timedelta(), datetime.min
+    total, until = timedelta(), _EVER
     for began, ended in sorted(_spans(trials, now)):
         if ended > until:
             total += ended - max(began, until)
@@ -43,10 +45,10 @@ def n_without_gain(trials: Sequence[FrozenTrial]) -> int:
         t
         for t in trials
         if t.state.is_finished()
-        and t.datetime_complete is not None
+        and ended_at(t) is not None
         and latest.get(name_of(t), t.number) == t.number
     ]
-    finished.sort(key=lambda t: (t.datetime_complete or datetime.max, t.number))
+    finished.sort(key=lambda t: (ended_at(t) or _EVER, t.number))
     best, since = float("-inf"), 0
     for trial in finished:
         value = trial.value if trial.state is TrialState.COMPLETE else None
@@ -93,4 +95,4 @@ def exhausted(
 
 
 def _spans(trials: Sequence[FrozenTrial], now: datetime) -> list[tuple[datetime, datetime]]:
-    return [(t.datetime_start, ended_at(t) or now) for t in trials if t.datetime_start is not None]
+    return [(began, ended_at(t) or now) for t in trials if (began := began_at(t)) is not None]

@@ -99,6 +99,8 @@ def run_fixed(
                 name = waiting.pop()
                 pending[task.remote(inputs_ref, name)] = name
             ready, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOK_S)
+            if halt.stopping:  # what has failed meanwhile was ended by the same signal, perhaps
+                break
             for ref in ready:
                 name = pending.pop(ref)
                 try:

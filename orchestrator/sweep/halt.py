@@ -1,4 +1,4 @@
-"""How a sweep ends before its time: Ctrl-C, a signal of the cluster, or an error that no trial is to blame for."""
+"""How a sweep ends before its time: Ctrl-C, SIGTERM, or an error that no trial is to blame for."""
 
 import contextlib
 import signal
@@ -8,6 +8,7 @@ from types import FrameType
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.telemetry.progress import note
+from orchestrator.telemetry.termination import SIGNALS
 
 _DRAINING = (
     "\nFinishing the trials that are running; no other one starts. "
@@ -25,13 +26,24 @@ class Halt:
         self.stopping = False
         """Running trials are ended, too."""
         self.terminated = False
-        """Whether that was SIGTERM's doing, and nobody's wish perhaps."""
+        """Whether that was SIGTERM's or SIGHUP's doing, and nobody's wish perhaps."""
+        self.is_heeded = False
+        """The driver looks at this; elsewhere only an exception ends what it does."""
         self.error: OrchestratorError | None = None
         """Why, unless the user wanted it."""
 
     def drain(self) -> None:
         """Let the running trials be the last ones."""
         self.draining = True
+
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Have the block end by itself soon after it was asked to."""
+        self.is_heeded = True
+        try:
+            yield
+        finally:
+            self.is_heeded = False
 
     def stop(self, error: OrchestratorError | None = None) -> None:
         """End the running trials, too; the first error counts."""
@@ -43,14 +55,15 @@ class Halt:
 def signals_to(halt: Halt) -> Iterator[None]:
     """Let the first Ctrl-C drain a sweep, the second and SIGTERM stop it, and the third do what it always does.
 
-    Outside the main thread, where Python allows no handler, signals are left alone.
+    That is while the halt is heeded; else, each of them does what Ctrl-C always does. SIGHUP is like SIGTERM, unless it
+    is ignored, as under nohup. Outside the main thread, where Python allows no handler, signals are left alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-        if halt.stopping:
+        if halt.stopping or not halt.is_heeded:
             raise KeyboardInterrupt
         note(_STOPPING if halt.draining else _DRAINING)
         if halt.draining:
@@ -59,15 +72,18 @@ def signals_to(halt: Halt) -> Iterator[None]:
             halt.drain()
 
     def on_terminate(_number: int, _frame: FrameType | None) -> None:
-        halt.terminated = True
+        is_first, halt.terminated = not halt.terminated, True
         halt.stop()
+        if is_first and not halt.is_heeded:  # what cleans up is not disturbed by another
+            raise KeyboardInterrupt
 
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, on_interrupt),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, on_terminate),
-    }
+    handlers = {signal.SIGINT: on_interrupt, **dict.fromkeys(SIGNALS, on_terminate)}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if number == signal.SIGINT or before[number] is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

@@ -3,13 +3,15 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.store import paths
+from orchestrator.store.decoding import damaged, json_lines
 from orchestrator.store.lines import cut_to_lines, whole_lines
 from orchestrator.store.mirror import Mirror
 from orchestrator.store.store import Store
@@ -31,22 +33,68 @@ def journal_of(store: Store, name: str, scratch: Path, halt: Halt) -> Iterator["
         Folder for the local file, where the store is S3.
     halt : Halt
         Stopped where the copy cannot be written.
+
+    Raises
+    ------
+    IntegrityError
+        The journal is damaged.
     """
     path = paths.sweep_journal(name)
     if store.is_local:
         file = Path(store.uri_of(path))
         file.parent.mkdir(parents=True, exist_ok=True)
         cut_to_lines(file)
+        check_journal(file, store.uri_of(path))
         yield Journal(file)
         return
     file = scratch / "optuna.journal"
-    file.write_bytes(store.read_if_there(path) or b"")
-    cut_to_lines(file)
+    file.write_bytes(whole_lines(store.read_if_there(path) or b""))
+    check_journal(file, store.uri_of(path))
     journal = CopiedJournal(file, store, path, halt)
     try:
         yield journal
     finally:
         journal.close()
+
+
+def check_stored_journal(store: Store, name: str) -> None:
+    """Check that the journal of a sweep can be read, if there is one.
+
+    Raises
+    ------
+    IntegrityError
+        A line is damaged.
+    """
+    path = paths.sweep_journal(name)
+    if store.exists(path):
+        with store.local_copy(path) as file:
+            check_journal(file, store.uri_of(path))
+
+
+def check_journal(file: Path, where: str) -> None:
+    """Check that Optuna can read a journal; half a line at its end is left out.
+
+    Parameters
+    ----------
+    file : Path
+        Where it is now. Nothing is written to it.
+    where : str
+        Where the user knows it, for the error.
+
+    Raises
+    ------
+    IntegrityError
+        A line is damaged.
+    """
+    if not file.is_file():
+        return
+    json_lines(file.read_bytes(), where)
+    backend = OwnBackend(str(file))
+    try:
+        JournalStorage(backend)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"Optuna cannot use it ({type(error).__name__}: {error})"
+        raise damaged(where, what, line=backend.n_read) from error
 
 
 class OwnBackend(JournalFileBackend):
@@ -55,6 +103,18 @@ class OwnBackend(JournalFileBackend):
     So it needs no lock of its own, which a killed process would leave behind for half a minute, and it is put on the
     disk by :meth:`Journal.changed`: twice a trial, and not with each of the six lines that a trial writes.
     """
+
+    def __init__(self, file_path: str) -> None:
+        super().__init__(file_path)
+        self.n_read = 0
+        """Lines that Optuna has taken, or was about to take."""
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read, as Optuna does, and count."""
+        self.n_read = log_number_from
+        for log in super().read_logs(log_number_from):
+            self.n_read += 1
+            yield log
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append, as Optuna does, but for lock and sync."""

@@ -1,16 +1,18 @@
 """When a search that was killed was last heard of: no one could say that it ends."""
 
-import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.live_metrics import AT, live_metrics
+
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def last_heard(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> datetime:
-    """Return when the latest search of a sweep was last heard of; ``datetime.min`` where none has begun.
+    """Return when the latest search of a sweep was last heard of; `NEVER` where none has begun.
 
     By its events, and by what the trials that it left said of their training: a part of a trial may take hours.
 
@@ -25,7 +27,7 @@ def last_heard(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> 
     Returns
     -------
     datetime
-        In local time without a zone, as Optuna notes it.
+        In UTC.
     """
     searching = False
     heard: list[datetime] = []
@@ -41,12 +43,8 @@ def last_heard(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> 
             case "trial_done" | "trial_failed" | "trial_stopped":
                 signatures.pop(event["trial"], None)
         if searching:
-            heard.append(_local(datetime.fromisoformat(event["time"])))
+            heard.append(datetime.fromisoformat(event["time"]).astimezone(UTC))
     for signature in signatures.values():
-        if said := store.read_if_there(paths.live_metrics(name, signature)):
-            heard.append(datetime.fromtimestamp(json.loads(said)["at"]))
-    return max(heard, default=datetime.min)
-
-
-def _local(time: datetime) -> datetime:
-    return time.astimezone().replace(tzinfo=None)
+        if said := live_metrics(store, paths.live_metrics(name, signature), AT):
+            heard.append(datetime.fromtimestamp(said["at"], UTC))
+    return max(heard, default=NEVER)

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from orchestrator.store import paths
 from orchestrator.sweep.execution import Run
-from orchestrator.sweep.status import Tally
+from orchestrator.sweep.status import tally_of
 from orchestrator.sweep.status_table import StatusTable
 from orchestrator.telemetry.progress import Advance, live, on_terminal, progress
 
@@ -34,9 +35,10 @@ def trials_shown(run: Run, n_left: int) -> Iterator[Advance]:
         with progress("trials", n_left) as advance:
             yield advance
         return
-    tally = Tally(run.sweep.name)
+    where = run.store.uri_of(paths.sweep_events(run.sweep.name))
+    tally = tally_of(run.sweep.name, run.log.events(), where)
     # Filled here and emptied by the thread that draws, without a lock: see `live`.
-    events: deque[Mapping[str, Any]] = deque(run.log.events())
+    events: deque[Mapping[str, Any]] = deque()
 
     def table() -> RenderableType:
         while events:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.errors import ConfigError, IntegrityError, OrchestratorError
 from orchestrator.store import paths
+from orchestrator.store.decoding import Kinds, json_object
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 from orchestrator.telemetry.processes import started_at, this_machine
 from orchestrator.telemetry.progress import note
+from orchestrator.telemetry.termination import last_word
 
 BEAT_S = 5.0
 """How often the holder says that it is alive."""
@@ -25,6 +27,18 @@ SILENT_S = 4 * BEAT_S
 """A holder on another machine that says nothing for so long is taken for dead."""
 _EMPTY_S = 1.0
 """A file is empty for so long at most while it is replaced, and that on some S3 servers only."""
+_LOCK: Kinds = {
+    "token": str,
+    "host": str,
+    "machine": str,
+    "pid": int,
+    "process_started": str | None,
+    "since": datetime,
+    "beat": int,
+}
+"""What a lock says."""
+_REQUEST: Kinds = {"now": bool}
+"""What a request to stop says."""
 _SETTLE_S = 0.5  # of two that take a dead holder's lock over at once, the later one has it
 
 
@@ -43,7 +57,8 @@ def sweep_lock(
     name : str
         Of the sweep.
     halt : Halt
-        Stopped when another process took the lock over: this one was taken for dead.
+        Stopped when another process took the lock over, so that this one was taken for dead, and when the lock or a
+        request to stop cannot be read.
     beat_s, silent_s : float
         For tests.
 
@@ -51,6 +66,8 @@ def sweep_lock(
     ------
     ConfigError
         Another process runs the sweep.
+    IntegrityError
+        The lock is damaged, so nobody knows.
     """
     lock = _Lock(store, paths.sweep_lock(name), name, silent_s)
     lock.take()
@@ -59,9 +76,9 @@ def sweep_lock(
 
     def keep_alive() -> None:
         while not ended.wait(beat_s):
-            _hear(store, name, halt)
-            # Where the store is out of reach, whoever needs it next will say so.
-            with contextlib.suppress(OrchestratorError):
+            with _ending_only_for_damage(halt):
+                _hear(store, name, halt)
+            with _ending_only_for_damage(halt):
                 if not lock.beat():
                     halt.stop(
                         ConfigError(
@@ -73,12 +90,28 @@ def sweep_lock(
 
     thread = threading.Thread(target=keep_alive, name="sweep lock", daemon=True)
     thread.start()
-    try:
-        yield
-    finally:
+
+    def let_go() -> None:
         ended.set()
         thread.join()
         lock.release()
+
+    try:
+        with last_word(let_go):
+            yield
+    finally:
+        let_go()
+
+
+@contextlib.contextmanager
+def _ending_only_for_damage(halt: Halt) -> Iterator[None]:
+    """Leave a store that is out of reach to whoever needs it next; they will say so, and the next beat tries again."""
+    try:
+        yield
+    except IntegrityError as error:
+        halt.stop(error)
+    except OrchestratorError:
+        pass
 
 
 class Holders:
@@ -136,15 +169,14 @@ def ask_to_stop(store: Store, name: str, *, now: bool) -> None:
 
 def _hear(store: Store, name: str, halt: Halt) -> None:
     """Do what `ask_to_stop` asked for."""
-    with contextlib.suppress(OrchestratorError):  # the next beat will hear it
-        request = _read(store, paths.sweep_stop(name))
-        if request is None:
-            return
-        if request["now"]:
-            halt.stop()
-        else:
-            halt.drain()
-        store.delete_if_there(paths.sweep_stop(name))
+    request = _read(store, paths.sweep_stop(name), _REQUEST)
+    if request is None:
+        return
+    if request["now"]:
+        halt.stop()
+    else:
+        halt.drain()
+    store.delete_if_there(paths.sweep_stop(name))
 
 
 class _Lock:
@@ -218,13 +250,12 @@ class _Lock:
         return False
 
 
-def _read(store: Store, path: str) -> dict[str, Any] | None:
+def _read(store: Store, path: str, kinds: Kinds = _LOCK) -> dict[str, Any] | None:
     """Return what a file says; None where there is none, or where it stays empty."""
     deadline = time.monotonic() + _EMPTY_S
     while (data := store.read_if_there(path)) == b"" and time.monotonic() < deadline:
         time.sleep(_EMPTY_S / 4)
-    found: dict[str, Any] | None = json.loads(data) if data else None
-    return found
+    return json_object(data, store.uri_of(path), kinds) if data else None
 
 
 def _runs_here(lock: dict[str, Any]) -> bool:

@@ -4,7 +4,6 @@ One exporter serves all sweeps of a store, wherever they run, and goes on when a
 a trial says of itself lies in the store while it trains. docs/operations.md documents the names.
 """
 
-import json
 import threading
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from prometheus_client.registry import Collector
 from orchestrator.errors import InterruptedSweepError, OrchestratorError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.live_metrics import live_metrics
 from orchestrator.sweep.lock import Holders
 from orchestrator.sweep.metric_names import Gauges, failed_looks, trainings
 from orchestrator.sweep.status import SweepStatus, Tally
@@ -211,9 +211,8 @@ class StoreCollector(Collector):
         """Return what the trainings that run say of themselves, by signature: those of arms and rows, too."""
         found = {}
         for path in self._store.files(paths.sweep_live(sweep), recursive=False):
-            # Some S3 servers give nothing of what is being replaced.
-            if content := self._store.read_if_there(path):
-                found[PurePosixPath(path).stem] = json.loads(content)
+            if said := live_metrics(self._store, path):
+                found[PurePosixPath(path).stem] = said
         return found
 
     def _of_score(self, path: str) -> _Found | None:

@@ -7,7 +7,6 @@ test labels not at all: equal predictions have equal test metrics.
 """
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,14 +20,18 @@ from orchestrator.config.sweep import (
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
-    load_sweep,
 )
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
+from orchestrator.store.lines import whole_lines
+from orchestrator.store.provenance import recorded_code, this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep import study as record
+from orchestrator.sweep.begun import stored_sweep
 from orchestrator.sweep.comparison import Comparison, MethodReplay, Recorded, Replayed
+from orchestrator.sweep.journal import check_journal
 from orchestrator.sweep.pretrain.replay import PretrainReplay
 from orchestrator.sweep.proposals import first_other, why_not_comparable
 from orchestrator.sweep.selective.replay import SelectiveReplay
@@ -109,18 +112,22 @@ def replay(
         There is no such sweep or trial, the sweep has not finished, or its data changed.
     DataError
         The store lacks the encoder or the score table of the sweep.
+    IntegrityError
+        A file of the sweep is damaged.
     InterruptedSweepError
         Ctrl-C: a replay keeps nothing, and begins again.
     """
     sweep = _finished_sweep(store, name)
     method = _method_replay(store, sweep)
-    manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
+    manifest = read_json(
+        store, paths.sweep_manifest(name), {"versions": dict, method.data_id[0]: str}
+    )
     _check_same_data(name, manifest, *method.data_id)
     with tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
         # A copy, because Optuna appends to a journal that it opens.
         study = _study(store, name, Path(folder) / "recorded.journal")
         chosen = _chosen(_recorded(store, name, study), only)
-        notes = tuple(_other_versions(manifest["versions"]))
+        notes = (*_other_versions(manifest["versions"]), *_other_code(store, name))
         for text in notes:
             note(text)
         scratch = Store.open(folder)
@@ -205,8 +212,9 @@ def _finished_sweep(store: Store, name: str) -> SweepFile:
         raise ConfigError(
             f"sweep {name!r} cannot be replayed: it is {state}. Finish it with `orchestrator sweep` first."
         )
-    with store.local_copy(paths.sweep_file(name)) as file:
-        return load_sweep(file)
+    sweep = stored_sweep(store, name)
+    assert sweep is not None, "it is written before the first trial"
+    return sweep
 
 
 def _check_same_data(name: str, manifest: Mapping[str, Any], key: str, now: str) -> None:
@@ -229,12 +237,20 @@ def _other_versions(recorded: Mapping[str, str]) -> list[str]:
     return found
 
 
+def _other_code(store: Store, name: str) -> list[str]:
+    recorded, now = recorded_code(store, paths.sweep_manifest(name)), this_code()
+    if recorded is None or recorded.trainables_sha256 == now.trainables_sha256:
+        return []
+    return [f"the sweep ran with {recorded.text}, this is {now.text}"]
+
+
 def _study(store: Store, name: str, copy: Path) -> Study | None:
     """Return the sweep's study from a copy of its journal; None where it had no search."""
     journal = store.read_if_there(paths.sweep_journal(name))
     if journal is None:
         return None
-    copy.write_bytes(journal)
+    copy.write_bytes(whole_lines(journal))
+    check_journal(copy, store.uri_of(paths.sweep_journal(name)))
     return Study(name, copy)
 
 

@@ -1,32 +1,39 @@
 """Run a sweep of whichever method: once, from where it was, or not at all where its final table is in the store."""
 
 import contextlib
-import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
 import pyarrow as pa
 import ray
 
+from orchestrator.config.changes import Difference
 from orchestrator.config.sweep import (
     PretrainSweep,
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
-    diff,
     dump,
-    load_sweep,
 )
-from orchestrator.errors import ConfigError, SetupError
+from orchestrator.errors import (
+    ConfigError,
+    InterruptedSweepError,
+    SetupError,
+    TerminatedSweepError,
+)
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
+from orchestrator.sweep.begun import check_changes
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
+from orchestrator.sweep.journal import check_stored_journal
 from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.manifest import tell_other_code
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
@@ -36,6 +43,7 @@ from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
 from orchestrator.telemetry.progress import note
 from orchestrator.telemetry.session import ray_session
+from orchestrator.telemetry.termination import last_word
 
 
 class MethodRun(Protocol):
@@ -78,24 +86,28 @@ def run_sweep(
     ConfigError
         The sweep file or its data changed since the sweep began, a name in it is unknown, or another process runs
         the sweep.
+    IntegrityError
+        A file that the sweep has stored is damaged.
     SweepFailedError
         Every trial failed, or more than the quota.
     InterruptedSweepError
-        Ctrl-C during the trials; the same call goes on.
+        Ctrl-C during the trials, or SIGTERM at any time; the same call goes on.
     """
-    _check_same_file(store, sweep)
+    changes = check_changes(store, sweep)
     method = _method_run(store, sweep)
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
+    check_stored_journal(store, sweep.name)
     if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):  # told before Ray is started
         check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
     halt = Halt()
     with (
+        signals_to(halt),
         sweep_lock(store, sweep.name, halt),
         EventLog(store, paths.sweep_events(sweep.name), failed=halt.stop) as log,
         notices(sweep.notify, sweep.name, store.uri, log),
-        _telling_why(log),
+        _telling_why(log, sweep.name, halt),
         ray_session(n_cpus, store),
     ):
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -108,11 +120,14 @@ def run_sweep(
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
         if not store.exists(paths.sweep_file(sweep.name)):  # later, only if trials are left
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
+        if changes:
+            _tell_changes(sweep.name, changes, log)
+        tell_other_code(store, sweep.name, log)  # now: files may change while much is prepared
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
-        with signals_to(halt):
+        with halt.heeded():
             table = method.run(LabelGate(store, log), run)
             store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
@@ -120,14 +135,35 @@ def run_sweep(
 
 
 @contextlib.contextmanager
-def _telling_why(log: EventLog) -> Iterator[None]:
+def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
     """Note why an attempt ends early, whatever the reason."""
-    try:
-        yield
-    except Exception as error:
+
+    def tell(error: BaseException) -> None:
         with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
             log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+
+    def tell_at_last() -> None:
+        if all(event["event"] != "sweep_finished" for event in log.events()):
+            tell(_interrupted(name, TerminatedSweepError))
+            log.close()
+
+    try:
+        with last_word(tell_at_last):
+            yield
+    except KeyboardInterrupt:
+        if halt.terminated:
+            terminated = _interrupted(name, TerminatedSweepError)
+            tell(terminated)
+            raise terminated from None
+        tell(_interrupted(name, InterruptedSweepError))
         raise
+    except Exception as error:
+        tell(error)
+        raise
+
+
+def _interrupted(name: str, kind: type[InterruptedSweepError]) -> InterruptedSweepError:
+    return kind(f"sweep {name!r} was interrupted. The same command goes on where it was.")
 
 
 def _method_run(store: Store, sweep: SweepFile) -> MethodRun:
@@ -140,38 +176,29 @@ def _method_run(store: Store, sweep: SweepFile) -> MethodRun:
             return PretrainRun(store, sweep)
 
 
+def _tell_changes(name: str, changes: Sequence[Difference], log: EventLog) -> None:
+    """Say with which other settings a begun sweep goes on."""
+    texts = [str(change) for change in changes]
+    log.emit("settings_changed", changes=texts)
+    note(f"sweep {name!r} goes on with other settings: {'; '.join(texts)}")
+
+
 def _tell_other_version(store: Store, name: str, log: EventLog) -> None:
     """Say that a sweep goes on with another version of this package; what is done stays as it is."""
-    manifest = store.read_if_there(paths.sweep_manifest(name))
-    if manifest is None:
+    if not store.exists(paths.sweep_manifest(name)):
         return
-    before, now = (
-        json.loads(manifest)["versions"]["sleep-orchestrator"],
-        version("sleep-orchestrator"),
-    )
+    versions = read_json(store, paths.sweep_manifest(name), {"versions": dict})["versions"]
+    before, now = versions.get("sleep-orchestrator"), version("sleep-orchestrator")
     if before != now:
         log.emit("other_version", before=before, now=now)
         note(f"sweep {name!r} was begun with version {before} and goes on with {now}")
-
-
-def _check_same_file(store: Store, sweep: SweepFile) -> None:
-    path = paths.sweep_file(sweep.name)
-    if not store.exists(path):
-        return
-    with store.local_copy(path) as file:
-        changes = diff(load_sweep(file), sweep)
-    if changes:
-        raise ConfigError(
-            f"sweep {sweep.name!r} was begun with other settings: {'; '.join(changes)}. Run the changed file under "
-            f"another name with `--as NEWNAME`, or remove {store.uri_of(paths.sweep_folder(sweep.name))}."
-        )
 
 
 def _check_same_data(store: Store, name: str, key: str, now: str) -> None:
     path = paths.sweep_manifest(name)
     if not store.exists(path):
         return
-    begun_with = json.loads(store.read_bytes(path))[key]
+    begun_with = read_json(store, path, {key: str})[key]
     if begun_with != now:
         raise ConfigError(
             f"the epochs of sweep {name!r} changed since it began ({key} {begun_with}, now {now}). "

@@ -29,6 +29,7 @@ from orchestrator.sweep.study import (
     Study,
     give_name,
     name_of,
+    note_began,
     note_outcome,
     note_waiting,
     replicates_of,
@@ -177,6 +178,7 @@ class StudySearch(OptunaSearch):
                 return None
             self._n_left -= 1
             trial = self._study.ask()
+            note_began(trial)
             try:
                 draw(trial, self._declared)
             except (ImportError, ValueError) as error:

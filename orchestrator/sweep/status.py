@@ -10,7 +10,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.lock import Holders
-from orchestrator.telemetry.events import read_events
+from orchestrator.telemetry.events import naming_line, read_events
 
 State = Literal["running", "stopped", "finished"]
 
@@ -98,6 +98,8 @@ def sweep_status(store: Store, name: str, holders: Holders | None = None) -> Swe
     ------
     ConfigError
         There is no such sweep.
+    IntegrityError
+        Its log or its lock is damaged.
     """
     events = sweep_events(store, name)
     holder, alive = (holders or Holders(store)).of(name)
@@ -108,6 +110,7 @@ def sweep_status(store: Store, name: str, holders: Holders | None = None) -> Swe
         name,
         events,
         state,
+        where=store.uri_of(paths.sweep_events(name)),
         holder=holder if running else None,
         now=datetime.now(UTC) if running else None,
     )
@@ -120,6 +123,8 @@ def sweep_events(store: Store, name: str) -> list[dict[str, Any]]:
     ------
     ConfigError
         There is no such sweep.
+    IntegrityError
+        A line of the log holds no event.
     """
     events = read_events(store, paths.sweep_events(name))
     if not events:
@@ -141,14 +146,78 @@ def summary(
     events: Iterable[Mapping[str, Any]],
     state: State,
     *,
+    where: str = "events.jsonl",
     holder: str | None = None,
     now: datetime | None = None,
 ) -> SweepStatus:
-    """Add up the events of a sweep; parameters as of :meth:`Tally.status`."""
+    """Add up the events of a sweep; parameters as of :func:`tally_of` and :meth:`Tally.status`."""
+    return tally_of(name, events, where).status(state, holder=holder, now=now)
+
+
+def tally_of(name: str, events: Iterable[Mapping[str, Any]], where: str) -> "Tally":
+    """Add up the events of a sweep.
+
+    Parameters
+    ----------
+    name : str
+        Of the sweep.
+    events : iterable of mapping
+        All of them, the one of line 1 first.
+    where : str
+        Their log, for the error.
+
+    Raises
+    ------
+    IntegrityError
+        An event lacks something.
+    """
     tally = Tally(name)
-    for event in events:
-        tally.add(event)
-    return tally.status(state, holder=holder, now=now)
+    for line, event in enumerate(events, start=1):
+        with naming_line(where, line, event):
+            tally.add(event)
+    return tally
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Started:
+    """What is known of a trial from its beginning."""
+
+    at: datetime
+    params: Mapping[str, Any]
+    kept: Kept | None
+    n_parts: int | None
+    unit: str | None
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> "_Started":
+        return cls(
+            at=datetime.fromisoformat(event["time"]),
+            params=event["params"],
+            kept=_kept(event),
+            n_parts=event.get("n_parts"),
+            unit=event.get("unit"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ended:
+    """What came of a trial."""
+
+    kind: str
+    """Name of the event."""
+    objective: float | None
+    """None unless it is complete."""
+    reused: bool
+    said: str
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> "_Ended":
+        return cls(
+            kind=event["event"],
+            objective=event["objective"] if event["event"] == "trial_done" else None,
+            reused=event["reused_from"] is not None,
+            said=_ended_text(event),
+        )
 
 
 class Tally:
@@ -157,9 +226,9 @@ class Tally:
     def __init__(self, name: str) -> None:
         self._name = name
         self._last: Mapping[str, Any] = {}
-        self._ended: Mapping[str, Any] | None = None
-        self._done: dict[str, Mapping[str, Any]] = {}
-        self._started: dict[str, Mapping[str, Any]] = {}
+        self._ended: _Ended | None = None
+        self._done: dict[str, _Ended] = {}
+        self._started: dict[str, _Started] = {}
         self._running: dict[str, int] = {}  # trial -> how many parts of it are done
         self._fixed: set[str] = set()
         self._objective: str | None = None
@@ -187,16 +256,16 @@ class Tally:
             case "arm_done" | "row_done":
                 self._fixed.add(event.get("arm") or event["row"])
             case "trial_started":
-                self._started[event["trial"]] = event
+                self._started[event["trial"]] = _Started.of(event)
                 self._running[event["trial"]] = 0
-            case "trial_progress":
+            case "trial_progress" if event["trial"] in self._started:
                 self._running[event["trial"]] = event["n_parts"]
             case "trial_lost":
                 self._n_lost += 1
             case "trial_done" | "trial_failed" | "trial_stopped":
                 self._running.pop(event["trial"], None)
-                self._done[event["trial"]] = self._ended = event
-                self._n_trained += event["reused_from"] is None
+                self._done[event["trial"]] = self._ended = ended = _Ended.of(event)
+                self._n_trained += not ended.reused
             case "sweep_stopped":
                 self._why, self._running = event["message"], {}
 
@@ -213,9 +282,13 @@ class Tally:
         now : datetime, optional
             That of the last event by default.
         """
-        complete = [e for e in self._done.values() if e["event"] == "trial_done"]
-        best = max(complete, key=lambda e: e["objective"], default=None)
-        started = self._started.get(best["trial"], {}) if best else {}
+        complete = {
+            name: ended.objective
+            for name, ended in self._done.items()
+            if ended.objective is not None
+        }
+        best = max(complete, key=complete.__getitem__, default=None)
+        started = self._started.get(best) if best else None
         last_event_at = self._last["time"]
         now = now or datetime.fromisoformat(last_event_at)
         left = None
@@ -229,17 +302,17 @@ class Tally:
             objective=self._objective,
             n_trials=self._n_trials,
             n_complete=len(complete),
-            n_reused=sum(e["reused_from"] is not None for e in complete),
-            n_stopped=sum(e["event"] == "trial_stopped" for e in self._done.values()),
-            n_failed=sum(e["event"] == "trial_failed" for e in self._done.values()),
+            n_reused=sum(self._done[name].reused for name in complete),
+            n_stopped=sum(ended.kind == "trial_stopped" for ended in self._done.values()),
+            n_failed=sum(ended.kind == "trial_failed" for ended in self._done.values()),
             n_lost=self._n_lost,
             running=tuple(self._trials_at(now)) if state == "running" else (),
             n_fixed=len(self._fixed),
-            best_trial=best["trial"] if best else None,
-            best_objective=best["objective"] if best else None,
-            best_params=started.get("params"),
-            best_kept=_kept(started),
-            last_ended=_ended_text(self._ended) if self._ended else None,
+            best_trial=best,
+            best_objective=complete[best] if best else None,
+            best_params=started.params if started else None,
+            best_kept=started.kept if started else None,
+            last_ended=self._ended.said if self._ended else None,
             last_event=self._last["event"],
             last_event_at=last_event_at,
             minutes_run=_seconds(self._attempt_began or last_event_at, now) / 60,
@@ -253,12 +326,12 @@ class Tally:
             started = self._started[trial]
             yield RunningTrial(
                 trial=trial,
-                params=started["params"],
-                kept=_kept(started),
+                params=started.params,
+                kept=started.kept,
                 n_parts_done=n_done,
-                n_parts=started.get("n_parts"),
-                unit=started.get("unit"),
-                running_s=_seconds(started["time"], now),
+                n_parts=started.n_parts,
+                unit=started.unit,
+                running_s=max(0.0, (now - started.at).total_seconds()),
             )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ _FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueue
 _NAME = "trial"
 _SAMPLED = "sampled"
 _REUSED_FROM = "reused_from"
+_BEGAN_AT = "began_at"
 _ENDED_AT = "ended_at"
 _SIGNATURE = "signature"
 _ERROR = "error"
@@ -153,15 +154,15 @@ class Study:
         ----------
         ended_at : datetime, optional
             When that attempt ended, where it was killed: what passed since is no time of its trials. A trial that
-            began later ended at once. In local time without a zone, as Optuna notes it; now, unless given.
+            began later ended at once. Now, unless given.
         """
+        ended_at = ended_at or datetime.now(UTC)
         running = self._study.get_trials(states=(TrialState.RUNNING,))
         for trial in running:
             # In this order: killed in between, a configuration is tried once more, and never lost.
             self._requeue(trial)
-            if ended_at is not None:
-                noted = max(ended_at, trial.datetime_start or ended_at).isoformat()
-                self.storage.set_trial_user_attr(trial._trial_id, _ENDED_AT, noted)
+            noted = max(ended_at, began_at(trial) or ended_at).isoformat()
+            self.storage.set_trial_user_attr(trial._trial_id, _ENDED_AT, noted)
             self._study.tell(trial.number, state=TrialState.FAIL)
         return len(running)
 
@@ -199,6 +200,11 @@ def give_name(trial: optuna.Trial, name: str) -> str:
     return name_of(trial)
 
 
+def note_began(trial: optuna.Trial) -> None:
+    """Note when a trial began. Optuna does so, too, but gives it back as the local time of whoever reads it."""
+    trial.set_user_attr(_BEGAN_AT, datetime.now(UTC).isoformat())
+
+
 def note_waiting(trial: optuna.Trial, training: str) -> None:
     """Note that a trial waits for the one of another name, whose training it will share."""
     trial.set_user_attr(_REUSED_FROM, training)
@@ -212,7 +218,7 @@ def note_outcome(
     reused_from: str | None,
     replicates: Sequence[float] = (),
 ) -> None:
-    """Note under which name a trial's predictions are stored, or why there are none.
+    """Note under which name a trial's predictions are stored, or why there are none, and that it ended now.
 
     Parameters
     ----------
@@ -226,6 +232,7 @@ def note_outcome(
         Objective with each seed, where a trial has several.
     """
     trial.set_user_attr(key, value)
+    trial.set_user_attr(_ENDED_AT, datetime.now(UTC).isoformat())
     if reused_from is not None:
         trial.set_user_attr(_REUSED_FROM, reused_from)
     if len(replicates) > 1:
@@ -273,11 +280,15 @@ def reused_from(trial: FrozenTrial) -> str | None:
     return _text(trial, _REUSED_FROM)
 
 
+def began_at(trial: FrozenTrial) -> datetime | None:
+    """Return when a trial began, in UTC; None while it is only proposed."""
+    return _time(trial, _BEGAN_AT, trial.datetime_start)
+
+
 def ended_at(trial: FrozenTrial) -> datetime | None:
-    """Return when a trial ended, in local time without a zone; None while it runs."""
+    """Return when a trial ended, in UTC; None while it runs."""
     # Of a trial whose process was killed, Optuna only knows when the next attempt found it.
-    noted = _text(trial, _ENDED_AT)
-    return trial.datetime_complete if noted is None else datetime.fromisoformat(noted)
+    return _time(trial, _ENDED_AT, trial.datetime_complete)
 
 
 def error_of(trial: FrozenTrial) -> str | None:
@@ -285,6 +296,13 @@ def error_of(trial: FrozenTrial) -> str | None:
     if trial.state is not TrialState.FAIL:
         return None
     return _text(trial, _ERROR) or NOT_A_NUMBER
+
+
+def _time(trial: FrozenTrial, key: str, of_optuna: datetime | None) -> datetime | None:
+    """Return a time that we noted, or Optuna's where 0.1 noted none, or one without a zone: that is local time."""
+    noted = _text(trial, key)
+    time = of_optuna if noted is None else datetime.fromisoformat(noted)
+    return None if time is None else time.astimezone(UTC)
 
 
 def _text(trial: FrozenTrial, key: str) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,4 +89,5 @@ def _memory_bytes(device: str) -> int:
     """Return the most that this process has held, of the GPU where it trains on one."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

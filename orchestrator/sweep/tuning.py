@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -19,16 +19,15 @@ from ray.tune import TuneError
 from ray.tune.execution import class_cache
 
 from orchestrator.config.sweep_sections import SearchBase
-from orchestrator.errors import SweepFailedError
 from orchestrator.store import paths
-from orchestrator.sweep import study as record
 from orchestrator.sweep.budget import exhausted
 from orchestrator.sweep.execution import Run
-from orchestrator.sweep.failures import MAX_RETRIES, digest, digest_text
+from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import Journal, journal_of
 from orchestrator.sweep.last_heard import last_heard
 from orchestrator.sweep.live import trials_shown
+from orchestrator.sweep.quota import failure_of
 from orchestrator.sweep.reports import (
     N_PARTS,
     InputsRef,
@@ -133,6 +132,8 @@ def run_search(
             n_requeued=n_requeued,
             objective=objective_name,
         )
+        if failure := failure_of(run.sweep.name, search, study.trials, is_over=n_left <= 0):
+            raise failure  # whatever the trials that are left would come to
         if n_left > 0:
             with (
                 trials_shown(run, n_left) as advance,
@@ -189,16 +190,16 @@ def run_search(
             journal.changed()
         trials = study.trials
         front = study.front if search.also else set()
-    if ended_by is not None and not run.halt.stopping:
+    ended_by = None if run.halt.stopping else ended_by
+    if ended_by is not None:
         run.log.emit("budget_reached", budget=ended_by, n_trials=len(trials))
         note(f"search.{ended_by} ended the search after {len(trials)} of {search.n_trials} trials")
-    elif len(trials) < search.n_trials:
+    is_over = ended_by is not None or len(trials) >= search.n_trials
+    failure = failure_of(run.sweep.name, search, trials, is_over=is_over)
+    if failure is not None and run.halt.error is None:
+        raise failure
+    if run.halt.error is not None or not is_over:
         raise run.interrupted(len(trials), search.n_trials, "trials")
-    if trials and all(record.error_of(trial) for trial in trials):
-        raise SweepFailedError(
-            f"all {len(trials)} trials of sweep {run.sweep.name!r} failed:\n{_digest(trials)}\n"
-            f"With --retry-failed the same command tries them again."
-        )
     return Found(trials=trials, front=front)
 
 
@@ -213,11 +214,6 @@ def _own_errors(halt: Halt) -> Iterator[None]:
         raise halt.error from None
 
 
-def _digest(trials: list[FrozenTrial]) -> str:
-    failed = ((record.name_of(trial), record.error_of(trial)) for trial in trials)
-    return digest_text(digest((name, error) for name, error in failed if error))
-
-
 class _Teller:
     """Tells of each trial that ended, and ends the sweep when too many failed."""
 
@@ -225,10 +221,9 @@ class _Teller:
         self, run: Run, search: SearchBase, study: Study, advance: Callable[[str], None]
     ) -> None:
         self._run = run
-        self._n_allowed = search.failure_quota * search.n_trials
+        self._search = search
         self._study = study
         self._advance = advance
-        self._n_failed = sum(record.error_of(trial) is not None for trial in study.trials)
 
     def __call__(self, told: Told) -> None:
         fields = {
@@ -250,15 +245,9 @@ class _Teller:
             return
         self._run.log.emit("trial_failed", **fields, error=told.error)
         self._advance(f"{told.trial}: failed, {told.error.partition(chr(10))[0]}")
-        self._n_failed += 1
-        if self._n_failed > self._n_allowed:
-            self._run.halt.stop(
-                SweepFailedError(
-                    f"{self._n_failed} trials of sweep {self._run.sweep.name!r} failed, more than search.failure_quota "
-                    f"allows ({self._n_allowed:g}):\n{_digest(self._study.trials)}\n"
-                    "With --retry-failed the same command tries them again."
-                )
-            )
+        trials = self._study.trials
+        if failure_of(self._run.sweep.name, self._search, trials, is_over=False) is not None:
+            self._run.halt.stop()  # and `run_search` says why, when those that run have ended
 
 
 class _Bill(tune.Callback):
@@ -316,9 +305,8 @@ def _budget(
     if {search.max_hours, search.max_gpu_hours, search.max_usd, search.plateau} == {None}:
         return lambda: None
     n_gpus = run.sweep.gpus_per_worker * run.sweep.workers
-    # Optuna notes local time, without a zone.
     return lambda: exhausted(
-        search, n_gpus, study.all_trials, datetime.now(), 0.0 if bill is None else bill.usd
+        search, n_gpus, study.all_trials, datetime.now(UTC), 0.0 if bill is None else bill.usd
     )
 
 

@@ -1,6 +1,5 @@
 """Trials of finished sweeps, for the sampler of another one to learn from."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.config.yaml_source import shown
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
+from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.samplers import Ranges, distribution
@@ -91,7 +91,9 @@ def check_warm_start(store: Store, sweep: SweepBase, search: SearchBase, objecti
             raise ConfigError(
                 f"{where} has no final table in {store.uri}. Run it first, to its end, or remove the name."
             )
-        manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
+        manifest = read_json(
+            store, paths.sweep_manifest(name), dict.fromkeys(mine, str) | {"declared_stages": list}
+        )
         for key, own in mine.items():
             if manifest[key] != own:
                 raise ConfigError(

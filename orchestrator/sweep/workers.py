@@ -4,7 +4,6 @@ The trial itself takes no CPU while its workers run; they take ``cpus_per_worker
 them takes one.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.failures import LostError, is_lost
 from orchestrator.telemetry.growth import Growth
+from orchestrator.telemetry.limits import n_usable_cpus
 from orchestrator.telemetry.session import configure_data
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Room:
         import torch
 
         found = {
-            "CPU": float(n_cpus or os.cpu_count() or 1),
+            "CPU": float(n_cpus or n_usable_cpus()),
             "GPU": float(torch.cuda.device_count()),
         }
         return cls(total=found, largest=found)

@@ -1,18 +1,26 @@
-"""The event log: one JSON object per line, the only artefact with times, hosts and process ids in it."""
+"""The event log: one JSON object per line, the only artefact with times, hosts and process ids in it.
+
+A log is the ledger of the labels that were read, so nothing goes on over a line that cannot be read: it is named, and
+left to a person. Half a line at the end is what a killed process, a full disk or a power failure leaves; it is cut off.
+"""
 
 import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from orchestrator.errors import OrchestratorError, SetupError
+from orchestrator.store.decoding import Kinds, damaged, json_lines
 from orchestrator.store.lines import cut_to_lines, whole_lines
 from orchestrator.store.mirror import Mirror
 from orchestrator.store.store import Store
+
+EVENT: Kinds = {"time": datetime, "event": str}
+"""What every event has."""
 
 Listener = Callable[[Mapping[str, Any]], None]
 
@@ -38,6 +46,8 @@ class EventLog:
     ------
     SetupError
         A local log that is there cannot be used.
+    IntegrityError
+        One that is there is damaged.
     """
 
     def __init__(
@@ -55,9 +65,13 @@ class EventLog:
         if store.is_local:
             with self._translated():
                 cut_to_lines(self._file)
+            there = self._file.is_file()
         else:
             content = whole_lines(store.read_if_there(path) or b"")
             self._s3_lines = content.splitlines(keepends=True)
+            there = bool(content)
+        if there:
+            self.events()  # one that is damaged is told of before anything else is done
 
     def emit(self, event: str, **fields: Any) -> None:
         """Write one event with the time, this host and this process; `fields` may override those.
@@ -96,7 +110,20 @@ class EventLog:
         """Return all events so far, oldest first, those of earlier attempts and those not on S3 yet included."""
         if self._store.is_local:
             return read_events(self._store, self._path)
-        return _events_in(self._s3_lines)
+        return json_lines(b"".join(self._s3_lines), self._store.uri_of(self._path), EVENT)
+
+    def close(self) -> None:
+        """Have on S3 what is not there yet; a log on a disk is complete at any time.
+
+        Raises
+        ------
+        OrchestratorError
+            It cannot be written.
+        """
+        if self._s3_copy is not None:
+            self._s3_copy.close()
+            if self._s3_copy.error is not None:
+                raise self._s3_copy.error
 
     @contextlib.contextmanager
     def heard_by(self, listener: Listener) -> Iterator[None]:
@@ -137,25 +164,27 @@ class EventLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._s3_copy is not None:
-            self._s3_copy.close()
-            if self._s3_copy.error is not None:
-                raise self._s3_copy.error
+        self.close()
 
 
 def read_events(store: Store, path: str) -> list[dict[str, Any]]:
-    """Return all events of a log, oldest first; empty where there is none. A line that is being written is left out."""
-    return _events_in(whole_lines(store.read_if_there(path) or b"").splitlines())
+    """Return all events of a log, oldest first; empty where there is none. A line that is being written is left out.
+
+    The first event is that of line 1, and each line has one.
+
+    Raises
+    ------
+    IntegrityError
+        A line holds no event.
+    """
+    return json_lines(store.read_if_there(path) or b"", store.uri_of(path), EVENT)
 
 
-def event_in(line: bytes) -> dict[str, Any] | None:
-    """Return the event in a line; None where a full disk or a power failure left only parts of it."""
+@contextlib.contextmanager
+def naming_line(where: str, line: int, event: Mapping[str, Any]) -> Iterator[None]:
+    """Say which line of a log lacks something that whoever reads its event needs."""
     try:
-        event: dict[str, Any] = json.loads(line)
-    except ValueError:  # no JSON, or no text
-        return None
-    return event
-
-
-def _events_in(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    return [event for line in lines if (event := event_in(line)) is not None]
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"has no {error}" if isinstance(error, KeyError) else f"cannot be used ({error})"
+        raise damaged(where, f"the event {event['event']!r} {what}", line=line) from error

@@ -6,9 +6,14 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.telemetry.growth import Growth
+from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
+from orchestrator.telemetry.ray_address import check_answers
+from orchestrator.telemetry.session_folder import session_folder
+from orchestrator.telemetry.termination import as_handled_before, ended_in_time
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -31,12 +36,13 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
 
     A running session is used as it is (tests share one; inside a Ray job ``RAY_ADDRESS`` leads to the
     cluster). Otherwise Ray starts on this machine and stops at the end of the block. It listens on all
-    interfaces, which is not configurable, so it is guarded by a token that only this session knows.
+    interfaces, which is not configurable, so it is guarded by a token that only this session knows. Its files lie where
+    no other user of the machine can look (:func:`orchestrator.telemetry.session_folder.session_folder`).
 
     Parameters
     ----------
     n_cpus : int, optional
-        CPUs of a session started here; all of the machine's by default.
+        CPUs of a session started here; all that this process may use by default.
     store : Store, optional
         Refused where it is a local folder and the cluster has several nodes.
     """
@@ -47,29 +53,41 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         configure_data()
         yield
         return
+    files = contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder()
+    with ended_in_time(), files as folder:
+        with as_handled_before():
+            _start(n_cpus, folder)
+        configure_data()
+        try:
+            if store is not None:
+                from orchestrator.store.placement import (
+                    check_is_shared,  # here: pyarrow is no matter of --help
+                )
+
+                nodes = ray.nodes()  # type: ignore[no-untyped-call]
+                check_is_shared(store, sum(node["Alive"] for node in nodes))
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(n_cpus: int | None, folder: Path | None) -> None:
+    """Start Ray on this machine with its files in a folder; without one, connect to the cluster of the environment."""
+    import ray
+
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if os.environ.get("RAY_ADDRESS"):
+    if folder is None:
+        check_answers(os.environ["RAY_ADDRESS"])
         ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
     else:
         ray.init(
             address="local",
-            num_cpus=n_cpus,
+            num_cpus=n_cpus or n_usable_cpus(),
             include_dashboard=False,
-            object_store_memory=_object_store_bytes(),
+            object_store_memory=object_store_bytes(),
+            _temp_dir=str(folder),
             **quiet,
         )
-    configure_data()
-    try:
-        if store is not None:
-            from orchestrator.store.placement import (
-                check_is_shared,  # here: pyarrow is no matter of --help
-            )
-
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]
-            check_is_shared(store, sum(node["Alive"] for node in nodes))
-        yield
-    finally:
-        ray.shutdown()
 
 
 def prepare_ray_environment() -> None:
@@ -98,12 +116,6 @@ def _worker_env() -> dict[str, str]:
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     taken = (job.get("runtime_env") or {}).get("env_vars") or {}
     return {name: os.environ[name] for name in _FOR_WORKERS if name not in taken}
-
-
-def _object_store_bytes() -> int:
-    """A fifth of the free memory, at most 8 GB: epochs of a sweep, not a page cache."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return int(min(8 * 2**30, max(256 * 2**20, free // 5)))
 
 
 def configure_data() -> None:

@@ -397,6 +397,7 @@ class Tools:
     write_edf = staticmethod(write_edf)
     descendants = staticmethod(descendants)
     command_line = staticmethod(command_line)
+    is_running = staticmethod(is_running)
 
     @staticmethod
     def free_ports(n: int) -> int:

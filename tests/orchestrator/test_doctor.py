@@ -1,5 +1,6 @@
 """What the doctor finds, check by check; the whole command is in tests/e2e."""
 
+import os
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -43,3 +44,18 @@ def test_store_below_a_file_is_a_finding_and_not_a_crash(tmp_path: Path) -> None
     (finding,) = doctor._guarded("store", lambda: doctor._store(str(tmp_path / "file" / "store")))
     assert finding.status is Status.FAIL
     assert str(tmp_path / "file") in finding.detail
+
+
+def test_a_container_s_default_of_shared_memory_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "free_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(doctor, "free_shared_memory", lambda: 60 * 2**20)
+    finding = doctor._memory()
+    assert finding.status is Status.WARN
+    assert "/dev/shm has 60 MiB" in finding.detail
+    assert "--shm-size=2g" in finding.detail
+
+
+def test_fewer_cpus_than_the_machine_has_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(doctor, "n_usable_cpus", lambda: 4)
+    assert doctor._processors().detail == "4 of 64 may be used"

@@ -222,6 +222,14 @@ def test_all_trials_failing_is_a_failure(sweep: Sweep) -> None:
         sweep.search(trial, n_trials=2, failure_quota=1.0)
 
 
+def test_the_last_trial_may_be_one_too_many(sweep: Sweep) -> None:
+    def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
+        return {ERROR: "ValueError: no"} if params == FIRST[1] else {SIGNATURE: value_of(params)}
+
+    with pytest.raises(SweepFailedError, match=r"1 trials .* allows \(0.8\):\n1 x .* \(t001\)"):
+        sweep.search(trial, n_trials=2, failure_quota=0.4)
+
+
 def test_a_trial_that_asks_for_test_labels_ends_the_sweep(sweep: Sweep) -> None:
     uri = sweep.store.uri
 

@@ -136,6 +136,7 @@ def test_lambda_zero_leaves_extractor_gradients_as_without_discriminator(
         assert torch.equal(gradients[0][name], gradient), name
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("apply_to", ["gradient", "update"])
 @pytest.mark.parametrize("part", ["mod_f", "mod_y", "mod_d"])
 def test_one_slice_moves_k_times_as_far_and_nothing_else_changes(

@@ -121,6 +121,7 @@ def trained(
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("stop_at", [2, 4, 6])
 def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
     make_epochs: MakeEpochs, stop_at: int
@@ -137,6 +138,7 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
         assert torch.equal(found.model.state_dict()[name], value), name
 
 
+@pytest.mark.heavy
 def test_stages_are_learned_and_judged_as_scikit_learn_does(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs(n_each=25, noise={"emg": 20.0})
     wanted = replace(settings(n_passes=6), modulation=ModulationSettings())
@@ -235,6 +237,7 @@ def test_a_compiled_network_trains_to_the_same_weights(
         torch.testing.assert_close(found[1].model.state_dict()[name], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.heavy
 def test_the_reversal_makes_the_discriminator_worse_on_subjects_with_their_own_gain(
     make_epochs: MakeEpochs,
 ) -> None:
@@ -249,7 +252,7 @@ def test_the_reversal_makes_the_discriminator_worse_on_subjects_with_their_own_g
         fold = Fold.of(epochs, learned[~held_out], rows[epochs.subject == 4], ALL)
         for weight, found in accuracy.items():
             wanted = replace(
-                settings(n_passes=10, batch_size=16), adversary=AdversarySettings(grl_weight=weight)
+                settings(n_passes=6, batch_size=16), adversary=AdversarySettings(grl_weight=weight)
             )
             outcome = train_fold(epochs, fold, declared=ALL, settings=wanted, seed=seed)
             named = predict_domains(outcome.model, epochs, learned[held_out])

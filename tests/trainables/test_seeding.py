@@ -40,6 +40,7 @@ def test_largest_seed_is_accepted() -> None:
     seed_everything(MAX_SEED)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="no MKL in this PyTorch")  # type: ignore[no-untyped-call]
 def test_mkl_sums_in_the_same_order_from_run_to_run() -> None:
     code = "import trainables.inference, torch; torch.ones(16, 240) @ torch.ones(240, 5)"

@@ -158,6 +158,7 @@ def test_batch_of_masked_stages_gives_zero_loss_and_no_gradient(weights: list[fl
 # --- pretraining
 
 
+@pytest.mark.heavy
 def test_pretraining_learns_and_ends_with_its_best_pass() -> None:
     outcome = run_pretrain((0, 2, 3, 3) * 16, n_passes=6, patience=6)
     x, stages = make_epochs((0, 2, 3) * 4, 2)

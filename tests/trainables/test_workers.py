@@ -1,9 +1,12 @@
 """Two workers against one with the whole batch: the same coefficients, the same weights."""
 
 import itertools
-import pickle
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables.balanced_step import BalancedStep
@@ -33,6 +35,7 @@ from trainables.training import Checkpoints
 from trainables.workers import Workers
 
 MakeEpochs = Callable[..., MultimodalEpochs]
+pytestmark = pytest.mark.heavy
 N_WORKERS, N_STEPS = 2, 20
 
 SETTINGS = SleepMGSettings(
@@ -45,20 +48,46 @@ SETTINGS = SleepMGSettings(
 )
 
 
-def in_workers(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
-    """Run `work(*arguments)` in processes that know each other, and return what each returns."""
-    spawn(_worker, (work, str(folder), arguments), nprocs=N_WORKERS)  # type: ignore[no-untyped-call]
-    return [pickle.loads((folder / f"{rank}").read_bytes()) for rank in range(N_WORKERS)]
+InWorkers = Callable[..., list[Any]]
 
 
-def _worker(rank: int, work: Callable[..., Any], folder: str, arguments: tuple[Any, ...]) -> None:
+@pytest.fixture(scope="module")
+def in_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InWorkers]:
+    """Run ``work(*arguments)`` in two processes that know each other, and return what each returns.
+
+    They are kept for all tests of this file: each has to import PyTorch.
+    """
+    meet = tmp_path_factory.mktemp("workers") / "meet"
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn"), _join, (rank, f"file://{meet}")
+                )
+            )
+            for rank in range(N_WORKERS)
+        ]
+
+        def run(work: Callable[..., Any], *arguments: Any) -> list[Any]:
+            futures = [worker.submit(work, *arguments) for worker in workers]
+            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                future.result()
+            return [future.result() for future in futures]
+
+        yield run
+        run(dist.destroy_process_group)
+
+
+def _join(rank: int, meet: str) -> None:
     torch.set_num_threads(1)
+    # One that waits for another that has failed ends soon.
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=N_WORKERS
+        "gloo",
+        init_method=meet,
+        rank=rank,
+        world_size=N_WORKERS,
+        timeout=timedelta(seconds=60),
     )
-    found = work(*arguments)
-    Path(folder, str(rank)).write_bytes(pickle.dumps(found))
-    dist.destroy_process_group()
 
 
 def train(epochs: MultimodalEpochs) -> tuple[dict[str, Tensor], list[Tensor], list[float]]:
@@ -94,7 +123,7 @@ def train(epochs: MultimodalEpochs) -> tuple[dict[str, Tensor], list[Tensor], li
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_two_workers_equal_one_with_the_whole_batch(
-    make_epochs: MakeEpochs, tmp_path: Path, missing: bool
+    make_epochs: MakeEpochs, in_workers: InWorkers, missing: bool
 ) -> None:
     epochs = make_epochs(noise={"eeg": 0.2, "eog": 2.0, "emg": 5.0})
     present = epochs.present.copy()
@@ -107,7 +136,7 @@ def test_two_workers_equal_one_with_the_whole_batch(
         stages=epochs.stages,
     )
     weights, records, losses = train(epochs)
-    for other_weights, other_records, other_losses in in_workers(train, tmp_path, epochs):
+    for other_weights, other_records, other_losses in in_workers(train, epochs):
         torch.testing.assert_close(
             torch.stack(other_records), torch.stack(records), rtol=0, atol=1e-10, equal_nan=True
         )
@@ -166,14 +195,14 @@ def train_until(epochs: MultimodalEpochs, leave_after: int, folder: str) -> dict
 
 
 def test_all_workers_leave_where_one_has_to_and_go_on_with_the_next_step(
-    make_epochs: MakeEpochs, tmp_path: Path
+    make_epochs: MakeEpochs, in_workers: InWorkers, tmp_path: Path
 ) -> None:
     epochs = make_epochs(noise={"eeg": 0.2, "eog": 2.0, "emg": 5.0})
     found = {}
     for leave_after in (0, 5):
         folder = tmp_path / str(leave_after)
         folder.mkdir()
-        found[leave_after], _ = in_workers(train_until, folder, epochs, leave_after, str(folder))
+        found[leave_after], _ = in_workers(train_until, epochs, leave_after, str(folder))
         assert (folder / f"checkpoint-{leave_after}").exists() == (leave_after > 0)
     for name, value in found[0].items():
         torch.testing.assert_close(found[5][name], value, rtol=0, atol=1e-5)
@@ -197,11 +226,11 @@ def normalise(x: Tensor, parts: list[int]) -> tuple[Tensor, Tensor, dict[str, Te
 
 @pytest.mark.parametrize("parts", [[5, 1], [6, 0]])
 def test_synced_batch_norm_is_torch_s_own_over_the_whole_batch(
-    tmp_path: Path, parts: list[int]
+    in_workers: InWorkers, parts: list[int]
 ) -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 3, 7, dtype=torch.float64)
-    found = in_workers(normalise, tmp_path, x, parts)
+    found = in_workers(normalise, x, parts)
     layer = nn.BatchNorm1d(3).double()
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([1.0, 2.0, -1.0]))

@@ -1,4 +1,4 @@
-"""Review of a sweep of the method ``selective``: how much tau matters, and whether adaptation helped."""
+"""Review of a sweep of the method ``selective``: what came of each tau, beside the control arms."""
 
 from orchestrator.review.selective.report import review_files
 

@@ -2,8 +2,22 @@
 
 from collections.abc import Sequence
 
-from orchestrator.review.cautions import Caution, Level, failures_named, loudest_first
-from orchestrator.review.formats import counted, number, percent, range_text, signed
+from orchestrator.review.cautions import (
+    Caution,
+    Level,
+    encoders_of_other_code,
+    failures_named,
+    loudest_first,
+)
+from orchestrator.review.formats import (
+    counted,
+    listed,
+    number,
+    percent,
+    range_text,
+    rates_apart,
+    signed,
+)
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.statistics import (
     CEILING,
@@ -16,7 +30,8 @@ from orchestrator.review.selective.statistics import (
     other_steps,
     strongest_confound,
 )
-from orchestrator.review.verdicts import Verdict
+from orchestrator.review.selective.wording import runs
+from orchestrator.store.provenance import OtherCode
 
 
 def cautions(
@@ -26,12 +41,13 @@ def cautions(
     comparisons: Sequence[Comparison],
     shares: Sequence[StageShare],
     agreement: Agreement | None,
+    n_runs: int,
+    other_code: Sequence[OtherCode] = (),
 ) -> tuple[Caution, ...]:
     """Everything that limits the answer, the loudest first."""
     found = [
         *_oracle(manifest),
-        *_hurt(comparisons),
-        *_steps(manifest, trials, chosen),
+        *_unlike_arms(manifest, trials, chosen, comparisons),
         *_ceiling(comparisons),
         *_transductive(manifest),
         *_confound(shares),
@@ -39,9 +55,10 @@ def cautions(
         *_failed(trials),
         *_missing_arms(comparisons),
         *_no_selection(chosen),
-        *_no_adaptation(trials, chosen),
-        *_agreement(agreement),
+        *_no_adaptation(trials, chosen, n_runs),
+        *_agreement(agreement, n_runs),
         *_weak_encoder(manifest),
+        *encoders_of_other_code(other_code),
     ]
     return loudest_first(found)
 
@@ -59,42 +76,81 @@ def _oracle(manifest: Manifest) -> list[Caution]:
     ]
 
 
-def _hurt(comparisons: Sequence[Comparison]) -> list[Caution]:
-    hurt = [c for c in comparisons if c.verdict is Verdict.HURT]
-    meanings = {
-        "no_adapt": "the pretrained encoder as it was would have been better (negative transfer)",
-        "all_source": "using every source batch would have been better than selecting",
-        "random": "choosing batches by chance would have been better than by reward",
-    }
-    return [
-        Caution(
-            level=Level.ALARM,
-            title=f"The chosen trial hurt: {signed(c.difference)} macro-F1 against {c.arm}.",
-            text=f"On this target, {meanings[c.arm]}.",
-        )
-        for c in hurt
-    ]
-
-
-def _steps(manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None) -> list[Caution]:
+def _unlike_arms(
+    manifest: Manifest,
+    trials: Sequence[Trial],
+    chosen: Trial | None,
+    comparisons: Sequence[Comparison],
+) -> list[Caution]:
+    """Say where trials and arms were finetuned for other steps, or the chosen one at another learning rate."""
     others = other_steps(trials, manifest.n_steps)
-    if others is None:
+    rates = _other_rate(chosen, comparisons)
+    if others is None and rates is None:
         return []
-    text = (
-        "The search varied the steps, so a difference between trials, or between a trial and an arm, mixes selection "
-        f"with length of training. The line of the tau curve joins enqueued taus, all with {manifest.n_steps} steps."
-    )
-    if chosen is not None and chosen.n_steps != manifest.n_steps:
-        text += (
-            f" The chosen trial {chosen.trial} took {chosen.n_steps}: there is no verdict against arms that were "
-            f"finetuned. For one, run its tau with search.n_steps: {chosen.n_steps} and without space.n_steps."
+    texts = []
+    if others is not None:
+        texts.append(
+            "The search varied the steps, so a difference between trials, or between a trial and an arm, mixes "
+            "selection with length of training. The line of the tau curve joins enqueued taus, all with "
+            f"{manifest.n_steps} steps."
         )
+    if chosen is not None:
+        texts += _mixed(manifest, chosen, rates)
     return [
         Caution(
             level=Level.WARNING,
-            title=f"Not of equal length: arms took {manifest.n_steps} steps, sampled trials {range_text(others)}.",
-            text=text,
+            title=_unlike_title(manifest, chosen, others, rates),
+            text=" ".join(texts),
         )
+    ]
+
+
+def _other_rate(chosen: Trial | None, comparisons: Sequence[Comparison]) -> tuple[str, str] | None:
+    """Learning rates of the finetuned arms and of the chosen trial; None where they are the same."""
+    of_arms = [c.learning_rate for c in comparisons if "learning rate" in c.mixes]
+    if chosen is None or chosen.learning_rate is None or not of_arms or of_arms[0] is None:
+        return None
+    return rates_apart(of_arms[0], chosen.learning_rate)
+
+
+def _unlike_title(
+    manifest: Manifest,
+    chosen: Trial | None,
+    others: tuple[int, int] | None,
+    rates: tuple[str, str] | None,
+) -> str:
+    """Both values of all that differs."""
+    sampled = f"sampled trials {range_text(others)}"
+    if chosen is None or rates is None:
+        return f"Not of equal length: arms took {manifest.n_steps} steps, {sampled}."
+    of_arms, of_chosen = rates
+    if others is None:
+        return f"Not of equal learning rate: arms took {of_arms}, the chosen trial {chosen.trial} {of_chosen}."
+    return (
+        f"Not of equal length and learning rate: arms took {manifest.n_steps} steps at {of_arms}, {sampled}, "
+        f"the chosen trial {chosen.trial} {chosen.n_steps} at {of_chosen}."
+    )
+
+
+def _mixed(manifest: Manifest, chosen: Trial, rates: tuple[str, str] | None) -> list[str]:
+    """What the chosen trial minus an arm mixes, and how to compare like with like; nothing where they are alike."""
+    took, mixes, settings = [], [], []
+    without = ""
+    if chosen.n_steps != manifest.n_steps:
+        took.append(f"{chosen.n_steps} steps")
+        mixes.append("length of training")
+        settings.append(f"search.n_steps: {chosen.n_steps}")
+        without = " and without space.n_steps"
+    if rates is not None:
+        took.append(rates[1])
+        mixes.append("learning rate")
+        settings.append(f"search.default_learning_rate: {chosen.learning_rate:g}")
+    if not mixes:
+        return []
+    return [
+        f"The chosen trial {chosen.trial} took {' at '.join(took)}, so its difference to an arm that was finetuned "
+        f"mixes selection with {listed(mixes)}. To compare like with like, enqueue its tau with "
+        f"{listed(settings)}{without}."
     ]
 
 
@@ -107,7 +163,7 @@ def _ceiling(comparisons: Sequence[Comparison]) -> list[Caution]:
             level=Level.WARNING,
             title="At the ceiling: this target leaves nothing to gain.",
             text=f"Without any adaptation the encoder reaches a target macro-F1 of {number(reached)}, so "
-            "this sweep can show harm but no benefit. A flat curve here says nothing about tau on a "
+            "adaptation can lose but hardly gain. A flat curve here says nothing about tau on a "
             "harder target.",
         )
     ]
@@ -183,7 +239,7 @@ def _failed(trials: Sequence[Trial]) -> list[Caution]:
         Caution(
             level=Level.WARNING,
             title=f"{len(failed)} of {len(trials)} trials and arms failed.",
-            text=f"They are missing from the curve and the verdicts. {named}.",
+            text=f"They are missing from the curve and the comparisons. {named}.",
         )
     ]
 
@@ -213,7 +269,7 @@ def _no_selection(chosen: Trial | None) -> list[Caution]:
     ]
 
 
-def _no_adaptation(trials: Sequence[Trial], chosen: Trial | None) -> list[Caution]:
+def _no_adaptation(trials: Sequence[Trial], chosen: Trial | None, n_runs: int) -> list[Caution]:
     before = next((t.objective for t in trials if t.arm == "no_adapt"), None)
     if chosen is None or chosen.objective is None or before is None or before < chosen.objective:
         return []
@@ -222,31 +278,27 @@ def _no_adaptation(trials: Sequence[Trial], chosen: Trial | None) -> list[Cautio
             level=Level.WARNING,
             title="The objective prefers no adaptation.",
             text=f"It is {number(before)} for the pretrained encoder as it was and {number(chosen.objective)} for the "
-            f"chosen trial {chosen.trial}: whoever goes by it alone, without target labels, would not adapt.",
+            f"chosen trial {chosen.trial} ({runs(n_runs)}): whoever goes by it alone, without target labels, would "
+            "not adapt.",
         )
     ]
 
 
-def _agreement(agreement: Agreement | None) -> list[Caution]:
+def _agreement(agreement: Agreement | None, n_runs: int) -> list[Caution]:
     if agreement is None or agreement.correlation is None:
         return []
-    rho = agreement.correlation
     text = (
-        f"Spearman correlation of objective and target macro-F1 over {agreement.n_trials} trials: "
-        f"{signed(rho, 2)}. In hindsight the best trial was {agreement.best_trial} with "
+        f"Spearman, {runs(n_runs)}. In hindsight the highest target macro-F1 is that of {agreement.best_trial}, "
         f"{number(agreement.best_macro_f1)}"
     )
-    if agreement.given_up is not None:
-        text += f"; choosing by the objective gives up {number(agreement.given_up)}"
+    if agreement.best_minus_chosen:  # 0 for the chosen trial itself
+        text += f": {number(agreement.best_minus_chosen)} above the chosen trial"
     return [
         Caution(
-            level=Level.NOTE if rho >= 0.5 else Level.WARNING,
-            title="The objective ranks the trials much as the target does."
-            if rho >= 0.5
-            else "The objective is a poor guide to the target."
-            if rho >= 0
-            else "The objective ranks the trials against the target.",
-            text=f"{text}.",
+            level=Level.NOTE,
+            title=f"Objective and target macro-F1: rank correlation {signed(agreement.correlation, 2)} over "
+            f"{agreement.n_trials} trials.",
+            text=f"{text}. The highest of several runs lies above the others by chance alone.",
         )
     ]
 

@@ -162,6 +162,11 @@ class Manifest:
         return measures.get(self.objective, "macro-F1")
 
     @property
+    def objective_is_macro_f1(self) -> bool:
+        """Whether its spread is in the units of the target metric."""
+        return self.objective_measure == "macro-F1"
+
+    @property
     def objective_is_drawn(self) -> bool:
         """Whether the objective fits on an axis of macro-F1."""
         return self.objective != "target_emd"

@@ -20,6 +20,7 @@ from orchestrator.review.selective.rewards_plot import rewards_png
 from orchestrator.review.selective.tau_plot import tau_curve_png
 from orchestrator.review.trials import FURTHER, front_of
 from orchestrator.store import paths
+from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
 
 
@@ -30,6 +31,8 @@ class Sweep:
     manifest: Manifest
     trials: tuple[Trial, ...]
     batches: tuple[Batch, ...]
+    other_code: tuple[OtherCode, ...]
+    """The encoder, where other code trained it than the sweep began with."""
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -43,7 +46,7 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
     sweep = read_sweep(store, name)
     rows = tau.curve_rows(sweep.trials)
     chosen = statistics.chosen_trial(sweep.trials)
-    curve = tau_curve_png(rows, sweep.manifest, chosen)
+    curve = tau_curve_png(rows, sweep.manifest, chosen, statistics.n_runs(sweep.trials))
     rewards = rewards_png(sweep.batches, sweep.manifest, chosen)
     return {
         "tau_curve.png": curve,
@@ -57,10 +60,14 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
 
 def read_sweep(store: Store, name: str) -> Sweep:
     """Read trials, batches and manifest of a finished sweep; errors as in :func:`review_files`."""
+    manifest = read_manifest(store.read_bytes(paths.sweep_manifest(name)))
     return Sweep(
-        manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
+        manifest=manifest,
         trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
         batches=read_batches(store.read_table(paths.sweep_batches(name)).to_pylist()),
+        other_code=encoders_of_other_code(
+            store, recorded_code(store, paths.sweep_manifest(name)), [manifest.encoder_id]
+        ),
     )
 
 
@@ -75,18 +82,24 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
     shares = statistics.stage_shares(sweep.batches, chosen, evaluated)
     agreement = statistics.objective_agreement(trials, chosen)
     others = statistics.other_steps(trials, manifest.n_steps)
+    n_runs = statistics.n_runs(trials)
     return template("selective/page.html.j2").render(
         manifest=manifest,
         chosen=chosen,
-        comparisons=comparisons,
+        compared=wording.settings_of(chosen, comparisons, others) if chosen else "chosen trial",
+        comparisons=[(c, wording.difference_note(c, n_runs)) for c in comparisons],
+        runs=wording.runs(n_runs),
         shares=shares,
-        answer=wording.answer(chosen, statistics.tau_sensitivity(trials), comparisons),
-        cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement),
-        interval_note=wording.interval_note(manifest, chosen.n_replicates if chosen else 1),
+        answer=wording.answer(chosen, statistics.tau_range(trials, manifest), comparisons, n_runs),
+        cautions=cautions(
+            manifest, trials, chosen, comparisons, shares, agreement, n_runs, sweep.other_code
+        ),
+        interval_note=wording.interval_note(manifest, n_runs),
         ranking=statistics.ranking_against_chance(trials),
         reading_notes=wording.reading_notes(manifest, others),
         provenance=_provenance(manifest, others),
         other_steps=others,
+        other_rates=statistics.other_rates(trials, manifest.default_learning_rate),
         target_subjects=some(manifest.target_subjects),
         trials=_by_objective(t for t in trials if not t.is_arm),
         front=front_of(trials),

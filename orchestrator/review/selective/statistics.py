@@ -1,23 +1,23 @@
-"""What a sweep shows: who helped, who hurt, how much tau matters, and what may explain it. Pure."""
+"""What a sweep measured: each tau, the chosen trial minus each arm, and what may explain both. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.review.selective.records import STAGE_COLUMNS, Batch, Trial
-from orchestrator.review.verdicts import NO_DIFFERENCE, Verdict, rank_correlation, verdict_of
+from orchestrator.review.selective.records import STAGE_COLUMNS, Batch, Manifest, Trial
+from orchestrator.review.verdicts import NO_DIFFERENCE, rank_correlation
 
 ARMS = ("no_adapt", "all_source", "random")
-"""Controls that a verdict is asked against, in the order of the page."""
+"""Controls that the chosen trial is shown against, in the order of the page."""
 
 STRONG_SENSITIVITY = 0.05
-"""Range of macro-F1 over the enqueued taus from which tau is said to matter strongly (a convention)."""
+"""Range of macro-F1 over the enqueued taus from which staging is called strongly sensitive (a convention)."""
 
 STRONG_CONFOUND = 0.3
 """|rank correlation| between stage share and EMD from which the stage mix is said to steer the
 selection (a convention: a medium effect in Cohen, Statistical Power Analysis, 1988)."""
 
 CEILING = 0.98
-"""Target macro-F1 without adaptation from which a sweep can only show harm (a convention)."""
+"""Target macro-F1 without adaptation from which there is nothing to gain (a convention)."""
 
 FEW_SOURCE_BATCHES = 20
 """Below this many source batches a quantile of rewards is too coarse to be trusted."""
@@ -32,35 +32,40 @@ class Comparison:
     """``complete``, ``failed`` or ``not run``."""
     n_kept: int | None
     n_steps: int | None
+    learning_rate: float | None
     target_macro_f1: float | None
     """Of the arm."""
     difference: float | None
     """Chosen trial minus arm; None when either value is missing."""
-    equal_steps: bool
-    """Whether the arm took as many steps as the chosen trial, or was not finetuned at all. Without, there is no
-    verdict: the difference mixes selection with length of training."""
-    verdict: Verdict | None
+    mixes: tuple[str, ...]
+    """Which of ``steps`` and ``learning rate`` differ, too: the difference mixes selection with these. Empty for an
+    arm that was not finetuned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sensitivity:
+class TauRange:
     """How far the target macro-F1 moves while only tau changes."""
 
     n_points: int
     lowest: float
     highest: float
+    seed_width: float | None
+    """Width of the widest 95 % interval of a mean objective over seeds among these trials: the spread over seeds that
+    is known, as the target macro-F1 is stored as a mean. None with one run each, or for an objective in other units."""
 
     @property
-    def range(self) -> float:
+    def width(self) -> float:
         """Highest minus lowest target macro-F1."""
         return self.highest - self.lowest
 
     @property
-    def word(self) -> str:
-        """The range as an adverb."""
-        if self.range < NO_DIFFERENCE:
+    def sensitivity(self) -> str | None:
+        """The width as an adverb; None where the spread over seeds is unknown or explains it."""
+        if self.seed_width is None or self.width <= self.seed_width:
+            return None
+        if self.width < NO_DIFFERENCE:
             return "hardly"
-        return "moderately" if self.range < STRONG_SENSITIVITY else "strongly"
+        return "moderately" if self.width < STRONG_SENSITIVITY else "strongly"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,8 +94,8 @@ class Agreement:
     best_trial: str
     """The trial with the highest target macro-F1, known only in hindsight."""
     best_macro_f1: float
-    given_up: float | None
-    """Its target macro-F1 minus that of the chosen trial, >= 0."""
+    best_minus_chosen: float | None
+    """Its target macro-F1 minus that of the chosen trial, >= 0; by chance alone above 0."""
 
 
 def chosen_trial(trials: Sequence[Trial]) -> Trial | None:
@@ -100,6 +105,14 @@ def chosen_trial(trials: Sequence[Trial]) -> Trial | None:
     """
     ranked = [t for t in _searched(trials) if t.objective is not None]
     return min(ranked, key=lambda t: (-_known(t.objective), t.trial), default=None)
+
+
+def n_runs(trials: Sequence[Trial]) -> int:
+    """How many runs each number of a finished trial is the mean of; one where there is none.
+
+    The arm that is not finetuned has one in any case: there, seeds do not matter.
+    """
+    return max((trial.n_replicates for trial in trials if trial.is_complete), default=1)
 
 
 def compare_with_arms(trials: Sequence[Trial], chosen: Trial | None) -> tuple[Comparison, ...]:
@@ -133,16 +146,23 @@ def other_steps(trials: Sequence[Trial], n_steps: int) -> tuple[int, int] | None
     return (min(others), max(others)) if others else None
 
 
-def tau_sensitivity(trials: Sequence[Trial]) -> Sensitivity | None:
+def other_rates(trials: Sequence[Trial], learning_rate: float) -> bool:
+    """Whether finished trials took another learning rate than the arms."""
+    return any(trial.learning_rate != learning_rate for trial in _searched(trials))
+
+
+def tau_range(trials: Sequence[Trial], manifest: Manifest) -> TauRange | None:
     """Range of the target macro-F1 over the enqueued taus; None with fewer than two values."""
-    values = [
-        trial.target_macro_f1
-        for trial in _searched(trials)
-        if trial.on_line and trial.target_macro_f1 is not None
-    ]
-    if len(values) < 2:
+    points = [t for t in _searched(trials) if t.on_line and t.target_macro_f1 is not None]
+    if len(points) < 2:
         return None
-    return Sensitivity(n_points=len(values), lowest=min(values), highest=max(values))
+    values = [_known(trial.target_macro_f1) for trial in points]
+    return TauRange(
+        n_points=len(points),
+        lowest=min(values),
+        highest=max(values),
+        seed_width=_seed_width(points) if manifest.objective_is_macro_f1 else None,
+    )
 
 
 def objective_agreement(trials: Sequence[Trial], chosen: Trial | None) -> Agreement | None:
@@ -161,7 +181,7 @@ def objective_agreement(trials: Sequence[Trial], chosen: Trial | None) -> Agreem
         correlation=rank_correlation([row[1] for row in both], [row[2] for row in both]),
         best_trial=best.trial,
         best_macro_f1=best_f1,
-        given_up=None if reached is None else best_f1 - reached,
+        best_minus_chosen=None if reached is None else best_f1 - reached,
     )
 
 
@@ -218,6 +238,14 @@ def _searched(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.is_complete and not trial.is_arm]
 
 
+def _seed_width(trials: Sequence[Trial]) -> float | None:
+    """Width of the widest interval of the objective over seeds; None where a trial has none."""
+    ends = [(trial.objective_low, trial.objective_high) for trial in trials]
+    if any(low is None or high is None for low, high in ends):
+        return None
+    return max(_known(high) - _known(low) for low, high in ends)
+
+
 def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
     if arm is None or not arm.is_complete:
         return Comparison(
@@ -225,25 +253,34 @@ def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
             state="not run" if arm is None else arm.state,
             n_kept=None,
             n_steps=None,
+            learning_rate=None,
             target_macro_f1=None,
             difference=None,
-            equal_steps=True,
-            verdict=None,
+            mixes=(),
         )
     reached = chosen.target_macro_f1 if chosen else None
     difference = (
         None if reached is None or arm.target_macro_f1 is None else reached - arm.target_macro_f1
     )
-    equal_steps = chosen is None or arm.n_steps in (0, chosen.n_steps)
     return Comparison(
         arm=name,
         state=arm.state,
         n_kept=arm.n_kept,
         n_steps=arm.n_steps,
+        learning_rate=arm.learning_rate,
         target_macro_f1=arm.target_macro_f1,
         difference=difference,
-        equal_steps=equal_steps,
-        verdict=verdict_of(difference) if difference is not None and equal_steps else None,
+        mixes=_mixes(chosen, arm) if chosen else (),
+    )
+
+
+def _mixes(chosen: Trial, arm: Trial) -> tuple[str, ...]:
+    """What differs besides the batches of two finetunings."""
+    if not arm.n_steps:
+        return ()
+    settings = {"steps": "n_steps", "learning rate": "learning_rate"}
+    return tuple(
+        said for said, name in settings.items() if getattr(chosen, name) != getattr(arm, name)
     )
 
 

@@ -10,7 +10,6 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from orchestrator.review.drawing import (
     BLUE,
-    GREEN,
     GREY,
     INK,
     LIGHT,
@@ -24,21 +23,24 @@ from orchestrator.review.drawing import (
 from orchestrator.review.formats import range_text
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.tau import CurveRow, arm_rows, enqueued_rows, sampled_rows
-from orchestrator.review.selective.wording import domains
+from orchestrator.review.selective.wording import domains, runs
 
 _ARM_LINES = {"no_adapt": (0, (1, 1.5)), "all_source": (0, (6, 2)), "random": (0, (4, 1.5, 1, 1.5))}
 
 
-def tau_curve_png(rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | None) -> bytes:
+def tau_curve_png(
+    rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | None, n_runs: int = 1
+) -> bytes:
     """Target macro-F1 and objective against tau, with arms, sampled trials and kept batches.
 
     Rows without a value are not drawn. The line joins the enqueued points; the cloud holds the
-    sampled trials, coloured by learning rate; bars count the kept batches.
+    sampled trials, coloured by learning rate; bars count the kept batches. The line below the title says how many
+    runs a point is the mean of.
     """
     with fixed_style():
         figure = Figure(figsize=(9.6, 5.6), layout="constrained")
         axes = figure.add_subplot()
-        title(axes, "Tau curve", plain(domains(manifest)))
+        title(axes, "Tau curve", f"{plain(domains(manifest))}; {runs(n_runs)}")
         _limit_macro_f1(axes, rows, manifest)
         _draw_kept_batches(axes, rows, manifest)
         _draw_arms(axes, rows)
@@ -102,7 +104,7 @@ def _draw_kept_batches(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest)
 
 
 def _draw_arms(axes: Axes, rows: Sequence[CurveRow]) -> None:
-    """Horizontal lines, named at their right end; names that would touch are moved apart."""
+    """Horizontal lines, named at their right end; names that would touch are moved apart. Grey: no arm is a verdict."""
     arms = sorted(
         (row.target_macro_f1, row.trial.removeprefix("arm-"))
         for row in arm_rows(rows)
@@ -112,7 +114,7 @@ def _draw_arms(axes: Axes, rows: Sequence[CurveRow]) -> None:
     heights = _spread([(value - low) / (high - low) for value, _ in arms], gap=0.05)
     for (value, name), height in zip(arms, heights, strict=True):
         axes.axhline(
-            value, color=GREEN, linestyle=_ARM_LINES.get(name, "-"), linewidth=1.3, zorder=1
+            value, color=GREY, linestyle=_ARM_LINES.get(name, "-"), linewidth=1.3, zorder=1
         )
         axes.annotate(
             f"{plain(name)}  {value:.3f}",
@@ -122,11 +124,11 @@ def _draw_arms(axes: Axes, rows: Sequence[CurveRow]) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            color="#00654A",
+            color=INK,
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": GREEN,
+                "color": GREY,
                 "linewidth": 0.7,
                 "shrinkA": 1,
                 "shrinkB": 0,

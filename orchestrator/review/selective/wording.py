@@ -2,10 +2,19 @@
 
 from collections.abc import Sequence
 
-from orchestrator.review.formats import DASH, counted, listed, number, percent, signed, significant
+from orchestrator.review.formats import (
+    DASH,
+    counted,
+    listed,
+    number,
+    percent,
+    rate,
+    signed,
+    significant,
+)
 from orchestrator.review.selective.records import Manifest, Trial
-from orchestrator.review.selective.statistics import STRONG_SENSITIVITY, Comparison, Sensitivity
-from orchestrator.review.verdicts import NO_DIFFERENCE, Verdict
+from orchestrator.review.selective.statistics import STRONG_SENSITIVITY, Comparison, TauRange
+from orchestrator.review.verdicts import NO_DIFFERENCE
 
 ARM_TITLES = {
     "no_adapt": "no adaptation",
@@ -32,49 +41,79 @@ def domains(manifest: Manifest) -> str:
     )
 
 
+def runs(n_runs: int) -> str:
+    """What a number of this sweep is worth, to be said beside it.
+
+    >>> runs(1), runs(3)
+    ('one run each, may be chance', 'means of 3 runs each, no test was made')
+    """
+    if n_runs == 1:
+        return "one run each, may be chance"
+    return f"means of {n_runs} runs each, no test was made"
+
+
 def answer(
     chosen: Trial | None,
-    sensitivity: Sensitivity | None,
+    tau_range: TauRange | None,
     comparisons: Sequence[Comparison],
+    n_runs: int,
 ) -> str:
-    """Say in one sentence how much tau matters, which tau the objective chooses, and whether that helped."""
+    """Say in one sentence what the taus reached, which one the objective chooses, and how it differs from the arms.
+
+    Differences that mix selection with something else are left to the table, where they are marked.
+    """
     if chosen is None:
         return "No trial finished with an objective, so this sweep says nothing about tau."
-    parts = []
-    if sensitivity is not None:
-        parts.append(
-            f"Staging is {sensitivity.word} sensitive to tau (target macro-F1 "
-            f"{number(sensitivity.lowest)}{DASH}{number(sensitivity.highest)} over "
-            f"{sensitivity.n_points} enqueued taus)"
-        )
+    parts = [] if tau_range is None else [_range(tau_range, n_runs)]
     parts.append(
         f"{'the' if parts else 'The'} objective chooses tau_quantile "
         f"{number(chosen.tau_quantile, 2)}, R > {significant(chosen.tau_absolute)}, which keeps "
         f"{chosen.n_kept} of {chosen.n_selectable} source batches ({percent(chosen.kept_fraction)})"
     )
-    judged = [c for c in comparisons if c.verdict is not None]
-    if judged:
-        parts.append(f"finetuning on them {_judgement(judged)}")
+    differences = [
+        f"{signed(c.difference)} for {ARM_TITLES[c.arm]}"
+        for c in comparisons
+        if c.difference is not None and not c.mixes
+    ]
+    if differences:
+        parts.append(
+            f"the target macro-F1 of this trial minus that of an arm is {listed(differences)}, {runs(n_runs)}"
+        )
     return "; ".join(parts) + "."
 
 
-def _judgement(judged: Sequence[Comparison]) -> str:
-    """For example: hurt compared with A (-0.04) and helped compared with B (+0.02) and C (+0.01)."""
-    verbs = {
-        Verdict.HURT: "hurt",
-        Verdict.NO_DIFFERENCE: "made no difference",
-        Verdict.HELPED: "helped",
-    }
-    said = []
-    for verdict, verb in verbs.items():
-        arms = [
-            f"{ARM_TITLES[comparison.arm]} ({signed(comparison.difference)})"
-            for comparison in judged
-            if comparison.verdict is verdict
-        ]
-        if arms:
-            said.append(f"{verb} compared with {listed(arms)}")
-    return listed(said)
+def _range(found: TauRange, n_runs: int) -> str:
+    """Target macro-F1 over the enqueued taus, and how sensitive that is where seeds do not explain it."""
+    reached = (
+        f"{number(found.lowest)}{DASH}{number(found.highest)} over {found.n_points} enqueued taus"
+    )
+    if found.sensitivity is None:
+        return f"Target macro-F1 is {reached}, {runs(n_runs)}"
+    return (
+        f"Staging is {found.sensitivity} sensitive to tau: target macro-F1 is {reached}, means of {n_runs} runs each, "
+        f"a range of {number(found.width)} beside 95\u00a0% intervals of their objectives over seeds no wider than "
+        f"{number(found.seed_width)}"
+    )
+
+
+def settings_of(
+    chosen: Trial, comparisons: Sequence[Comparison], other_steps: tuple[int, int] | None
+) -> str:
+    """The chosen trial for the head of the table of arms, with what it does not share with them."""
+    said = [f"{chosen.n_steps} steps"] if other_steps else []
+    if any("learning rate" in c.mixes for c in comparisons):
+        said.append(f"learning rate {rate(chosen.learning_rate)}")
+    return f"{chosen.trial} ({', '.join(said)})" if said else chosen.trial
+
+
+def difference_note(comparison: Comparison, n_runs: int) -> str:
+    """What limits a difference, or why there is none."""
+    if comparison.state != "complete":
+        return comparison.state
+    if comparison.difference is None:
+        return DASH
+    mixed = f"; other {listed(comparison.mixes)}" if comparison.mixes else ""
+    return f"{runs(n_runs)}{mixed}"
 
 
 def interval_note(manifest: Manifest, n_seeds: int) -> str:
@@ -86,7 +125,7 @@ def interval_note(manifest: Manifest, n_seeds: int) -> str:
         )
         return (
             f"{subjects}; means over {n_seeds} seeds from {manifest.seed} on, of trials and of arms. A difference has "
-            "no interval over subjects; that of the objective over seeds is in the table of trials."
+            "no interval, and no test was made; the interval of the objective over seeds is in the table of trials."
         )
     if n_subjects == 1:
         return (
@@ -139,12 +178,22 @@ def reading_notes(
             "on as many as tau_quantile 0.5 keeps, drawn by seed.",
         ),
         (
-            "Helped, hurt, no difference",
-            f"Chosen trial minus arm in target macro-F1; below {number(NO_DIFFERENCE, 2)} it is "
-            "called no difference. Sensitivity is called hardly, moderately (from "
-            f"{number(NO_DIFFERENCE, 2)}) or strongly (from {number(STRONG_SENSITIVITY, 2)}) by the "
-            "range over the enqueued taus. An arm that took other steps than the chosen "
-            "trial gets none. These words are conventions, not tests.",
+            "Chosen trial minus arm",
+            "In target macro-F1: a number, not a finding. Training with another seed may move it as "
+            "far, and the chosen trial is the best of several by the objective where an arm is one "
+            "configuration, so that chance alone can favour it. An arm that was finetuned for other "
+            "steps or at another learning rate is marked, and is left out of the first sentence: the "
+            "difference mixes selection with these.",
+        ),
+        (
+            "Sensitive to tau",
+            "Enqueued taus differ in tau alone, but each is trained anew, and training alone moves "
+            "the target macro-F1. With one run each, nothing is said about sensitivity. With several "
+            f"seeds staging is called hardly, moderately (from {number(NO_DIFFERENCE, 2)}) or strongly (from "
+            f"{number(STRONG_SENSITIVITY, 2)}) sensitive where the range over the taus is wider than "
+            "the widest 95\u00a0% interval of their mean objectives over seeds. That spread is known, the "
+            "target's own is not, as only its mean is stored; where the objective is no macro-F1, there "
+            "is no such word. The words are conventions.",
         ),
         (
             "What is reconstruction",

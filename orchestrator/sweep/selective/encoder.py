@@ -13,7 +13,9 @@ from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import CLIP_SPREADS, StoredRecording
 from orchestrator.store import paths
+from orchestrator.store.decoding import Kinds, read_json
 from orchestrator.store.hashing import content_id
+from orchestrator.store.provenance import KEY, this_code
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.failures import naming_checkpoint
 from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
@@ -33,6 +35,19 @@ PRETRAIN_THREADS = 2
 
 CHECKPOINT_INTERVAL_S = 10.0
 """A pretraining under way is saved that often, after a step."""
+
+
+_RECORDED: Kinds = {
+    "weights_sha256": str,
+    "n_train_epochs": int,
+    "train_stage_counts": dict,
+    "learned_stages": list,
+    "n_steps": int,
+    "n_passes": int,
+    "best_pass": int,
+    "early_stop_macro_f1": int | float,
+}
+"""What is read of ``encoder.json``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,14 +134,18 @@ def stored_encoder(store: Store, encoder_id: str) -> Encoder:
     Raises
     ------
     IntegrityError
-        The stored weights are not those that were written.
+        ``encoder.json`` is damaged, or the stored weights are not those that were written.
     """
-    metadata = json.loads(store.read_bytes(paths.encoder_json(encoder_id)))
-    weights = store.read_bytes(paths.encoder_weights(encoder_id))
-    if sha256(weights) != metadata["weights_sha256"]:
+    metadata = read_json(store, paths.encoder_json(encoder_id), _RECORDED)
+    weights = store.read_if_there(paths.encoder_weights(encoder_id))
+    if weights is None or sha256(weights) != metadata["weights_sha256"]:
+        what = (
+            "is missing"
+            if weights is None
+            else "does not have the SHA-256 that encoder.json records"
+        )
         raise IntegrityError(
-            f"{store.uri_of(paths.encoder_weights(encoder_id))} does not have the SHA-256 that encoder.json records. "
-            "Remove the folder and pretrain again."
+            f"{store.uri_of(paths.encoder_weights(encoder_id))} {what}. Remove the folder and pretrain again."
         )
     return Encoder(encoder_id=encoder_id, weights=weights, metadata=metadata)
 
@@ -193,6 +212,7 @@ def pretrain_encoder(
         It cannot be pretrained on these epochs, or not with these settings.
     """
     wanted, train, held_out = request.encoder_id, epochs.train, epochs.early_stop
+    code = this_code()  # before hours in which the files may change
     checkpoint_path = paths.encoder_checkpoint(wanted)
     threads = torch.get_num_threads()
     torch.set_num_threads(PRETRAIN_THREADS)
@@ -235,6 +255,7 @@ def pretrain_encoder(
         "encoder_id": wanted,
         "weights_sha256": sha256(weights),
         **request.identity,
+        KEY: asdict(code),
         "train_recordings": [f"{r.dataset}/{r.subject}/{r.recording}" for r in request.train],
         "early_stop_recordings": [
             f"{r.dataset}/{r.subject}/{r.recording}" for r in request.early_stop

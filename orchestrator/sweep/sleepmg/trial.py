@@ -1,6 +1,5 @@
 """One trial of a cross-validation: every fold trained once, whoever asks for it, and predictions of all folds."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.store import paths
+from orchestrator.store.decoding import Kinds, read_json
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.reports import AfterPart, InputsRef
@@ -142,9 +142,15 @@ def run(
 
 
 def fold_record(store: Store, fold_id: str) -> dict[str, Any]:
-    """Return what is known of a trained fold."""
-    found: dict[str, Any] = json.loads(store.read_bytes(paths.fold_json(fold_id)))
-    return found
+    """Return what is known of a trained fold.
+
+    Raises
+    ------
+    IntegrityError
+        Its record is damaged.
+    """
+    kinds: Kinds = {"n_steps": int, "n_passes": int, "best_pass": int, "history": list}
+    return read_json(store, paths.fold_json(fold_id), kinds)
 
 
 def best_validation(record: Mapping[str, Any]) -> float:

@@ -51,7 +51,9 @@ class Cluster:
         """Start the head, or one more node, and wait until it is up."""
         log = self.folder / f"node{len(self.nodes)}-{secrets.token_hex(2)}.log"
         action = (
-            ["join", str(self.port)] if self.nodes else ["head", str(self.port), str(self.folder)]
+            ["join", str(self.port)]
+            if self.nodes
+            else ["head", str(self.port), str(self.folder / "ray")]
         )
         with log.open("wb") as file:
             node = subprocess.Popen(
@@ -176,7 +178,7 @@ def make_cluster(
         }
         # Paths of sockets may have 107 characters.
         folder = Path(os.path.realpath("/tmp")) / f"ray-{secrets.token_hex(4)}"
-        folder.mkdir()
+        folder.mkdir(mode=0o700)  # Ray opens its own in it to every user of this machine
         cluster = Cluster(
             port=tools.free_ports(3),
             folder=folder,

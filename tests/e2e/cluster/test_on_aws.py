@@ -41,7 +41,8 @@ NODES = "available_node_types__{}__node_config__{}"
 def test_what_a_file_names_and_is_not_there_is_told_before_anything_starts(
     cloud: Cloud, kind: str, key: str, value: Any, said: str
 ) -> None:
-    file = cloud.file("wrong", **{NODES.format(kind, key): value})
+    prices = {"g3.4xlarge": 1.14}
+    file = cloud.file("wrong", orchestrator__prices=prices, **{NODES.format(kind, key): value})
     cloud.cli("launch", file, "--dry-run").ok()
     cloud.cli("launch", file, "--dry-run", "--online").fails(6, said)
     cloud.cli("launch", file, "--yes").fails(6, said)

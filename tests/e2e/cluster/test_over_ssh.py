@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,21 @@ def test_a_key_that_is_refused(lab: Lab, wrong: Callable[..., Path], tmp_path: P
         failed.fails(7, "no SSH to 10.77.3.11", "Permission denied", "Check auth")
 
 
+def test_a_machine_where_another_user_has_made_rays_folder(
+    lab: Lab, wrong: Callable[..., Path]
+) -> None:
+    folder = "/tmp/sleep-wrong.root"
+    worker = lab.machines[2]
+    lab.net.run(worker, f"mkdir -m 777 {folder}; chown nobody {folder}")
+    try:
+        failed = lab.cli("launch", wrong(), "--yes")
+        owner = lab.net.run(worker, f"stat -c %U {folder}").stdout
+    finally:
+        lab.net.run(worker, f"rmdir {folder}")
+    failed.fails(7, f"on {worker.ip}, {folder} must be a folder of root that nobody else can enter")
+    assert owner.strip() == "nobody"
+
+
 def test_another_version_on_the_machines(lab: Lab, wrong: Callable[..., Path]) -> None:
     older = "~/older/sleep_orchestrator-0.0.9.dist-info"
     lab.net.run(
@@ -209,7 +225,8 @@ def test_another_version_on_the_machines(lab: Lab, wrong: Callable[..., Path]) -
         failed = lab.cli("launch", wrong(), "--yes")
     finally:
         lab.net.run(lab.machines[0], "mv kept .bashrc; rm -r older")
-    failed.fails(7, "sleep-orchestrator is 0.0.9 there and 0.1.0 here", "Install the same")
+    here = version("sleep-orchestrator")
+    failed.fails(7, f"sleep-orchestrator is 0.0.9 there and {here} here", "Install the same")
 
 
 def test_a_head_whose_job_server_does_not_answer(lab: Lab, wrong: Callable[..., Path]) -> None:
@@ -251,6 +268,12 @@ def test_a_second_launch_changes_nothing(lab: Lab, up: "Result", tmp_path: Path)
     stranger("launch", lab.file, "--yes").fails(7, "was not launched from here", "10.77.3.11")
     status = json.loads(lab.cli("status", "--cluster", lab.file, "--json").ok().out)
     assert [node["state"] for node in status["nodes"]] == ["alive"] * 3
+    for machine in lab.machines:  # other users of it come nowhere near Ray's files
+        session = "/tmp/sleep-sleep-lab.root/ray/session_latest"
+        theirs = f"setpriv --reuid=65534 --regid=65534 --clear-groups touch {session}/planted"
+        found = lab.net.run(machine, f"ls -d {session}/sockets; {theirs}")
+        assert found.stdout.strip() == f"{session}/sockets"
+        assert "Permission denied" in found.stderr
 
 
 EVERYWHERE = {
@@ -374,6 +397,8 @@ def test_down_ends_all_of_it_also_what_runs_and_no_other_ray(
     )
     assert lab.net.run(head, f"ls {files} 2>/dev/null || true").stdout == ""
     assert lab.processes(head) == lab.processes(worker) == []
+    for machine in lab.machines:
+        assert "sleep-lab" not in lab.net.run(machine, "ls /tmp").stdout
     ours = lab.net.run(shared, processes_command("~/.sleep-orchestrator/sleep-lab"))
     assert ours.stdout == ""
     look = f"import ray; ray.init('{other_ray}', log_to_driver=False); print(len(ray.nodes()))"

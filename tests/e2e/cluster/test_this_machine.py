@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from orchestrator.telemetry.session_folder import cluster_folder
 from tests.e2e.servers.doors import http_code
+from tests.second_user import IS_ROOT, as_stranger
 
 if TYPE_CHECKING:
     from tests.e2e.cluster.conftest import MakeCluster
@@ -44,11 +46,16 @@ def change(file: Path, section: str, **values: Any) -> None:
     file.write_text(yaml.safe_dump(content))
 
 
-def processes(tools: "type[Tools]", file: Path) -> list[str]:
-    """Return the command lines of this machine that name the cluster."""
+def rays_folder(cli: "Cli", file: Path) -> Path:
+    """Return where Ray has its files of the cluster."""
     name = yaml.safe_load(file.read_text())["cluster_name"]
+    return cluster_folder(Path(cli.env["ORCHESTRATOR_HOME"]) / "clusters" / name)
+
+
+def processes(tools: "type[Tools]", cli: "Cli", file: Path) -> list[str]:
+    """Return the command lines of this machine that name the cluster's folder."""
     lines = [tools.command_line(int(p.name)) for p in Path("/proc").iterdir() if p.name.isdigit()]
-    return [line for line in lines if f"-{name}/" in line]
+    return [line for line in lines if f"{rays_folder(cli, file)}/" in line]
 
 
 def test_launch_use_and_end_next_to_another_ray(
@@ -63,7 +70,13 @@ def test_launch_use_and_end_next_to_another_ray(
     other = make_cluster({}, n_nodes=1)
     assert " is up; it ends at" in cli("launch", file, "--yes").ok().out
     assert "nothing was changed" in cli("launch", file, "--yes").ok().out
-    assert processes(tools, file)
+    assert processes(tools, cli, file)
+    folder = rays_folder(cli, file)
+    assert (folder / "session_latest").is_dir()
+    if IS_ROOT:
+        assert "Permission denied" in as_stranger(f"ls {folder}")
+        planted = folder / "session_latest" / "runtime_resources" / "planted"
+        assert "Permission denied" in as_stranger(f"touch {planted}")
     taken = cli("exec", file, "--", "sh", "-c", "echo $RAY_ADDRESS").ok()
     assert str(yaml.safe_load(file.read_text())["provider"]["port"]) in taken.out
 
@@ -87,7 +100,8 @@ def test_launch_use_and_end_next_to_another_ray(
     assert [node["state"] for node in status["nodes"]] == ["alive"]
     assert "RUNNING" in [j["status"] for j in status["jobs"]]
     assert "verified: nothing of it is left" in cli("down", file, "--verify").ok().out
-    assert processes(tools, file) == []
+    assert not folder.exists()
+    assert processes(tools, cli, file) == []
     out, err = job.communicate(timeout=120)
     assert job.returncode == 7, out + err
     assert "does not answer any more" in err
@@ -101,7 +115,7 @@ def test_launch_use_and_end_next_to_another_ray(
 def test_its_time_to_live_ends_it(file: Path, cli: "Cli", tools: "type[Tools]") -> None:
     change(file, "orchestrator", ttl_hours=25 / 3600)
     assert "it ends at" in cli("launch", file, "--yes").ok().out
-    tools.wait_for(lambda: not processes(tools, file), timeout_s=120, what="it has ended")
+    tools.wait_for(lambda: not processes(tools, cli, file), timeout_s=120, what="it has ended")
     assert "down" in cli("status", "--cluster", file).ok().out
 
 
@@ -112,4 +126,4 @@ def test_a_port_that_is_taken(file: Path, cli: "Cli", tools: "type[Tools]") -> N
         said = f"provider.dashboard_port is {taken}: something listens there already"
         cli("launch", file, "--dry-run", "--online").fails(7, said)
         cli("launch", file, "--yes").fails(7, said)
-    assert processes(tools, file) == []
+    assert processes(tools, cli, file) == []

@@ -40,6 +40,7 @@ def loaded_after(statements: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.heavy
 def test_heavy_packages_would_be_noticed() -> None:
     assert loaded_after("import torch") == {"torch"}
 

@@ -13,7 +13,7 @@ import yaml
 
 from orchestrator.cluster import launch
 from orchestrator.cluster.ec2 import Ec2
-from orchestrator.cluster.interruption import ended_like_ctrl_c, undisturbed
+from orchestrator.cluster.interruption import undisturbed
 from orchestrator.cluster.launch import end_cluster, launch_cluster, provider_of
 from orchestrator.cluster.on_aws import OnAws
 from orchestrator.cluster.ssh import Ssh
@@ -21,6 +21,7 @@ from orchestrator.cluster.state import HOME, ClusterState, Running
 from orchestrator.cluster.status import cluster_status
 from orchestrator.config.cluster import ClusterFile, load_cluster
 from orchestrator.errors import CloudError, ConfigError, RemainsError, SetupError
+from orchestrator.telemetry.termination import ended_like_ctrl_c
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
 RUNNING = Running(
@@ -221,6 +222,7 @@ def test_a_machine_that_is_gone_is_taken_out_of_the_file(
     assert state.running() is None
 
 
+@pytest.mark.usefixtures("plain_signals")
 def test_signals_end_a_launch_but_not_its_clean_up() -> None:
     steps = []
 
@@ -239,6 +241,14 @@ def test_signals_end_a_launch_but_not_its_clean_up() -> None:
         launching()
     assert steps == ["cleaned up"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("plain_signals")
+def test_what_nohup_ignores_stays_ignored_in_a_launch() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ended_like_ctrl_c():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_head_that_ray_would_replace_keeps_its_file(

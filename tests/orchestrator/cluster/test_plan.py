@@ -1,5 +1,8 @@
 """Plans of cluster files: machines, money, doors."""
 
+import json
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from orchestrator.cluster.plan import Plan, plan_cluster, plan_text
 from orchestrator.cluster.prices import price_table
 from orchestrator.config.cluster import load_cluster
+from orchestrator.errors import ConfigError
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
 
@@ -33,8 +37,8 @@ def test_the_shipped_file_costs_what_it_costs_by_hand(tmp_path: Path) -> None:
     assert cost.least_per_hour == pytest.approx(HEAD)
     # Four at most: two of the dearer kind, which has no more, and two of the other.
     assert cost.most_per_hour == pytest.approx(HEAD + 2 * A10G + 2 * T4)
-    assert cost.until_ttl == pytest.approx(12 * cost.most_per_hour)
-    assert cost.until_idle == pytest.approx(cost.most_per_hour / 6)
+    assert cost.until_ttl == pytest.approx(12 * (HEAD + 2 * A10G + 2 * T4))
+    assert cost.until_idle == pytest.approx((HEAD + 2 * A10G + 2 * T4) / 6)
     head, small, large = plan.nodes
     assert (head.fewest, head.most, head.spot, dict(head.resources)) == (1, 1, False, {"CPU": 0})
     assert (small.fewest, small.most, small.spot) == (0, 4, True)
@@ -50,14 +54,104 @@ def test_workers_that_are_always_there_are_in_the_least(tmp_path: Path) -> None:
     assert plan.cost.least_per_hour == pytest.approx(HEAD + 0.0526 + DISK)
 
 
-def test_an_unknown_price_is_said_and_not_summed(tmp_path: Path) -> None:
+def test_a_sum_with_an_unknown_price_is_unknown(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ("g5.xlarge", "g6.xlarge"))
-    assert plan.cost is not None
-    assert plan.cost.without_price == ("g6.xlarge",)
-    assert plan.cost.most_per_hour == pytest.approx(HEAD + 4 * T4)
+    cost = plan.cost
+    assert cost is not None
+    assert plan.without_price == ("g6.xlarge",)
+    assert cost.least_per_hour == pytest.approx(HEAD)  # there is none of them while nothing runs
+    assert (cost.most_per_hour, cost.until_idle, cost.until_ttl) == (None, None, None)
+    data = json.loads(json.dumps(plan.as_data()))["cost"]
+    assert [data[key] for key in ("most_per_hour", "until_idle", "until_ttl")] == [None] * 3
     text = plan_text(plan)
-    assert "not in the sums: g6.xlarge, whose price is unknown" in text
+    assert "$0.11/h while nothing runs, unknown with 4 workers; unknown from the last" in text
+    assert "unknown until the time to live of 12 h" in text
+    assert "at most $" not in text
     assert "price unknown" in text
+
+
+def test_a_head_or_a_worker_that_is_always_there_without_a_price(tmp_path: Path) -> None:
+    for changes in (
+        [("m6i.large", "m7i.large")],
+        [("g5.xlarge", "m7i.large"), ("    max_workers: 2", "    min_workers: 1")],
+    ):
+        plan = plan_of(tmp_path, *changes)
+        assert plan.cost is not None
+        assert plan.cost.least_per_hour is None
+        assert "unknown while nothing runs" in plan_text(plan)
+        assert "$" not in plan_text(plan).partition("cost ")[2]
+
+
+def test_the_lines_that_are_missing_can_be_copied(tmp_path: Path) -> None:
+    """Not as they are: no price that nobody has looked up enters a sum."""
+    unpriced = ("m6i.large", "m7i.large"), ("g5.xlarge", "g6.xlarge")
+    _, _, advice = plan_text(plan_of(tmp_path, *unpriced)).partition("cluster file:\n")
+    lines, _, otherwise = advice.partition("           or ")
+    assert otherwise.startswith("launch with --accept-unknown-cost\n")
+    section = textwrap.dedent(lines)
+    assert section.startswith("orchestrator:\n  prices:\n")
+    with pytest.raises(ConfigError, match=r'g6\.xlarge is "USD_PER_HOUR": must be a number'):
+        plan_of(tmp_path, *unpriced, ("orchestrator:\n", section))
+    section = section.replace("USD_PER_HOUR", "2.5")
+    plan = plan_of(tmp_path, *unpriced, ("orchestrator:\n", section))
+    assert plan.without_price == ()
+    assert plan.cost is not None
+    assert plan.cost.least_per_hour == pytest.approx(2.5 + DISK)
+    assert plan.cost.most_per_hour == pytest.approx(3 * (2.5 + DISK) + 2 * T4)
+    assert "unknown" not in plan_text(plan)
+
+
+def test_a_kind_that_can_have_no_machine_needs_no_price(tmp_path: Path) -> None:
+    kind = ("g5.xlarge", "g6.xlarge"), ("    max_workers: 2", "    max_workers: 0")
+    plan = plan_of(tmp_path, *kind)
+    assert plan.cost is not None
+    assert plan.without_price == ()
+    assert plan.cost.most_per_hour == pytest.approx(HEAD + 4 * T4)
+    none_at_all = plan_of(tmp_path, kind[0], ("max_workers: 4 # at", "max_workers: 0 # at"))
+    assert none_at_all.cost is not None
+    assert none_at_all.cost.most_per_hour == pytest.approx(HEAD)
+
+
+def test_machines_of_the_heads_kind_that_are_workers_cost_too(tmp_path: Path) -> None:
+    """Ray counts the head among the fewest of its kind, and not among the most."""
+    of_head = "resources: { CPU: 0 } # no trial runs there\n    "
+    plan = plan_of(
+        tmp_path,
+        (of_head + "max_workers: 0", of_head + "min_workers: 2\n    max_workers: 3"),
+        ("m6i.large", "m6i.4xlarge"),
+    )
+    head_usd = 0.768 + DISK
+    assert (plan.nodes[0].fewest, plan.nodes[0].most) == (2, 4)
+    assert plan.cost is not None
+    assert plan.cost.least_per_hour == pytest.approx(2 * head_usd)
+    # Four workers at most, the dearest first: two A10G, and two of the head's kind.
+    assert plan.cost.most_per_hour == pytest.approx(3 * head_usd + 2 * A10G)
+    assert "head       2 to 4  m6i.4xlarge" in plan_text(plan)
+
+
+def test_a_kind_that_stays_for_longer_when_idle_costs_for_longer(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ("    max_workers: 2", "    idle_timeout_s: 7200\n    max_workers: 2"))
+    assert plan.cost is not None
+    assert plan.cost.most_per_hour is not None
+    assert plan.cost.until_idle == pytest.approx(2 * plan.cost.most_per_hour)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("VolumeType: gp3", "VolumeType: io2, Iops: 4000"),
+        ("VolumeType: gp3", "VolumeType: gp3, Throughput: 500"),
+        (", VolumeType: gp3", ""),
+        ("VolumeSize: 100, ", ""),
+        ("Ebs: { VolumeSize: 100, VolumeType: gp3, Encrypted: true, DeleteOnTermination: true }", "NoDevice: ''"),
+    ],
+)  # fmt: skip
+def test_disks_that_may_cost_more_are_said(old: str, new: str, tmp_path: Path) -> None:
+    assert "may cost more" not in plan_text(plan_of(tmp_path))
+    changed = plan_of(tmp_path, (old, new))
+    assert changed.cost is not None
+    assert changed.cost.dearer_disks == ("head", "small-gpu", "large-gpu")
+    assert "disks of head, small-gpu, large-gpu may cost more" in plan_text(changed)
 
 
 def test_the_text_dates_its_prices_and_names_their_region(tmp_path: Path) -> None:
@@ -65,6 +159,9 @@ def test_the_text_dates_its_prices_and_names_their_region(tmp_path: Path) -> Non
     table = price_table()
     assert f"list prices of {table.as_of} in us-east-1" in text
     assert "eu-central-1 has other prices" in text
+    assert "at most $" not in text  # prices of another region are no bound
+    assert re.search(r"about \$\d+\.\d\d/h with 4 workers", text)
+    assert "at most $" in plan_text(plan_of(tmp_path))
     assert "$0.06 to $0.54/h each" in text
 
 

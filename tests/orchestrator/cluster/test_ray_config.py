@@ -65,14 +65,17 @@ def test_commands_of_the_users_own_start_ray_with_the_token(tmp_path: Path) -> N
         "cluster_name: lab\nprovider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\n"
         f"auth: {{ssh_user: sleep}}\nhead_start_ray_commands: ['{start}']\n"
     )
-    (command,) = config_of(file, tmp_path / "token")["head_start_ray_commands"]
-    assert command == f". /home/sleep/.sleep-orchestrator/lab/env; {start}"
+    config = config_of(file, tmp_path / "token")
+    (command,) = config["head_start_ray_commands"]
+    guard = ". /home/sleep/.sleep-orchestrator/lab/env; export RAY_TMPDIR=/tmp/sleep-lab.sleep; mkdir -m 700 "
+    assert command.startswith(guard)
+    assert command.endswith(f"; {start}")
 
 
 @pytest.mark.parametrize(("left_s", "waits_s"), [(3, 3), (-100, 1)], ids=["later", "over"])
 def test_ray_is_ended_at_the_end_of_its_time(left_s: int, waits_s: int) -> None:
     ends_at = datetime.now(UTC) + timedelta(seconds=left_s)
-    command = start_command("/folder", "--head", ends_at=ends_at)
+    command = start_command("/folder", "true", "--head", ends_at=ends_at)
     wanted = r"timeout --signal=TERM --kill-after=60 (\$\(\(.*?> 1 \? left : 1 \)\)) python3 -m ray"
     found = re.search(wanted, command)
     assert found is not None, command

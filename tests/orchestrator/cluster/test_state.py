@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from orchestrator.cluster.launch import provider_of
-from orchestrator.cluster.state import ClusterState
+from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.config.cluster import load_cluster
+from orchestrator.errors import IntegrityError
 
 AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
 
@@ -50,3 +51,37 @@ def test_what_can_change_while_a_cluster_runs(
     file.write_text(text.replace("\n  head:\n", "\n  ray.head.default:\n"))
     cluster, source = load_cluster(file)
     assert provider_of(cluster, source.data, ClusterState(tmp_path)).can_change(key) == can
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"null", bytes(9), b"\xff", b'{"provider": "aws"', b"{7}"], ids=str
+)
+def test_what_is_noted_of_a_cluster_is_damaged(tmp_path: Path, content: bytes) -> None:
+    state = ClusterState(tmp_path)
+    for name, read in (("running.json", state.running), ("file.json", state.launched)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(IntegrityError, match=rf"{tmp_path}/{name}:1:\d+ is damaged: .* down"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("launched_at", "began_at", "it has no 'launched_at'"),
+        ("2026-01-01T10:00:00+00:00", "this morning", "its 'launched_at' is"),
+        ('"pid"', '"process"', "another version wrote it"),
+    ],
+)
+def test_what_is_noted_of_a_cluster_is_of_another_version(
+    tmp_path: Path, old: str, new: str, what: str
+) -> None:
+    state = ClusterState(tmp_path)
+    noted = Running(
+        provider="aws", address="", launched_at="2026-01-01T10:00:00+00:00", ends_at=None
+    )
+    state.note(noted)
+    assert state.running() == noted
+    file = tmp_path / "running.json"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(IntegrityError, match=what):
+        state.running()

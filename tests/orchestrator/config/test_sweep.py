@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orchestrator.config.changes import differences
 from orchestrator.config.sweep import (
     PretrainSweep,
     SelectiveSweep,
     SleepMGSweep,
     SweepFile,
-    diff,
     dump,
     load_sweep,
     resolve_subjects,
@@ -113,7 +113,7 @@ def test_what_is_dumped_loads_to_the_same_sweep(tmp_path: Path, text: str) -> No
     again = read(tmp_path, written)
     assert again == sweep
     assert dump(again) == written
-    assert diff(sweep, again) == []
+    assert differences(sweep, again) == []
     assert yaml.safe_load(written) == sweep.resolved()  # any other YAML reader agrees
     assert json.loads(json.dumps(sweep.resolved())) == sweep.resolved()
 
@@ -148,58 +148,6 @@ def test_order_and_spelling_of_the_same_sweep_make_no_difference(tmp_path: Path)
     first = read(tmp_path, SLEEPMG)
     same = read(tmp_path, SLEEPMG, ("[emg, eeg]", "[eeg, emg]"), ("[0, 0.5]", "[0.0, 5e-1]"))
     assert dump(same) == dump(first)
-
-
-def test_diff_names_each_changed_key_with_both_values(tmp_path: Path) -> None:
-    changed = read(
-        tmp_path,
-        SELECTIVE,
-        ("n_trials: 12", "n_trials: 24"),
-        ("[s1, s2]", "[s1, s3]"),
-        ("dropout: 0.25", "dropout: 0.5"),
-        ("[0.25, 0.75]", "[0.25, 0.95]"),
-    )
-    assert diff(read(tmp_path, SELECTIVE), changed) == [
-        "source.validation: s1, s2 -> s1, s3",
-        "encoder.dropout: 0.25 -> 0.5",
-        "search.n_trials: 12 -> 24",
-        "search.space.tau_quantile.uniform: 0.25, 0.75 -> 0.25, 0.95",
-        "search.enqueue_taus: 0.25, 0.5, 0.75 -> 0.25, 0.5, 0.75, 0.9",
-    ]
-
-
-def test_diff_names_rows_by_name_and_keys_that_come_or_go(tmp_path: Path) -> None:
-    changed = read(
-        tmp_path,
-        SLEEPMG,
-        ("name: probe", "name: probe\nfolds: {kind: k_fold, n_folds: 3}"),
-        ("    alpha_y: {", "    alpha_d: {"),
-        ("{alpha_y: 0.5}", "{alpha_d: 0.5}"),
-        ("    ours: a reading\n", ""),
-        ("mod_y: false, ", "mod_f: true, mod_y: true, "),
-        ("name: SleepMG", "name: Others"),
-    )
-    assert diff(read(tmp_path, SLEEPMG), changed) == [
-        "folds.kind: leave_one_subject_out -> k_fold",
-        "folds.n_folds: absent -> 3",
-        "search.space.alpha_d.extend: absent -> false",
-        "search.space.alpha_d.uniform: absent -> 0.0, 0.5",
-        "search.enqueue: {alpha_y: 0.5} -> {alpha_d: 0.5}",
-        "rows: NaiveMG, SleepMG -> NaiveMG, Others",
-        "rows.NaiveMG.modulation.mod_f: absent -> true",
-        "rows.NaiveMG.modulation.mod_y: false -> true",
-        "search.space.alpha_y.extend: false -> absent",
-        "search.space.alpha_y.uniform: 0.0, 0.5 -> absent",
-        "rows.NaiveMG.ours: a reading -> absent",
-    ]
-
-
-def test_diff_sees_the_order_of_rows_and_another_method(tmp_path: Path) -> None:
-    first = "  - name: SleepMG\n"
-    turned = read(tmp_path, SLEEPMG.replace(first, "").replace("rows:\n", f"rows:\n{first}"))
-    sweep = read(tmp_path, SLEEPMG)
-    assert diff(sweep, turned) == ["rows: NaiveMG, SleepMG -> SleepMG, NaiveMG"]
-    assert "method: sleepmg -> selective" in diff(sweep, read(tmp_path, SELECTIVE))
 
 
 # --- shipped files -------------------------------------------------------------------------------

@@ -134,6 +134,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.heavy
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.dictionaries(st.text(max_size=8), PLAIN, max_size=4))
 def test_what_is_written_reads_back_the_same(tmp_path: Path, data: dict[str, Any]) -> None:

@@ -274,3 +274,18 @@ def test_an_ingest_that_was_killed_left_no_data_set(store: Store) -> None:
     with pytest.raises(ConfigError, match="It has: none") as caught:
         stored_recordings(store, "tiny")
     assert "did you mean" not in str(caught.value)
+
+
+@pytest.mark.parametrize("metadata", [None, b"{", b"[]", b"{}", b'{"channels": 1}'])
+def test_metadata_that_is_damaged_is_named(
+    store: Store, night: StoredRecording, metadata: bytes | None
+) -> None:
+    table = store.read_table(night.path)
+    about = None if metadata is None else {METADATA_KEY: metadata}
+    digest = store.write_table(night.path, table.replace_schema_metadata(about))
+    changed = replace(night, epochs_sha256=digest)
+    match = rf"{store.uri_of(night.path)} is damaged: of its metadata"
+    with pytest.raises(IntegrityError, match=match):
+        modalities_of(store, changed)
+    with pytest.raises(IntegrityError, match=match):
+        read_signals(store, changed, "eeg", [0])

@@ -342,6 +342,7 @@ class TestRecording:
         assert edf.duration == 30
         assert all(np.ptp(signal.data) > 10 for signal in edf.signals)
 
+    @pytest.mark.heavy
     def test_no_signal_reaches_the_limits_or_misses_a_value(self) -> None:
         for number in range(1, 7):
             signals = synthetic.recording(EACH_STAGE, number=number).signals
@@ -351,6 +352,7 @@ class TestRecording:
                 assert np.ptp(signal.data.reshape(100, 3000), axis=1).min() > 10
 
 
+@pytest.mark.heavy
 def test_eight_subjects_of_two_hours_take_seconds(tmp_path: Path) -> None:
     start = time.process_time()
     write(tmp_path, n_subjects=8, hours=2.0)

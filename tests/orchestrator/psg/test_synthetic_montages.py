@@ -58,6 +58,7 @@ def digital(montage: MontageFile, dominance: Mapping[Modality, float]) -> dict[M
 
 
 class TestPlaces:
+    @pytest.mark.heavy
     def test_slow_waves_are_frontal_spindles_central_and_alpha_occipital(self) -> None:
         def strength(stage: Stage, low_hz: float, high_hz: float) -> list[float]:
             return [
@@ -151,6 +152,7 @@ class TestDominance:
         montage = load_montage("isruc-s3")
         assert digital(montage, dict.fromkeys(MODALITIES, 1.0)) == digital(montage, {})
 
+    @pytest.mark.heavy
     def test_it_is_an_exponent_on_ratios_of_amplitudes(self) -> None:
         """Of the muscle, whose amplitude is one number for each stage, twitches apart."""
 
@@ -165,6 +167,7 @@ class TestDominance:
         assert log_ratio(0.5) == pytest.approx(0.5 * once, rel=0.35)
         assert log_ratio(2.0) == pytest.approx(2 * once, rel=0.35)
 
+    @pytest.mark.heavy
     def test_nothing_clips_at_its_largest(self) -> None:
         montage = load_montage("isruc-s3")
         dominance = dict.fromkeys(MODALITIES, synthetic.LARGEST_DOMINANCE)
@@ -180,10 +183,9 @@ class TestDominance:
 class Classifier:
     """Stages of made-up subjects by log band powers of one modality, learnt from other subjects."""
 
-    def __init__(self, montage: str = "isruc-s3", **options: object) -> None:
-        self.subjects = [
-            subject(number, load_montage(montage), **options) for number in range(1, 13)
-        ]
+    def __init__(self, montage: MontageFile | None = None, **options: object) -> None:
+        montage = montage or load_montage("isruc-s3")
+        self.subjects = [subject(number, montage, **options) for number in range(1, 13)]
 
     def accuracy(self, modality: Modality) -> float:
         """On four subjects that the other eight were not."""
@@ -223,6 +225,7 @@ def plain() -> Classifier:
     return Classifier()
 
 
+@pytest.mark.heavy
 class TestInformation:
     """How much of the stage a linear classifier finds in each modality, in subjects that it does not know."""
 
@@ -250,8 +253,11 @@ class TestInformation:
     def test_spread_makes_subjects_easier_to_tell_apart(self) -> None:
         """Which of twelve an epoch of the second half of the night is from, learnt from the first half."""
 
+        eeg = {"name": "eeg", "title": "x", "channels": {"eeg": ["EEG C3-M2"]}}
+
         def separability(spread: float) -> float:
-            x = [x["eeg"] for x, _ in Classifier("basic", spread=spread).subjects]
+            montage = MontageFile.model_validate(eeg)
+            x = [x["eeg"] for x, _ in Classifier(montage, spread=spread).subjects]
             who = np.repeat(np.arange(12), 30)
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
             model.fit(np.concatenate([half[:30] for half in x]), who)
@@ -262,6 +268,7 @@ class TestInformation:
         assert none + 0.15 < some < much
 
 
+@pytest.mark.heavy
 def test_26_channels_of_six_subjects_take_seconds(tmp_path: Path) -> None:
     start = time.process_time()
     montage = load_montage("mass-ss3")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import edfio
 import numpy as np
 import pytest
 import scipy.signal
@@ -13,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from orchestrator.alignment.emd import emd
+from orchestrator.config.montage import MontageFile
 from orchestrator.psg import preprocess, synthetic
 from orchestrator.psg.synthetic_hypnogram import draw_stages
 from orchestrator.psg.synthetic_traits import draw_traits
@@ -20,11 +22,15 @@ from trainables.stages import Stage
 
 BANDS_HZ = ((0.5, 4), (4, 8), (8, 12), (12, 15), (15, 30))
 EACH_STAGE = np.repeat(np.arange(5, dtype=np.int8), 20)
+EEG = MontageFile.model_validate(
+    {"name": "eeg", "title": "The EEG of the basic montage", "channels": {"eeg": ["EEG C3-M2"]}}
+)
 
 
 class TestPhysiology:
     """What the textbook says of a stage is there, measured on the written signals by Welch's method."""
 
+    @pytest.mark.heavy
     def test_eeg_rhythms(self) -> None:
         def power(stage: Stage, low_hz: float, high_hz: float) -> float:
             return float(
@@ -46,9 +52,11 @@ class TestPhysiology:
         assert relative_theta[Stage.N1] > relative_theta[Stage.W]
         assert relative_theta[Stage.N1] > relative_theta[Stage.N3]
 
+    @pytest.mark.heavy
     def test_alpha_lies_where_the_trait_says(self) -> None:
         for number, shift in ((1, 0.0), (2, 0.0), (3, 1.0)):
-            wake = synthetic.recording([0] * 40, number=number, shift=shift).signals[0].data
+            edf = synthetic.recording([0] * 40, number=number, shift=shift, montage=EEG)
+            wake = edf.signals[0].data
             frequency, density = scipy.signal.welch(wake, 100, nperseg=400)
             near = (frequency > 6) & (frequency < 13)
             peak_hz = frequency[near][np.argmax(density[near])]
@@ -106,6 +114,7 @@ def accuracy(source: list[Subject], targets: dict[float, list[Subject]]) -> dict
     }
 
 
+@pytest.mark.heavy
 class TestDifficulty:
     """A spectral classifier tells stages apart, not trivially, and less well in a shifted domain."""
 
@@ -140,9 +149,13 @@ def of(stage: Stage) -> NDArray[np.bool_]:
 
 
 @cache
+def each_stage(number: int) -> edfio.Edf:
+    return synthetic.recording(EACH_STAGE, number=number)
+
+
 def channel(number: int, index: int) -> NDArray[np.float64]:
     """Return (100, 3000): twenty epochs of each stage in turn, in microvolts."""
-    data = synthetic.recording(EACH_STAGE, number=number).signals[index].data
+    data = each_stage(number).signals[index].data
     return np.asarray(data, np.float64).reshape(100, 3000)
 
 
@@ -154,7 +167,7 @@ def band_power(epochs: NDArray[np.float64], low_hz: float, high_hz: float) -> fl
 def spectral_subject(*, seed: int, number: int, shift: float) -> Subject:
     """Log band powers of the EEG after the filter and the scaling that ingest applies."""
     stages = draw_stages(np.random.default_rng((seed, number, 1)), 240)
-    edf = synthetic.recording(stages, shift=shift, seed=seed, number=number)
+    edf = synthetic.recording(stages, shift=shift, seed=seed, number=number, montage=EEG)
     flat = np.zeros(240, np.bool_)
     raw = preprocess.cut_epochs(edf.signals[0].data, 100, 0, 240)
     clean = preprocess.clean_epochs(raw, flat, 100, (0.3, 35.0))

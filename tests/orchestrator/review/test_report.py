@@ -77,6 +77,7 @@ def test_unfinished_sweep_says_how_to_go_on(store: Store) -> None:
         write_review(store, "tau")
 
 
+@pytest.mark.heavy
 def test_importing_the_review_brings_in_no_heavy_library() -> None:
     code = (
         "import sys, orchestrator.review;"

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.errors import ConfigError, SetupError, StoreUnreachableError
+from orchestrator.errors import ConfigError, IntegrityError, SetupError, StoreUnreachableError
 from orchestrator.store.store import Store, absolute_uri, parquet_bytes, sha256
 
 TABLE = pa.table({"epoch_index": pa.array([0, 1, 2], pa.int32()), "stage": pa.array([0, 4, -1])})
@@ -274,3 +275,59 @@ def test_reading_and_deleting_what_may_be_gone(tmp_path: Path) -> None:
     assert store.read_if_there("a") == b"x"
     store.delete_if_there("a")
     assert not store.exists("a")
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda data: b"",
+        lambda data: bytes(len(data)),
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-4] + b"\x07" * 4,
+        lambda data: data[:8] + b"\x07" * 60 + data[68:],
+        lambda data: data[:-200] + b"\x07" * 190 + data[-10:],
+        lambda data: b"no table at all, but longer than the shortest one that there can be",
+    ],
+    ids=["empty", "zeros", "truncated", "end", "pages", "footer", "text"],
+)
+def test_a_damaged_table_is_no_disk_that_cannot_be_read(
+    store: Store, damaged: Callable[[bytes], bytes]
+) -> None:
+    content = damaged(parquet_bytes(TABLE))
+    store.write_bytes("a.parquet", content)
+    with pytest.raises(
+        IntegrityError, match=rf"{store.uri}/a\.parquet is damaged: .*Remove it"
+    ) as e:
+        store.read_table("a.parquet")
+    assert e.value.exit_code == 4
+
+
+def test_text_of_a_table_is_text(store: Store) -> None:
+    data = parquet_bytes(pa.table({"subject": ["a subject of some length"]}))
+    assert b"some" in data
+    store.write_bytes("a.parquet", data.replace(b"some", b"s\xffme"))
+    with pytest.raises(IntegrityError, match="UTF8"):
+        store.read_table("a.parquet")
+
+
+def test_a_table_without_a_column_that_is_wanted(store: Store) -> None:
+    store.write_table("a.parquet", TABLE)
+    with pytest.raises(IntegrityError, match="flags"):
+        store.read_table("a.parquet", ["stage", "flags"])
+
+
+def test_a_table_on_a_disk_that_cannot_be_read_is_not_damaged(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_table("a.parquet", TABLE)
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(pq, "read_table", broken)
+    monkeypatch.setattr(Store, "_content", broken)
+    with pytest.raises(SetupError, match="Input/output error"):
+        store.read_table("a.parquet")

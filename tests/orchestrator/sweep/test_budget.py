@@ -1,6 +1,6 @@
 """Budgets of a search: time side by side, GPU time added up, trials without gain; each counted by hand."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.sweep.budget import exhausted, gpu_time, n_without_gain, spent
 
-TEN = datetime(2026, 1, 1, 10)
+TEN = datetime(2026, 1, 1, 10, tzinfo=UTC)
 
 
 def minutes(n: float) -> timedelta:
@@ -25,9 +25,14 @@ def trial(
     made.number = number
     if ended is None:
         made.state = TrialState.RUNNING if began is not None else TrialState.WAITING
-    made.datetime_start = None if began is None else TEN + minutes(began)
-    made.datetime_complete = None if ended is None else TEN + minutes(ended)
+    made.datetime_start = None if began is None else local(TEN + minutes(began))
+    made.datetime_complete = None if ended is None else local(TEN + minutes(ended))
     return made
+
+
+def local(time: datetime) -> datetime:
+    """Return a time as Optuna reads it from a journal."""
+    return time.astimezone().replace(tzinfo=None)
 
 
 # Two side by side, one inside another, a pause of a quarter of an hour, one that runs, one that waits.

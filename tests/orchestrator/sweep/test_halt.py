@@ -9,13 +9,15 @@ import pytest
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.sweep.halt import Halt, signals_to
 
+pytestmark = pytest.mark.usefixtures("plain_signals")
+
 
 def test_the_first_ctrl_c_drains_the_second_stops_the_third_interrupts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     halt = Halt()
     before = signal.getsignal(signal.SIGINT)
-    with signals_to(halt):
+    with signals_to(halt), halt.heeded():
         os.kill(os.getpid(), signal.SIGINT)
         assert (halt.draining, halt.stopping) == (True, False)
         assert "Ctrl-C again" in capsys.readouterr().err
@@ -28,14 +30,42 @@ def test_the_first_ctrl_c_drains_the_second_stops_the_third_interrupts(
     assert halt.error is None
 
 
-def test_sigterm_stops_at_once() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_process_stops_its_sweep_at_once(number: signal.Signals) -> None:
     halt = Halt()
-    before = signal.getsignal(signal.SIGTERM)
-    with signals_to(halt):
-        os.kill(os.getpid(), signal.SIGTERM)
+    before = signal.getsignal(number)
+    with signals_to(halt), halt.heeded():
+        os.kill(os.getpid(), number)
         assert halt.stopping
         assert halt.terminated
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+
+
+def test_before_trials_run_it_ends_what_is_done_and_does_so_once() -> None:
+    halt = Halt()
+    with signals_to(halt):
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # of `timeout`, which tells the process and its group
+        assert halt.terminated
+
+
+def test_before_trials_run_ctrl_c_does_what_it_always_does() -> None:
+    halt = Halt()
+    with signals_to(halt), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not halt.terminated
+
+
+def test_a_sweep_under_nohup_outlives_its_terminal() -> None:
+    halt = Halt()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_to(halt), halt.heeded():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not halt.stopping
 
 
 def test_outside_the_main_thread_signals_are_left_alone() -> None:

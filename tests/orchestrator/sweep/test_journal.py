@@ -8,7 +8,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.errors import StoreUnreachableError
+from orchestrator.errors import IntegrityError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
@@ -82,3 +82,37 @@ def test_a_copy_that_cannot_be_written_ends_the_sweep(
         journal.changed()
     assert halt.stopping
     assert str(halt.error) == "the bucket is gone"
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (b'{"op_code":4,"wor', "it is no JSON"),
+        (b"\xff", "no UTF-8"),
+        (bytes(7), "7 zero bytes"),
+        (b"[4]", "no JSON object"),
+        (b'{"op_code":99,"worker_id":"w"}', "Optuna cannot use it"),
+        (b'{"op_code":4,"worker_id":"w"}', "KeyError: 'study_id'"),
+        (b'{"op_code":4,"worker_id":"w","study_id":0,"datetime_start":"then"}', "ValueError"),
+        (b'{"op_code":2,"worker_id":"w","study_id":0,"user_attr":7}', "TypeError"),
+    ],
+    ids=str,
+)
+def test_a_damaged_line_is_named_where_the_user_knows_it(
+    remote: Store, tmp_path: Path, broken: bytes, what: str
+) -> None:
+    """On S3, Optuna has a copy of the journal in a folder that is gone by then."""
+    for store in (Store.open(str(tmp_path / "store")), remote):
+        with journal_of(store, "probe", tmp_path, Halt()) as journal:
+            Study("probe", journal.file).enqueue({"x": 0.5})
+            journal.changed()
+        first, *others = store.read_bytes(PATH).splitlines(keepends=True)
+        content = b"".join([first, broken + b"\n", *others])
+        store.write_bytes(PATH, content)
+        match = rf"^{store.uri_of(PATH)}:2 is damaged: .*{what}.* keep only the lines before this"
+        with (
+            pytest.raises(IntegrityError, match=match),
+            journal_of(store, "probe", tmp_path, Halt()),
+        ):
+            pass
+        assert store.read_bytes(PATH) == content

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.last_heard import last_heard
+from orchestrator.sweep.last_heard import NEVER, last_heard
 from orchestrator.telemetry.events import EventLog
 
 FRIDAY = datetime(2026, 1, 2, 10, tzinfo=UTC)
@@ -47,7 +48,9 @@ def say(store: Store, signature: str, minutes: float) -> None:
 
 
 def heard(store: Store, log: EventLog) -> datetime:
-    return last_heard(store, "probe", log.events()).astimezone()  # it is local time
+    found = last_heard(store, "probe", log.events())
+    assert found.tzinfo is UTC
+    return found
 
 
 def test_the_last_event_of_the_search(store: Store, log: EventLog) -> None:
@@ -77,7 +80,15 @@ def test_what_a_trial_said_while_it_trained(store: Store, log: EventLog) -> None
     assert heard(store, log) == after(30)
 
 
+@pytest.mark.parametrize("said", [b"[]", b"{}", bytes(9), b'{"at": "now"}', b'{"at": 17'])
+def test_what_a_trial_said_is_damaged(store: Store, log: EventLog, said: bytes) -> None:
+    begin(log)
+    store.write_bytes(paths.live_metrics("probe", "sig-t001"), said)
+    with pytest.raises(IntegrityError, match=r"live/sig-t001\.json:1:\d+ is damaged: .*Remove it"):
+        last_heard(store, "probe", log.events())
+
+
 def test_before_the_first_search_there_is_nothing(store: Store, log: EventLog) -> None:
-    assert last_heard(store, "probe", log.events()) == datetime.min
+    assert heard(store, log) == NEVER
     emit(log, 0, "sweep_started")
-    assert last_heard(store, "probe", log.events()) == datetime.min
+    assert heard(store, log) == NEVER

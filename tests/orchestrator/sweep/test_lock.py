@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import lock as module
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import Holders, ask_to_stop, sweep_lock
+from orchestrator.telemetry import termination
 
 BEAT_S = 0.05
 
@@ -45,6 +46,13 @@ def test_the_lock_says_who_holds_it_and_goes_with_its_holder(store: Store) -> No
     assert not store.exists(paths.sweep_lock("probe"))
     with sweep_lock(store, "probe", Halt()):
         pass
+
+
+def test_a_process_that_is_ended_from_without_lets_go(store: Store) -> None:
+    with sweep_lock(store, "probe", Halt(), beat_s=0.05):
+        termination._say_last_words()
+        time.sleep(0.15)
+        assert not store.exists(paths.sweep_lock("probe")), "it was written again"
 
 
 def test_the_lock_of_a_dead_process_is_taken_over_at_once(store: Store) -> None:
@@ -204,3 +212,25 @@ def test_a_lock_whose_answer_was_lost_is_ours(
     monkeypatch.setattr(Store, "create", answer_lost)
     with sweep_lock(store, "probe", Halt(), beat_s=60):
         assert lock_of(store)["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"{}", bytes(20), b"\xff"], ids=str)
+def test_a_file_that_is_damaged_while_the_sweep_runs_ends_it(store: Store, content: bytes) -> None:
+    for path in (paths.sweep_stop("probe"), paths.sweep_lock("probe")):
+        halt = Halt()
+        with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
+            deadline = time.monotonic() + 10
+            while not halt.stopping:
+                # Again, as a beat that was under way may have come after it.
+                store.write_bytes(path, content)
+                assert time.monotonic() < deadline
+                time.sleep(BEAT_S)
+        assert isinstance(halt.error, IntegrityError)
+        assert re.search(rf"{path}:1:[12] is damaged", str(halt.error))
+    with pytest.raises(IntegrityError, match="is damaged"), sweep_lock(store, "probe", Halt()):
+        pass
+    with pytest.raises(IntegrityError, match="If no process runs the sweep, remove it"):
+        Holders(store).of("probe")
+    store.delete(paths.sweep_lock("probe"))  # as the error says
+    with sweep_lock(store, "probe", Halt()):
+        pass

@@ -288,7 +288,7 @@ def test_a_sweep_that_cannot_be_read_takes_nothing_from_the_others(
     with EventLog(store, paths.ingest_events("ucddb")) as log:
         log.emit("recording_done", status="ok")
     found = look(collector)
-    assert "sweeps/tau/events.jsonl was not read: JSONDecodeError" in capsys.readouterr().err
+    assert "sweeps/tau/lock.json:1:1 is damaged: it is no JSON" in capsys.readouterr().err
     assert of(found, "looks_failed_total") == 1
     assert of(found, "sweep_trials", sweep="vast", state="complete") == 1
     assert of(found, "ingest_recordings", dataset="ucddb", status="ok") == 2
@@ -296,6 +296,37 @@ def test_a_sweep_that_cannot_be_read_takes_nothing_from_the_others(
     assert of_tau.items() <= found.items()
     store.delete(paths.sweep_lock("tau"))
     assert of(look(collector), "looks_failed_total") == 1
+
+
+def test_a_damaged_line_and_what_a_training_says_cost_only_themselves(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("tau", "vast"):
+        with EventLog(store, paths.sweep_events(name)) as log:
+            begin(log)
+    collector = StoreCollector(store)
+    look(collector)
+    path = paths.sweep_events("tau")
+    whole = store.read_bytes(path)
+    n_lines = whole.count(b"\n")
+    with EventLog(store, path) as log:
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+    last = store.read_bytes(path).removeprefix(whole)
+    store.write_bytes(path, whole + bytes(12) + b"\n" + last)
+    with EventLog(store, paths.sweep_events("vast")) as log:
+        log.emit("trial_done", **done("t000", 0.5, 2.0))
+    found = look(collector)
+    said = f"sweeps/tau/events.jsonl:{n_lines + 1} is damaged: it holds 12 zero bytes"
+    assert said in capsys.readouterr().err
+    assert of(found, "sweep_trials", sweep="vast", state="complete") == 1
+    found = look(collector)  # and goes on after it
+    assert of(found, "sweep_trials", sweep="tau", state="complete") == 1
+    assert of(found, "looks_failed_total") == 1
+    with sweep_lock(store, "tau", Halt()):
+        store.write_bytes(paths.live_metrics("tau", "s"), b'{"at": 1}')
+        found = look(collector)
+    assert "live/s.json:1:1 is damaged: it has no 'n_steps'" in capsys.readouterr().err
+    assert of(found, "sweep_trials", sweep="vast", state="complete") == 1
 
 
 def test_scores_and_data_sets(store: Store) -> None:

@@ -10,12 +10,14 @@ import pytest
 import ray
 
 from orchestrator.config.sweep import SelectiveSweep
-from orchestrator.errors import ConfigError, IntegrityError
+from orchestrator.errors import ConfigError, IntegrityError, TerminatedSweepError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import runner
+from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.runner import _tell_other_version, _telling_why, run_sweep
 from orchestrator.sweep.selective.run import SelectiveRun
+from orchestrator.telemetry import termination
 from orchestrator.telemetry.events import EventLog, read_events
 
 MakeSweep = Callable[..., SelectiveSweep]
@@ -56,6 +58,41 @@ def test_why_a_sweep_stopped_counts_though_the_log_cannot_be_written(tmp_path: P
     with (
         EventLog(store, "events.jsonl") as log,
         pytest.raises(IntegrityError, match="test labels"),
-        _telling_why(log),
+        _telling_why(log, "probe", Halt()),
     ):
         raise IntegrityError("test labels")
+
+
+@pytest.mark.parametrize(
+    ("terminated", "raised", "reason"),
+    [
+        (True, TerminatedSweepError, "TerminatedSweepError"),
+        (False, KeyboardInterrupt, "InterruptedSweepError"),
+    ],
+)
+def test_a_signal_before_the_trials_is_noted(
+    terminated: bool, raised: type[BaseException], reason: str, tmp_path: Path
+) -> None:
+    store, halt = Store.open(str(tmp_path)), Halt()
+    halt.terminated = terminated
+    with (
+        EventLog(store, "events.jsonl") as log,
+        pytest.raises(raised),
+        _telling_why(log, "probe", halt),
+    ):
+        raise KeyboardInterrupt
+    (told,) = read_events(store, "events.jsonl")
+    assert (told["event"], told["reason"]) == ("sweep_stopped", reason)
+    assert "sweep 'probe' was interrupted" in told["message"]
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_sweep_that_is_ended_from_without_has_its_event_unless_it_was_finished(
+    finished: bool, tmp_path: Path
+) -> None:
+    store = Store.open(str(tmp_path))
+    with EventLog(store, "events.jsonl") as log, _telling_why(log, "probe", Halt()):
+        log.emit("sweep_finished" if finished else "sweep_started")
+        termination._say_last_words()
+    told = [event["event"] for event in read_events(store, "events.jsonl")]
+    assert told == (["sweep_finished"] if finished else ["sweep_started", "sweep_stopped"])

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
 from orchestrator.sweep.budget import gpu_time, spent
 from orchestrator.sweep.failures import as_data
 from orchestrator.sweep.halt import Halt
+from orchestrator.sweep.last_heard import NEVER
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
 from orchestrator.sweep.samplers import distribution
 from orchestrator.sweep.search import DIED, Hooks, Scores, StudySearch, Told, begin_search
 from orchestrator.sweep.study import (
     Study,
+    began_at,
     error_of,
     in_order,
     name_of,
@@ -397,6 +399,9 @@ def put_back(journal: Path, by: timedelta) -> None:
         if line.get("datetime_start"):
             earlier = datetime.fromisoformat(line["datetime_start"]) - by
             line["datetime_start"] = earlier.isoformat(timespec="microseconds")
+        if "began_at" in line.get("user_attr", {}):
+            earlier = datetime.fromisoformat(line["user_attr"]["began_at"]) - by
+            line["user_attr"]["began_at"] = earlier.isoformat()
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -404,11 +409,12 @@ def test_between_a_kill_and_the_next_attempt_no_time_is_spent(driver: Driver) ->
     suggest(driver.search(), "tune0")  # killed an hour later, and found on Monday
     put_back(driver.journal, 60 * HOUR)
     trial = driver.study().all_trials[0]
-    assert trial.datetime_start is not None
+    began = began_at(trial)
+    assert began is not None
     study = driver.study()
-    study.requeue_running(trial.datetime_start + HOUR)
+    study.requeue_running(began + HOUR)
     suggest(driver.search(study), "again0")
-    now = datetime.now() + HOUR
+    now = datetime.now(UTC) + HOUR
     for trials in (study.all_trials, driver.study().all_trials):
         assert 2 * HOUR <= spent(trials, now) < 2.1 * HOUR
         assert 2 * HOUR <= gpu_time(trials, 1, now) < 2.1 * HOUR
@@ -418,8 +424,8 @@ def test_a_trial_of_which_nothing_was_heard_has_spent_no_time(driver: Driver) ->
     suggest(driver.search(), "tune0")
     put_back(driver.journal, 60 * HOUR)
     study = driver.study()
-    study.requeue_running(datetime.min)
-    assert spent(study.all_trials, datetime.now()) == timedelta()
+    study.requeue_running(NEVER)
+    assert spent(study.all_trials, datetime.now(UTC)) == timedelta()
 
 
 def test_a_trial_that_waits_for_another_takes_no_gpu(driver: Driver) -> None:
@@ -429,7 +435,7 @@ def test_a_trial_that_waits_for_another_takes_no_gpu(driver: Driver) -> None:
     suggest(searcher, "tune0")
     suggest(searcher, "tune1")  # the other two of FIRST wait
     assert len(study.all_trials) == 4
-    in_an_hour = datetime.now() + HOUR
+    in_an_hour = datetime.now(UTC) + HOUR
     for trials in (study.all_trials, driver.study().all_trials):  # the latter after a kill
         assert 2 * HOUR <= gpu_time(trials, 1, in_an_hour) < 2.1 * HOUR
     complete(searcher, "tune0", "first")

@@ -56,7 +56,16 @@ STATUS = SweepStatus(
 
 
 def shown(status: SweepStatus, width: int = 100, title: str | None = None) -> list[str]:
-    console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
+    # As the terminal is given here, whatever TERM, NO_COLOR and COLUMNS say of the one that tests run on.
+    console = Console(
+        record=True,
+        width=width,
+        height=40,
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="standard",
+        no_color=False,
+    )
     console.print(StatusTable(status, title))
     return [line.rstrip() for line in console.export_text().splitlines()]
 

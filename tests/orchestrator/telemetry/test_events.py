@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import OrchestratorError, SetupError, StoreUnreachableError
+from orchestrator.errors import IntegrityError, OrchestratorError, SetupError, StoreUnreachableError
 from orchestrator.store import mirror, paths
 from orchestrator.store.store import Store
 from orchestrator.telemetry import events
@@ -104,16 +104,40 @@ def test_half_a_line_of_a_killed_process_is_cut_off(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [b'{"event": "b", {"event": "c"}', bytes(16), b"\xff\xfe\xfd", b""]
+    "broken",
+    [
+        b'{"event": "b", {"event": "c"}',
+        bytes(16),
+        b"\xff\xfe\xfd",
+        b"",
+        b"[]",
+        b"null",
+        b'{"event": "b"}',
+        b'{"time": "2026-01-01T10:00:00+00:00"}',
+        b'{"event": "b", "time": "yesterday"}',
+    ],
+    ids=str,
 )
-def test_a_line_that_is_no_event_is_passed_over(store: Store, remote: Store, broken: bytes) -> None:
-    content = b'{"event": "a", "n": 0}\n' + broken + b'\n{"event": "d", "n": 1}\n'
+def test_a_line_that_is_no_event_is_named_and_nothing_goes_on_over_it(
+    store: Store, remote: Store, broken: bytes
+) -> None:
+    """It may have told of labels that were read."""
     for where in (store, remote):
-        where.write_bytes(ON_S3, content)
-        assert told(where, ON_S3) == [0, 1]
         with EventLog(where, ON_S3) as log:
-            assert [e["event"] for e in log.events()] == ["a", "d"]
-            log.emit("e", n=2)
+            log.emit("a", n=0)
+            log.emit("b", n=1)
+        first, second = where.read_bytes(ON_S3).splitlines(keepends=True)
+        content = first + broken + b"\n" + second
+        where.write_bytes(ON_S3, content)
+        for read in (lambda s: told(s, ON_S3), lambda s: EventLog(s, ON_S3)):
+            with pytest.raises(
+                IntegrityError, match=r"events\.jsonl:2 is damaged: .*delete this line"
+            ):
+                read(where)
+        assert where.read_bytes(ON_S3) == content
+        where.write_bytes(ON_S3, first + second)  # as the error says
+        with EventLog(where, ON_S3) as log:
+            log.emit("c", n=2)
         assert told(where, ON_S3) == [0, 1, 2]
 
 

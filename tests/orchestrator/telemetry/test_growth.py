@@ -35,6 +35,14 @@ def test_the_workers_that_fit_into_the_limit_count_the_largest_first(
     )
 
 
+def test_machines_of_the_heads_kind_that_are_workers_count(root: Path, tmp_path: Path) -> None:
+    # At most four besides the head, of its kind two with 8 CPUs each.
+    head = {"resources": {"CPU": 8}, "max_workers": 2}
+    growth = growth_of(cluster(root, tmp_path, "aws.yaml", head=head))
+    assert growth is not None
+    assert growth.total == {"CPU": 3 * 8 + 2 * 4, "GPU": 4}
+
+
 def test_of_a_machine_that_is_in_no_table_anything_may_come(root: Path, tmp_path: Path) -> None:
     text = (root / "cluster" / "aws.yaml").read_text().replace("g5.xlarge", "g6.xlarge")
     file = tmp_path / "c.yaml"

@@ -1,13 +1,17 @@
 """The Ray session of a command."""
 
 import os
+import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.telemetry.session import prepare_ray_environment, ray_session
+from orchestrator.telemetry.session_folder import SOCKET_OF_A_SESSION
+from tests.second_user import IS_ROOT, as_stranger
 
 NAMES = (
     "RAY_USAGE_STATS_ENABLED",
@@ -77,3 +81,47 @@ def test_a_running_session_is_used_and_left_running(ray_cluster: Any) -> None:
         assert ray_cluster.is_initialized()
     assert ray_cluster.is_initialized()
     assert ray_cluster.get(ray_cluster.put(1)) == 1
+
+
+@pytest.mark.ray
+def test_no_other_user_can_exchange_what_a_session_runs_and_nothing_is_left(tmp_path: Path) -> None:
+    """Under a temporary folder whose path is too long for sockets, too."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    code = (
+        "from orchestrator.telemetry.session import ray_session\n"
+        "with ray_session(1):\n"
+        "    import ray\n"
+        "    from ray._private.worker import _global_node as node\n"
+        "    assert ray.get(ray.remote(lambda: 1).remote()) == 1\n"
+        "    print(node.get_session_dir_path(), flush=True)\n"
+        "    input()\n"
+    )
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RAY_TMPDIR", "RAY_ADDRESS")
+    }
+    session = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**env, "TMPDIR": str(long)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert session.stdout is not None
+    folder = Path(session.stdout.readline().strip())
+    try:
+        own = folder.parents[1]
+        assert own.name == f"sleep-{os.geteuid()}"
+        assert stat.S_IMODE(own.lstat().st_mode) == 0o700
+        assert len(SOCKET_OF_A_SESSION) >= max(
+            len(str(path)) - len(str(folder.parent)) for path in folder.glob("sockets/*")
+        )
+        if IS_ROOT:
+            for command in (f"ls {own}", f"touch {folder}/runtime_resources/planted"):
+                assert "Permission denied" in as_stranger(command)
+    finally:
+        session.communicate("\n")
+    assert session.returncode == 0
+    assert not folder.parent.exists()

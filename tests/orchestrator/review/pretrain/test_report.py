@@ -70,6 +70,7 @@ def test_names_are_escaped(made: Any, save: Any) -> None:
     assert "a&lt;b&gt;" in page
 
 
+@pytest.mark.heavy
 def test_the_command_writes_the_same_bytes_twice(save: Any) -> None:
     store = save()
     write_review(store, "probe")

@@ -22,18 +22,31 @@ def has_colour(png: bytes, colour: str) -> bool:
     return bool((pixels == wanted).all(axis=2).any())
 
 
+@pytest.mark.heavy
 def test_curve_shows_line_objective_arms_and_kept_batches(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials(rows)
     png = tau_curve_png(curve_rows(trials), made.manifest(), chosen_trial(trials))
-    assert all(
-        has_colour(png, c) for c in (drawing.BLUE, drawing.VERMILLION, drawing.GREEN, drawing.LIGHT)
-    )
-    without_arms = [t for t in trials if not t.is_arm]
-    png = tau_curve_png(curve_rows(without_arms), made.manifest(), None)
-    assert not has_colour(png, drawing.GREEN)
+    assert all(has_colour(png, c) for c in (drawing.BLUE, drawing.VERMILLION, drawing.LIGHT))
+    without_arms = curve_rows([t for t in trials if not t.is_arm])
+    assert tau_curve_png(without_arms, made.manifest(), chosen_trial(trials)) != png
 
 
+def test_arms_are_drawn_in_no_colour(made: Any) -> None:
+    png = tau_curve_png(curve_rows([made.arm("no_adapt")]), made.manifest(), None)
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    light = [int(drawing.LIGHT[i : i + 2], 16) for i in (1, 3, 5)]
+    assert np.ptp(pixels, axis=2).max() <= np.ptp(light)  # the grid, the least grey of the greys
+
+
+def test_curve_says_how_many_runs_a_point_is(made: Any) -> None:
+    rows = curve_rows([made.trial("t000", tau_quantile=0.0), made.trial("t001")])
+    one = tau_curve_png(rows, made.manifest(), None)
+    assert tau_curve_png(rows, made.manifest(), None, n_runs=3) != one
+    assert tau_curve_png(rows, made.manifest(), None, n_runs=1) == one
+
+
+@pytest.mark.heavy
 def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials([row | {"objective": row["objective"] - 40} for row in rows])
@@ -45,6 +58,7 @@ def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     assert tau_curve_png(without, made.manifest(objective="target_emd"), None) == png
 
 
+@pytest.mark.heavy
 def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     def curve(*n_steps: int) -> bytes:
         trials = [
@@ -59,6 +73,7 @@ def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     assert curve(30, 30) == usual
 
 
+@pytest.mark.heavy
 def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     rows, batch_rows = made.sweep()
     chosen, batches = chosen_trial(read_trials(rows)), read_batches(batch_rows)
@@ -71,6 +86,7 @@ def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     assert not has_colour(png, drawing.VERMILLION)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n_subjects", [1, 30, 150])
 def test_reward_figure_takes_any_number_of_subjects(made: Any, n_subjects: int) -> None:
     batches = [made.batch(i, subject=f"subject-{i:03d}") for i in range(n_subjects)]
@@ -89,6 +105,7 @@ def test_names_with_dollar_signs_are_not_mathematics(made: Any) -> None:
     assert tau_curve_png((), manifest, None)
 
 
+@pytest.mark.heavy
 def test_settings_of_the_user_change_nothing(made: Any) -> None:
     import matplotlib as mpl
 

@@ -5,9 +5,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pytest
+
+from orchestrator.errors import DataError, IntegrityError
 from orchestrator.review import write_review
+from orchestrator.review.selective.report import read_sweep, render_page
 from orchestrator.store import paths
-from orchestrator.store.store import Store
+from orchestrator.store.store import Store, parquet_bytes
 
 SaveSweep = Callable[..., Store]
 FILES = {
@@ -20,11 +25,24 @@ FILES = {
 }
 
 
+CLAIMS = re.compile(
+    "helped|hurt|harm|no difference|negative transfer|verdict|gives up|poor guide|"
+    "(hardly|moderately|strongly) sensitive",
+    re.IGNORECASE,
+)
+"""What a page must not say of one run each."""
+
+
 def read(store: Store, filename: str, name: str = "tau-lab") -> bytes:
     return store.read_bytes(paths.review(name, filename))
 
 
 def page(store: Store, name: str = "tau-lab") -> str:
+    """The page without its figures, which take a second to draw."""
+    return render_page(read_sweep(store, name), tau_curve=b"", rewards=b"")
+
+
+def page_with_figures(store: Store, name: str = "tau-lab") -> str:
     write_review(store, name)
     return read(store, "review.html", name).decode()
 
@@ -39,6 +57,7 @@ def test_writes_every_file_and_returns_where_the_page_is(save_sweep: SaveSweep) 
     assert set(store.files("reviews")) == {f"reviews/tau-lab/{name}" for name in FILES}
 
 
+@pytest.mark.heavy
 def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
     store = save_sweep()
     write_review(store, "tau-lab")
@@ -49,7 +68,7 @@ def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
 
 
 def test_page_needs_nothing_else(save_sweep: SaveSweep) -> None:
-    html = page(save_sweep())
+    html = page_with_figures(save_sweep())
     assert not re.search(r"https?://|<script|<link|@import|url\(", html)
     assert html.count('src="data:image/png;base64,') == len(re.findall("<img", html)) == 2
 
@@ -57,9 +76,8 @@ def test_page_needs_nothing_else(save_sweep: SaveSweep) -> None:
 def test_page_answers_on_top_and_shows_trials_arms_and_origin(save_sweep: SaveSweep) -> None:
     html = page(save_sweep())
     top = html[: html.index("<figure>")]
-    assert "Staging is strongly sensitive to tau" in top
+    assert "over 5 enqueued taus, one run each, may be chance; the objective chooses" in top
     assert "49 <small>of 98</small>" in top
-    assert '<span class="helped">helped</span>' in html
     for text in ("t013", "no_adapt", "e3a91c", "5c0de5", "afr_gap", "2501.03764", "no interval"):
         assert text in html
     assert "oracle" not in html.split("</style>")[1]
@@ -90,12 +108,13 @@ def test_other_steps_are_told_wherever_they_matter(save_sweep: SaveSweep, made: 
     assert "Line and arms are finetunings of 30 steps, diamonds of 120" in html
     assert "<th>t001 (120 steps) against</th>" in html
     assert "<dt>steps</dt><dd>120</dd>" in html
-    assert html.count("none: other steps") == 2
-    assert html.count('<span class="helped">') == 1
+    assert html.count("one run each, may be chance; other steps</td>") == 2
+    assert html.count("one run each, may be chance</td>") == 1
     assert "30 steps in trained arms and enqueued trials, 120 in sampled ones" in html
     html = page(save_sweep(trials=[rows[0], *rows[2:]]))
     assert "other steps</td>" not in html
     assert "diamonds" not in html
+    assert "learning rate of the line" not in html
     assert "30 steps in every trial and trained arm" in html
 
 
@@ -151,7 +170,7 @@ def test_text_of_the_sweep_is_escaped(save_sweep: SaveSweep, made: Any) -> None:
 
 
 def test_oracle_objective_is_red(save_sweep: SaveSweep) -> None:
-    html = page(save_sweep(objective="oracle_target_val"))
+    html = page_with_figures(save_sweep(objective="oracle_target_val"))
     assert '<code class="oracle">oracle_target_val</code>' in html
     assert re.search(r"\.hurt, \.oracle \{ color: var\(--red\)", html)
     assert "could not have been found without target labels" in html
@@ -167,15 +186,78 @@ def test_an_objective_of_ours_is_explained(save_sweep: SaveSweep) -> None:
     assert told not in page(save_sweep(objective="source_val"))
 
 
-def test_harm_is_called_out(save_sweep: SaveSweep, made: Any) -> None:
-    rows = [made.trial_row(), made.arm_row("no_adapt", target_macro_f1=0.8)]
-    html = page(save_sweep(trials=rows))
-    assert '<span class="hurt">hurt</span>' in html
-    assert "negative transfer" in html
+def told(html: str) -> str:
+    """Return what a page says: without its styles and pictures."""
+    return re.sub(r"base64,[^\"]+", "", html.split("</style>")[1])
+
+
+def test_a_difference_of_one_run_is_no_finding(save_sweep: SaveSweep, made: Any) -> None:
+    for against in (0.64, 0.56):
+        rows = [
+            made.trial_row("t000", objective=0.9),
+            made.trial_row("t001", target_macro_f1=0.8, objective=0.1),
+            made.trial_row("t002", target_macro_f1=0.7, objective=0.2),
+            *(
+                made.arm_row(arm, target_macro_f1=against)
+                for arm in ("no_adapt", "all_source", "random")
+            ),
+        ]
+        said = told(page(save_sweep(trials=rows)))
+        assert not CLAIMS.search(said)
+        assert not re.findall(r'class="[^"]*(?:helped|hurt|alarm|oracle|difference)', said)
+        difference = "\u22120.040" if against > 0.6 else "+0.040"
+        row = f'<td>{difference}</td>\n    <td class="text">one run each, may be chance</td>'
+        assert said.count(row) == 3
+        assert (
+            f"an arm is {difference} for no adaptation, {difference} for all source batches" in said
+        )
+
+
+def test_another_learning_rate_is_told_wherever_it_matters(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    arms = [made.arm_row(arm, target_macro_f1=0.5) for arm in ("no_adapt", "all_source", "random")]
+    slower = made.trial_row("t001", objective=0.9, enqueued=False, learning_rate=1.1e-5)
+    html = page(save_sweep(trials=[made.trial_row("t000", objective=0.5), slower, *arms]))
+    assert "<th>t001 (learning rate 1.1e\u221205) against</th>" in html
+    assert html.count("one run each, may be chance; other learning rate</td>") == 2
+    assert html.count("one run each, may be chance</td>") == 1
+    assert html.count("<td>30</td><td>1.0e\u221204</td>") == 2
+    assert "arms took 1.0e\u221204, the chosen trial t001 1.1e\u221205." in html
+    assert "The learning rate of the line and of the arms is 1.0e\u221204" in html
+    both = slower | {"n_steps": 120}
+    html = page(save_sweep(trials=[made.trial_row("t000", objective=0.5), both, *arms]))
+    assert "<th>t001 (120 steps, learning rate 1.1e\u221205) against</th>" in html
+    assert html.count("one run each, may be chance; other steps and learning rate</td>") == 2
+    assert html.count('<div class="caution warning"><strong>Not of equal') == 1
+
+
+def test_reward_against_chance_is_one_run_each(save_sweep: SaveSweep, made: Any) -> None:
+    rows = [made.trial_row("t000"), made.arm_row("random", target_macro_f1=0.55)]
+    assert "t000 minus random is +0.050, one run each, may be chance." in page(
+        save_sweep(trials=rows)
+    )
+
+
+def test_replicates_are_told_as_means_and_may_say_sensitive(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    seeds = {"n_replicates": 3, "objective_low": 0.59, "objective_high": 0.61}
+    rows = [
+        made.trial_row("t000", target_macro_f1=0.50, objective=0.59, **seeds),
+        made.trial_row("t001", target_macro_f1=0.56, objective=0.60, **seeds),
+        made.arm_row("no_adapt", target_macro_f1=0.60),
+        made.arm_row("random", target_macro_f1=0.50, **seeds),
+    ]
+    said = told(page(save_sweep(trials=rows)))
+    assert "Staging is strongly sensitive to tau: target macro-F1 is 0.500\u20130.560" in said
+    assert said.count('<td class="text">means of 3 runs each, no test was made</td>') == 2
+    assert "one run each, may be chance" not in said
+    assert not re.search("helped|hurt|verdict", said)
 
 
 def test_single_trial_without_arms(save_sweep: SaveSweep, made: Any) -> None:
-    html = page(save_sweep(trials=[made.trial_row()], batches=[made.batch_row()]))
+    html = page_with_figures(save_sweep(trials=[made.trial_row()], batches=[made.batch_row()]))
     assert "The objective chooses tau_quantile 0.50" in html
     assert html.count(">not run</td>") == 3
 
@@ -183,7 +265,7 @@ def test_single_trial_without_arms(save_sweep: SaveSweep, made: Any) -> None:
 def test_no_trial_finished(save_sweep: SaveSweep, made: Any) -> None:
     nothing = {"objective": None, "target_macro_f1": None}
     rows = [made.trial_row(f"t{i:03d}", state="failed", error=None, **nothing) for i in range(7)]
-    html = page(save_sweep(trials=rows))
+    html = page_with_figures(save_sweep(trials=rows))
     assert "says nothing about tau" in html
     assert "7 of 7 trials and arms failed." in html
     assert "and 2 more" in html
@@ -198,7 +280,7 @@ def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: 
         made.trial_row("t001", enqueued=False, **undefined),
         made.arm_row("no_adapt", **undefined),
     ]
-    html = page(save_sweep(trials=rows))
+    html = page_with_figures(save_sweep(trials=rows))
     assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]+", "", html), re.IGNORECASE)
     assert "says nothing about tau" in html
 
@@ -206,7 +288,7 @@ def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: 
 def test_what_the_scheduler_ended_is_no_failure(save_sweep: SaveSweep, made: Any) -> None:
     ended = {"state": "stopped", "objective": None, "target_macro_f1": None, "stopped_after": 3}
     rows = [made.trial_row("t000"), made.trial_row("t001", **ended)]
-    html = page(save_sweep(trials=rows))
+    html = page_with_figures(save_sweep(trials=rows))
     assert "ended by the scheduler after report 3" in html
     assert "The scheduler ended 1 trial early; it has no metrics." in html
     assert "failed." not in html
@@ -237,3 +319,38 @@ def test_several_objectives_have_a_front(save_sweep: SaveSweep, made: Any) -> No
     assert "<td>0.700</td><td>\u22120.020</td><td>1,920</td>" in front
     assert "t002" not in front
     assert "Trade-offs" not in page(save_sweep(trials=rows))
+
+
+def test_files_that_are_damaged_are_named_and_nothing_is_written(save_sweep: SaveSweep) -> None:
+    store = save_sweep()
+    manifest = store.read_bytes(paths.sweep_manifest("tau-lab"))
+    table = parquet_bytes(pa.table({"trial": ["t000"]}))
+    half: list[Callable[[bytes], bytes]] = [
+        lambda data: data[: len(data) // 2],
+        lambda data: bytes(len(data)),
+        lambda data: b"",
+    ]
+    for path, change in (
+        *((paths.sweep_manifest("tau-lab"), damaged) for damaged in half),
+        (paths.sweep_manifest("tau-lab"), lambda data: b"[]"),
+        (paths.sweep_manifest("tau-lab"), lambda data: b"null"),
+        (paths.sweep_manifest("tau-lab"), lambda data: data.replace(b"selective", b"\xff")),
+        *((paths.sweep_trials("tau-lab"), damaged) for damaged in half),
+        *((paths.sweep_batches("tau-lab"), damaged) for damaged in half),
+    ):
+        before = store.read_bytes(path)
+        store.write_bytes(path, change(before))
+        line = r":\d+:\d+" if path.endswith("json") else ""
+        with pytest.raises(IntegrityError, match=rf"{store.uri_of(path)}{line} is damaged"):
+            write_review(store, "tau-lab")
+        store.write_bytes(path, before)
+    for path, content in (
+        (paths.sweep_manifest("tau-lab"), manifest.replace(b'"objective"', b'"nosuchkey"')),
+        (paths.sweep_trials("tau-lab"), table),
+    ):
+        before = store.read_bytes(path)
+        store.write_bytes(path, content)
+        with pytest.raises(DataError, match="another version wrote it"):
+            write_review(store, "tau-lab")
+        store.write_bytes(path, before)
+    assert store.files("reviews") == []

@@ -1,9 +1,10 @@
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from orchestrator.review.selective import statistics
-from orchestrator.review.verdicts import Verdict
+from orchestrator.review.selective.records import Trial
 
 
 def test_objective_chooses_and_the_target_has_no_say(made: Any) -> None:
@@ -20,9 +21,9 @@ def test_objective_chooses_and_the_target_has_no_say(made: Any) -> None:
     assert chosen.trial == "t001"
 
 
-def test_planted_harm_is_called_hurt(made: Any) -> None:
+def test_chosen_trial_minus_arm_is_a_number_and_no_verdict(made: Any) -> None:
     chosen = made.trial(target_macro_f1=0.60)
-    no_adapt, all_source, random = statistics.compare_with_arms(
+    compared = statistics.compare_with_arms(
         [
             chosen,
             made.arm("no_adapt", target_macro_f1=0.70),
@@ -31,13 +32,13 @@ def test_planted_harm_is_called_hurt(made: Any) -> None:
         ],
         chosen,
     )
-    assert (no_adapt.arm, no_adapt.verdict) == ("no_adapt", Verdict.HURT)
-    assert no_adapt.difference == pytest.approx(-0.10)
-    assert (all_source.arm, all_source.verdict) == ("all_source", Verdict.NO_DIFFERENCE)
-    assert (random.arm, random.verdict) == ("random", Verdict.HELPED)
+    assert [c.arm for c in compared] == list(statistics.ARMS)
+    assert [c.difference for c in compared] == pytest.approx([-0.10, -0.005, 0.05])
+    assert [c.mixes for c in compared] == [(), (), ()]
+    assert not any(hasattr(c, "verdict") for c in compared)
 
 
-def test_missing_failed_and_undefined_arms_have_no_verdict(made: Any) -> None:
+def test_missing_failed_and_undefined_arms_have_no_difference(made: Any) -> None:
     chosen = made.trial()
     compared = statistics.compare_with_arms(
         [
@@ -48,27 +49,42 @@ def test_missing_failed_and_undefined_arms_have_no_verdict(made: Any) -> None:
         chosen,
     )
     assert [c.state for c in compared] == ["not run", "failed", "complete"]
-    assert [c.verdict for c in compared] == [None, None, None]
+    assert [c.difference for c in compared] == [None, None, None]
 
 
-def test_no_chosen_trial_gives_no_verdict(made: Any) -> None:
+def test_no_chosen_trial_gives_no_difference(made: Any) -> None:
     compared = statistics.compare_with_arms([made.arm("no_adapt")], None)
     assert compared[0].target_macro_f1 == 0.6
-    assert compared[0].verdict is None
+    assert compared[0].difference is None
 
 
-def test_other_steps_give_no_verdict(made: Any) -> None:
-    chosen = made.trial(n_steps=120, target_macro_f1=0.70)
+@pytest.mark.parametrize(
+    ("changes", "mixes"),
+    [
+        ({"n_steps": 120}, ("steps",)),
+        ({"learning_rate": 1.1e-5}, ("learning rate",)),
+        ({"n_steps": 120, "learning_rate": 1.1e-5}, ("steps", "learning rate")),
+        ({}, ()),
+    ],
+)
+def test_other_steps_and_learning_rates_are_marked_where_the_arm_was_finetuned(
+    made: Any, changes: dict[str, float], mixes: tuple[str, ...]
+) -> None:
+    chosen = made.trial(target_macro_f1=0.70, **changes)
     arms = [made.arm(name, target_macro_f1=0.60) for name in statistics.ARMS]
     no_adapt, all_source, random = statistics.compare_with_arms([chosen, *arms], chosen)
-    # Finetuning helped; whether selecting did cannot be told from training four times as long.
-    assert (no_adapt.equal_steps, no_adapt.verdict) == (True, Verdict.HELPED)
+    assert no_adapt.mixes == ()  # what is not finetuned has neither steps nor rate
     for compared in (all_source, random):
-        assert (compared.equal_steps, compared.verdict) == (False, None)
+        assert compared.mixes == mixes
         assert compared.difference == pytest.approx(0.10)
-    equal = made.trial(n_steps=30, target_macro_f1=0.70)
-    compared_all = statistics.compare_with_arms([equal, *arms], equal)
-    assert [c.verdict for c in compared_all] == [Verdict.HELPED] * 3
+        assert compared.learning_rate == 1e-4
+
+
+def test_one_run_each_unless_the_search_replicates(made: Any) -> None:
+    assert statistics.n_runs([]) == 1
+    assert statistics.n_runs([made.trial(), made.arm("no_adapt")]) == 1
+    # Without training, seeds do not matter: no_adapt has one.
+    assert statistics.n_runs([made.trial(n_replicates=3), made.arm("no_adapt")]) == 3
 
 
 def test_steps_other_than_those_of_the_arms(made: Any) -> None:
@@ -111,12 +127,12 @@ def test_other_rates_are_no_points_of_tau(made: Any) -> None:
         made.trial("t001", target_macro_f1=0.55),
         made.trial("t002", target_macro_f1=0.90, learning_rate=1e-2, on_line=False),
     ]
-    sensitivity = statistics.tau_sensitivity(trials)
-    assert sensitivity is not None
-    assert (sensitivity.n_points, sensitivity.highest) == (2, 0.55)
+    found = statistics.tau_range(trials, made.manifest())
+    assert found is not None
+    assert (found.n_points, found.highest) == (2, 0.55)
 
 
-def test_sensitivity_is_the_range_over_enqueued_taus_only(made: Any) -> None:
+def test_range_is_that_of_enqueued_taus_only(made: Any) -> None:
     trials = [
         made.trial("t000", target_macro_f1=0.60),
         made.trial("t001", target_macro_f1=0.64),
@@ -125,29 +141,76 @@ def test_sensitivity_is_the_range_over_enqueued_taus_only(made: Any) -> None:
         made.trial("t004", target_macro_f1=0.10, enqueued=False),
         made.arm("no_adapt", target_macro_f1=0.05),
     ]
-    found = statistics.tau_sensitivity(trials)
+    found = statistics.tau_range(trials, made.manifest())
     assert found is not None
-    assert (found.n_points, found.lowest, found.highest, found.word) == (
-        3,
-        0.60,
-        0.64,
-        "moderately",
-    )
-    assert found.range == pytest.approx(0.04)
-    assert statistics.tau_sensitivity(trials[:1]) is None
+    assert (found.n_points, found.lowest, found.highest) == (3, 0.60, 0.64)
+    assert found.width == pytest.approx(0.04)
+    assert statistics.tau_range(trials[:1], made.manifest()) is None
+
+
+def replicated(made: Any, values: Sequence[float], width: float | None) -> list[Trial]:
+    """Enqueued trials of three seeds, whose objectives have intervals of up to this width."""
+    made_trials = []
+    for i, value in enumerate(values):
+        ends: dict[str, float] = {}
+        if width is not None:
+            half = width / (2 if i else 4)
+            ends = {"objective_low": 0.6 - half, "objective_high": 0.6 + half}
+        made_trials.append(
+            made.trial(f"t{i:03d}", target_macro_f1=value, n_replicates=3, objective=0.6, **ends)
+        )
+    return made_trials
 
 
 @pytest.mark.parametrize(
-    ("highest", "word"), [(0.605, "hardly"), (0.64, "moderately"), (0.7, "strongly")]
+    ("highest", "seeds", "word"),
+    [
+        (0.608, 0.004, "hardly"),
+        (0.64, 0.02, "moderately"),
+        (0.70, 0.02, "strongly"),
+        (0.70, 0.0999, "strongly"),
+        (0.70, 0.12, None),
+        (0.64, 0.05, None),
+        (0.604, 0.02, None),  # that there is no difference is not shown either
+        (0.70, None, None),
+    ],
 )
-def test_sensitivity_words(made: Any, highest: float, word: str) -> None:
-    trials = [made.trial("t000", target_macro_f1=0.6), made.trial("t001", target_macro_f1=highest)]
-    found = statistics.tau_sensitivity(trials)
+def test_sensitivity_is_said_where_seeds_do_not_explain_the_range(
+    made: Any, highest: float, seeds: float | None, word: str | None
+) -> None:
+    found = statistics.tau_range(replicated(made, [0.6, highest], seeds), made.manifest())
     assert found is not None
-    assert found.word == word
+    assert found.sensitivity == word
+    assert found.seed_width == (None if seeds is None else pytest.approx(seeds))
 
 
-def test_agreement_ranks_trials_and_counts_what_choosing_gives_up(made: Any) -> None:
+def test_sensitivity_is_not_said_of_one_run_each(made: Any) -> None:
+    trials = [made.trial("t000", target_macro_f1=0.1), made.trial("t001", target_macro_f1=0.9)]
+    found = statistics.tau_range(trials, made.manifest())
+    assert found is not None
+    assert (found.seed_width, found.sensitivity) == (None, None)
+
+
+def test_a_spread_in_other_units_explains_no_range(made: Any) -> None:
+    trials = replicated(made, [0.6, 0.7], 0.001)
+    for objective in ("target_emd", "target_information"):
+        found = statistics.tau_range(trials, made.manifest(objective=objective))
+        assert found is not None
+        assert found.sensitivity is None
+    found = statistics.tau_range(trials, made.manifest(objective="target_val"))
+    assert found is not None
+    assert found.sensitivity == "strongly"
+
+
+def test_rates_other_than_that_of_the_arms(made: Any) -> None:
+    trials = [made.trial("t000"), made.arm("no_adapt")]
+    assert not statistics.other_rates(trials, 1e-4)
+    assert statistics.other_rates([*trials, made.trial("t001", learning_rate=2e-4)], 1e-4)
+    failed = made.trial("t001", learning_rate=2e-4, state="failed")
+    assert not statistics.other_rates([*trials, failed], 1e-4)
+
+
+def test_agreement_ranks_trials_and_names_the_highest_in_hindsight(made: Any) -> None:
     trials = [
         made.trial("t000", objective=0.9, target_macro_f1=0.5),
         made.trial("t001", objective=0.8, target_macro_f1=0.6),
@@ -158,7 +221,7 @@ def test_agreement_ranks_trials_and_counts_what_choosing_gives_up(made: Any) -> 
     found = statistics.objective_agreement(trials, statistics.chosen_trial(trials))
     assert found is not None
     assert (found.n_trials, found.correlation, found.best_trial) == (3, -1.0, "t002")
-    assert found.given_up == pytest.approx(0.2)
+    assert found.best_minus_chosen == pytest.approx(0.2)
     assert statistics.objective_agreement(trials[3:], None) is None
 
 

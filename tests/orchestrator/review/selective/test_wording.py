@@ -18,6 +18,7 @@ def cautions_of(
         statistics.compare_with_arms(trials, chosen),
         statistics.stage_shares(batches, chosen, manifest.target_stage_counts),
         statistics.objective_agreement(trials, chosen),
+        statistics.n_runs(trials),
     )
 
 
@@ -29,7 +30,17 @@ def all_arms(made: Any, value: float = 0.6) -> list[Trial]:
     return [made.arm(arm, target_macro_f1=value) for arm in statistics.ARMS]
 
 
-def test_answer_gives_sensitivity_all_readings_and_verdicts(made: Any) -> None:
+def answer_of(manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None = None) -> str:
+    chosen = chosen or statistics.chosen_trial(trials)
+    return wording.answer(
+        chosen,
+        statistics.tau_range(trials, manifest),
+        statistics.compare_with_arms(trials, chosen),
+        statistics.n_runs(trials),
+    )
+
+
+def test_answer_gives_the_range_all_readings_and_differences_that_may_be_chance(made: Any) -> None:
     trials = [
         made.trial("t000", tau_quantile=0.0, objective=0.5, target_macro_f1=0.55),
         made.trial("t001", tau_absolute=0.12345, objective=0.9, target_macro_f1=0.65),
@@ -37,25 +48,48 @@ def test_answer_gives_sensitivity_all_readings_and_verdicts(made: Any) -> None:
         made.arm("all_source", target_macro_f1=0.60),
         made.arm("random", target_macro_f1=0.63),
     ]
-    chosen = statistics.chosen_trial(trials)
-    said = wording.answer(
-        chosen, statistics.tau_sensitivity(trials), statistics.compare_with_arms(trials, chosen)
-    )
-    assert said == (
-        "Staging is strongly sensitive to tau (target macro-F1 0.550\u20130.650 over 2 enqueued taus); "
+    assert answer_of(made.manifest(), trials) == (
+        "Target macro-F1 is 0.550\u20130.650 over 2 enqueued taus, one run each, may be chance; "
         "the objective chooses tau_quantile 0.50, R > 0.1235, which keeps 10 of 20 source batches "
-        "(50\u00a0%); finetuning on them hurt compared with no adaptation (\u22120.050) and helped compared "
-        "with all source batches (+0.050) and a random half of the source batches (+0.020)."
+        "(50\u00a0%); the target macro-F1 of this trial minus that of an arm is \u22120.050 for no adaptation, +0.050 "
+        "for all source batches and +0.020 for a random half of the source batches, one run each, may be chance."
     )
+
+
+def test_answer_with_replicates_says_sensitive_where_seeds_do_not_explain_it(made: Any) -> None:
+    def trials(width: float) -> list[Trial]:
+        seeds = {
+            "n_replicates": 3,
+            "objective_low": 0.6 - width / 2,
+            "objective_high": 0.6 + width / 2,
+        }
+        return [
+            made.trial("t000", tau_quantile=0.0, objective=0.5, target_macro_f1=0.55, **seeds),
+            made.trial("t001", objective=0.9, target_macro_f1=0.65, **seeds),
+            made.arm("no_adapt", target_macro_f1=0.70),
+        ]
+
+    said = answer_of(made.manifest(), trials(0.02))
+    assert said.startswith(
+        "Staging is strongly sensitive to tau: target macro-F1 is 0.550\u20130.650 over 2 enqueued taus, means of "
+        "3 runs each, a range of 0.100 beside 95\u00a0% intervals of their objectives over seeds no wider than 0.020; "
+        "the objective chooses"
+    )
+    assert said.endswith(
+        "is \u22120.050 for no adaptation, means of 3 runs each, no test was made."
+    )
+    said = answer_of(made.manifest(), trials(0.12))
+    assert said.startswith(
+        "Target macro-F1 is 0.550\u20130.650 over 2 enqueued taus, means of 3 runs each, no test was made; "
+    )
+    assert "sensitive" not in said
 
 
 def test_answer_of_a_single_trial_and_of_none(made: Any) -> None:
-    trials = [made.trial()]
-    compared = statistics.compare_with_arms(trials, trials[0])
-    assert wording.answer(trials[0], None, compared).startswith(
+    assert answer_of(made.manifest(), [made.trial()]).startswith(
         "The objective chooses tau_quantile"
     )
-    assert "says nothing about tau" in wording.answer(None, None, compared)
+    assert "says nothing about tau" in answer_of(made.manifest(), [])
 
 
 def test_one_target_subject_or_one_seed_has_no_interval_and_says_so(made: Any) -> None:
@@ -68,6 +102,7 @@ def test_one_target_subject_or_one_seed_has_no_interval_and_says_so(made: Any) -
         "One target subject; means over 5 seeds from 7 on, of trials and of arms."
     )
     assert "single observation" not in seeds
+    assert "no test was made" in seeds
 
 
 def test_quiet_sweep_gets_no_caution(made: Any) -> None:
@@ -76,29 +111,74 @@ def test_quiet_sweep_gets_no_caution(made: Any) -> None:
     assert cautions_of(manifest, trials) == ()
 
 
+def unlike_arms(cautions: Sequence[Caution]) -> Caution:
+    (caution,) = [c for c in cautions if c.title.startswith("Not of equal")]
+    return caution
+
+
 def test_steps_that_vary_are_a_caution(made: Any) -> None:
     manifest = made.manifest(transductive=False)
     longer = made.trial("t001", n_steps=187, objective=0.9, enqueued=False)
     trials = [made.trial(), made.trial("t002", n_steps=23, enqueued=False), longer, *all_arms(made)]
-    found = [c for c in cautions_of(manifest, trials) if "equal length" in c.title]
-    (caution,) = found
+    caution = unlike_arms(cautions_of(manifest, trials))
     assert caution.level is Level.WARNING
-    assert caution.title.endswith("arms took 30 steps, sampled trials 23 to 187.")
-    assert "mixes selection with length of training" in caution.text
-    assert "The chosen trial t001 took 187: there is no verdict" in caution.text
-    assert "search.n_steps: 187" in caution.text
-    (caution,) = [
-        c
-        for c in cautions_of(manifest, [made.trial(objective=0.95), *trials[1:]])
-        if "equal length" in c.title
-    ]
-    assert "no verdict" not in caution.text
-    # What has no verdict is not told as a judgement.
-    said = wording.answer(
-        longer, None, statistics.compare_with_arms([longer, *all_arms(made, 0.5)], longer)
-    )
-    assert "helped compared with no adaptation (+0.100)." in said
+    assert caution.title == "Not of equal length: arms took 30 steps, sampled trials 23 to 187."
+    assert "a trial and an arm, mixes selection with length of training." in caution.text
+    assert (
+        "The chosen trial t001 took 187 steps, so its difference to an arm that was finetuned mixes selection "
+        "with length of training. To compare like with like, enqueue its tau with search.n_steps: 187 and without "
+        "space.n_steps."
+    ) in caution.text
+    caution = unlike_arms(cautions_of(manifest, [made.trial(objective=0.95), *trials[1:]]))
+    assert "The chosen trial" not in caution.text
+    # What mixes is in the table with its mark, not in the first sentence.
+    said = answer_of(manifest, [longer, *all_arms(made, 0.5)])
+    assert "minus that of an arm is +0.100 for no adaptation, one run each, may be chance." in said
     assert "all source batches" not in said
+
+
+def test_learning_rate_of_the_chosen_trial_is_a_caution_as_steps_are(made: Any) -> None:
+    manifest = made.manifest(transductive=False)
+    slower = made.trial("t011", learning_rate=1.1e-5, objective=0.9, enqueued=False)
+    trials = [made.trial(), slower, *all_arms(made)]
+    caution = unlike_arms(cautions_of(manifest, trials))
+    assert caution.level is Level.WARNING
+    assert caution.title == (
+        "Not of equal learning rate: arms took 1.0e\u221204, the chosen trial t011 1.1e\u221205."
+    )
+    assert caution.text == (
+        "The chosen trial t011 took 1.1e\u221205, so its difference to an arm that was finetuned mixes selection "
+        "with learning rate. To compare like with like, enqueue its tau with search.default_learning_rate: 1.1e-05."
+    )
+    said = answer_of(manifest, [slower, *all_arms(made, 0.5)])
+    assert "minus that of an arm is +0.100 for no adaptation, one run each, may be chance." in said
+    assert "all source batches" not in said
+    # Nothing to flag: the trial has the rate of the arms, or no arm was finetuned.
+    assert cautions_of(manifest, [made.trial(objective=0.95), *trials[1:]]) == ()
+    untrained = [made.trial(), slower, made.arm("no_adapt")]
+    assert not any(c.title.startswith("Not of equal") for c in cautions_of(manifest, untrained))
+
+
+def test_other_steps_and_another_learning_rate_are_one_caution(made: Any) -> None:
+    manifest = made.manifest(transductive=False)
+    both = made.trial("t001", n_steps=187, learning_rate=1.1e-5, objective=0.9, enqueued=False)
+    caution = unlike_arms(cautions_of(manifest, [made.trial(), both, *all_arms(made)]))
+    assert caution.title == (
+        "Not of equal length and learning rate: arms took 30 steps at 1.0e\u221204, sampled trials 187, "
+        "the chosen trial t001 187 at 1.1e\u221205."
+    )
+    assert (
+        "The chosen trial t001 took 187 steps at 1.1e\u221205, so its difference to an arm that was finetuned mixes "
+        "selection with length of training and learning rate. To compare like with like, enqueue its tau with "
+        "search.n_steps: 187 and search.default_learning_rate: 1.1e-05 and without space.n_steps."
+    ) in caution.text
+
+
+def test_rates_that_look_alike_get_the_digits_that_tell_them_apart(made: Any) -> None:
+    near = made.trial("t001", learning_rate=1.004e-4, objective=0.9, enqueued=False)
+    caution = unlike_arms(cautions_of(made.manifest(), [near, *all_arms(made)]))
+    assert "arms took 1.000e\u221204, the chosen trial t001 1.004e\u221204." in caution.title
+    assert "search.default_learning_rate: 0.0001004." in caution.text
 
 
 def test_notes_say_how_long_arms_were_trained(made: Any) -> None:
@@ -109,14 +189,17 @@ def test_notes_say_how_long_arms_were_trained(made: Any) -> None:
     assert "for 30 steps, as the enqueued trials were" in arms((20, 200))
 
 
-def test_oracle_and_harm_are_alarms_and_come_first(made: Any) -> None:
+def test_oracle_is_an_alarm_and_comes_first(made: Any) -> None:
     found = cautions_of(
         made.manifest(objective="oracle_target_val"), [made.trial(), *all_arms(made, 0.7)]
     )
-    assert [c.level for c in found][:4] == [Level.ALARM] * 4
+    assert [c.level is Level.ALARM for c in found] == [True] + [False] * (len(found) - 1)
     assert "oracle_target_val read stages of the target" in found[0].title
-    assert "hurt: \u22120.100 macro-F1 against no_adapt" in found[1].title
-    assert found[-1].level is not Level.ALARM
+
+
+def test_a_trial_below_its_arms_is_no_caution(made: Any) -> None:
+    manifest = made.manifest(transductive=False)
+    assert cautions_of(manifest, [made.trial(target_macro_f1=0.56), *all_arms(made, 0.6)]) == ()
 
 
 def test_transductive_says_what_it_means(made: Any) -> None:
@@ -164,7 +247,10 @@ def test_an_objective_that_no_trial_raises_is_said(made: Any) -> None:
     arms = [made.arm("no_adapt", objective=0.702), made.arm("all_source"), made.arm("random")]
     said = text_of(cautions_of(made.manifest(), [made.trial(objective=0.690), *arms]))
     assert "The objective prefers no adaptation." in said
-    assert "It is 0.702 for the pretrained encoder as it was and 0.690 for the chosen trial" in said
+    assert (
+        "It is 0.702 for the pretrained encoder as it was and 0.690 for the chosen trial t000 (one run each, "
+        "may be chance): whoever"
+    ) in said
     said = text_of(cautions_of(made.manifest(), [made.trial(objective=0.703), *arms]))
     assert "prefers no adaptation" not in said
 
@@ -174,18 +260,32 @@ def test_choosing_everything_is_said(made: Any) -> None:
     assert "prefers no selection" in text_of(cautions_of(made.manifest(), trials))
 
 
-def test_objective_against_the_target_is_a_warning(made: Any) -> None:
-    against = [
-        made.trial(f"t{i:03d}", objective=0.5 + i / 10, target_macro_f1=0.9 - i / 10)
-        for i in range(4)
-    ]
-    found = cautions_of(made.manifest(transductive=False), [*against, *all_arms(made, 0.6)])
-    (caution,) = [c for c in found if "Spearman" in c.text]
-    assert caution.level is Level.WARNING
-    assert "over 4 trials: \u22121.00" in caution.text
-    assert (
-        "best trial was t000 with 0.900; choosing by the objective gives up 0.300" in caution.text
+def test_agreement_of_objective_and_target_is_a_number_and_no_warning(made: Any) -> None:
+    def agreement(*target: float, n_replicates: int = 1) -> Caution:
+        trials = [
+            made.trial(
+                f"t{i:03d}", objective=0.5 + i / 10, target_macro_f1=f1, n_replicates=n_replicates
+            )
+            for i, f1 in enumerate(target)
+        ]
+        found = cautions_of(made.manifest(transductive=False), [*trials, *all_arms(made, 0.6)])
+        (caution,) = [c for c in found if "Spearman" in c.text]
+        return caution
+
+    against = agreement(0.9, 0.8, 0.7, 0.6)
+    assert against.level is Level.NOTE
+    assert against.title == (
+        "Objective and target macro-F1: rank correlation \u22121.00 over 4 trials."
     )
+    assert against.text == (
+        "Spearman, one run each, may be chance. In hindsight the highest target macro-F1 is that of t000, 0.900: "
+        "0.300 above the chosen trial. The highest of several runs lies above the others by chance alone."
+    )
+    along = agreement(0.6, 0.7, 0.8, 0.9)
+    assert along.level is Level.NOTE
+    assert "is that of t003, 0.900. The highest" in along.text  # the chosen trial itself
+    assert "rank correlation +1.00" in along.title
+    assert "means of 3 runs each, no test was made" in agreement(0.6, 0.7, 0.8, n_replicates=3).text
 
 
 def test_encoder_that_learnt_nothing(made: Any) -> None:
@@ -204,3 +304,12 @@ def test_target_that_needs_no_adaptation_is_named(made: Any) -> None:
     assert "leaves nothing to gain" in text_of(cautions_of(made.manifest(), trials))
     trials = [made.trial(target_macro_f1=0.99), made.arm("no_adapt", target_macro_f1=0.975)]
     assert "leaves nothing to gain" not in text_of(cautions_of(made.manifest(), trials))
+
+
+def test_notes_say_what_a_difference_and_a_range_are_not(made: Any) -> None:
+    notes = dict(wording.reading_notes(made.manifest(), None))
+    assert "Helped, hurt, no difference" not in notes
+    assert "a number, not a finding" in notes["Chosen trial minus arm"]
+    assert "another learning rate" in notes["Chosen trial minus arm"]
+    assert "With one run each, nothing is said" in notes["Sensitive to tau"]
+    assert "conventions" in notes["Sensitive to tau"]

@@ -52,6 +52,7 @@ def test_lambda_zero_has_a_place_on_a_logarithmic_axis(made: Any) -> None:
     assert with_zero != only
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n", [1, 4, 6, 9])
 def test_any_number_of_parameters_fits(made: Any, n: int) -> None:
     names = ["alpha_f", "alpha_y", "alpha_d", "dropout", "grl_weight", "learning_rate"]
@@ -80,6 +81,7 @@ def points(png: bytes) -> list[tuple[int, int]]:
     return sorted(((round(y), round(x)) for y, x in middles), key=lambda at: at[1])
 
 
+@pytest.mark.heavy
 def test_options_have_columns_and_equal_trials_stay_apart(made: Any) -> None:
     options = ["mean_pairwise", "mean_others"]
     trials = [

@@ -1,12 +1,17 @@
 import csv
 import io
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from orchestrator.review import write_review
+from orchestrator.review.sleepmg.findings import find
+from orchestrator.review.sleepmg.records import read_sweep
+from orchestrator.review.sleepmg.report import render_page
+from orchestrator.review.sleepmg.tables import tables as tables_of
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 
@@ -24,12 +29,18 @@ def read(store: Store, filename: str, name: str = "balance") -> bytes:
 
 
 def page(store: Store, name: str = "balance") -> str:
+    """The page without its figures, which take a second to draw."""
+    return render_page(find(read_sweep(store, name)), figures=defaultdict(bytes))
+
+
+def page_with_figures(store: Store, name: str = "balance") -> str:
     write_review(store, name)
     return read(store, "review.html", name).decode()
 
 
 def table(store: Store, filename: str, name: str = "balance") -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(read(store, filename, name).decode())))
+    content = tables_of(find(read_sweep(store, name)))[filename]
+    return list(csv.DictReader(io.StringIO(content.decode())))
 
 
 def section(html: str, heading: str) -> str:
@@ -46,6 +57,7 @@ def lines(html: str) -> list[list[str]]:
     return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in row] for row in cells if row]
 
 
+@pytest.mark.heavy
 def test_a_search_writes_every_file(made: Any, save_sweep: SaveSweep) -> None:
     store = save_sweep(made.search())
     assert write_review(store, "balance") == store.uri_of("reviews/balance/review.html")
@@ -53,14 +65,15 @@ def test_a_search_writes_every_file(made: Any, save_sweep: SaveSweep) -> None:
     assert set(store.files("reviews")) == {f"reviews/balance/{name}" for name in files}
 
 
+@pytest.mark.heavy
 def test_same_sweep_same_bytes_and_the_page_needs_nothing_else(
     made: Any, save_sweep: SaveSweep
 ) -> None:
     store = save_sweep(made.ablation())
-    html = page(store, "components")
+    html = page_with_figures(store, "components")
     files = TABLES | FIGURES
     first = {name: read(store, name, "components") for name in files}
-    assert page(store, "components") == html
+    assert page_with_figures(store, "components") == html
     assert {name: read(store, name, "components") for name in files} == first
     assert not re.search(r"https?://|<script|<link|@import|url\(", html)
     images = re.findall(r'<img src="data:image/png;base64,[^"]+" alt="([^"]+)"', html)
@@ -234,7 +247,7 @@ def test_numbers_of_an_ablation_by_hand(made: Any, save_sweep: SaveSweep) -> Non
         ],
     }
     store = save_sweep((manifest, tables))
-    html = page(store, "components")
+    html = page_with_figures(store, "components")
     assert "Trials</h2>" not in html
     ranking = lines(section(html, "Ranking of the rows"))
     # Seed 1 is 0.10 apart, but 0.08 by the means; the only SD over seeds is that of A.
@@ -279,7 +292,7 @@ def test_nothing_finished_is_a_page_too(made: Any, save_sweep: SaveSweep) -> Non
         (made.ablation_json(), made.row_row()),
     ):
         store = save_sweep((manifest, {"trials": [made.failed(run)]}))
-        html = page(store, manifest["name"])
+        html = page_with_figures(store, manifest["name"])
         assert "says nothing about its" in html
         assert "Nothing finished, so there are no matrices." in html
 

@@ -1,6 +1,7 @@
 """A trial leaves an encoder where a selective sweep finds it, and predictions without having seen a stage of theirs."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,25 @@ def inputs_of(store: Store, sweep: PretrainSweep) -> trial.TrialInputs:
         return trial.trial_inputs(store, plan_pretraining(sweep, store), LabelGate(store, log))
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what the first test trains is kept for the others."""
+    return tmp_path_factory.mktemp("trained") / "store"
+
+
+@pytest.fixture
+def trained(kept: Path, store: Store, make_pretrain: MakePretrain) -> tuple[trial.TrialInputs, str]:
+    """Inputs and name of a trial that has run in the store."""
+    inputs = inputs_of(store, make_pretrain())
+    if kept.exists():
+        shutil.copytree(kept, store.uri, dirs_exist_ok=True)
+    else:
+        trial.run(inputs, PARAMS)
+        for folder in ("encoders", "sweeps"):
+            shutil.copytree(Path(store.uri, folder), kept / folder)
+    return inputs, trial.signature(inputs.plan, PARAMS)
+
+
 @pytest.fixture
 def n_pretrained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one with each pretraining."""
@@ -49,35 +69,37 @@ def n_pretrained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return done
 
 
+@pytest.mark.heavy
 def test_a_selective_sweep_finds_the_encoder_and_does_not_pretrain(
-    make_pretrain: MakePretrain,
+    trained: tuple[trial.TrialInputs, str],
     make_sweep: Callable[..., SelectiveSweep],
     store: Store,
     tmp_path: Path,
     n_pretrained: list[int],
 ) -> None:
-    name = trial.run(inputs_of(store, make_pretrain()), PARAMS)
-    assert len(n_pretrained) == 1
+    _, name = trained
+    n_before = len(n_pretrained)
     assert not store.exists(paths.encoder_checkpoint(name))
     pasted = "pretrain: {n_passes: 2, batch_size: 16, learning_rate: 0.002}"
     sweep = make_sweep(more_search=pasted)
     encoder = ensure_encoder(store, plan_sweep(sweep, store).encoder_request())
     assert encoder.encoder_id == name
-    assert len(n_pretrained) == 1
+    assert len(n_pretrained) == n_before
     # Pretrained by a selective sweep, it has the same bytes.
     other = Store.open(str(tmp_path / "other"))
     for path in store.files("epochs"):
         other.write_bytes(path, store.read_bytes(path))
     again = ensure_encoder(other, plan_sweep(sweep, other).encoder_request())
-    assert len(n_pretrained) == 2
+    assert len(n_pretrained) == n_before + 1
     assert again.weights == encoder.weights
 
 
+@pytest.mark.heavy
 def test_nothing_is_trained_or_predicted_twice(
-    make_pretrain: MakePretrain, store: Store, n_pretrained: list[int]
+    trained: tuple[trial.TrialInputs, str], store: Store, n_pretrained: list[int]
 ) -> None:
-    inputs = inputs_of(store, make_pretrain())
-    name = trial.run(inputs, PARAMS)
+    inputs, name = trained
+    n_before = len(n_pretrained)
     assert name == trial.signature(inputs.plan, {"learning_rate": 2e-3, "batch_size": 16.0})
     path = paths.predictions("probe", name)
     first = store.read_bytes(path)
@@ -86,14 +108,14 @@ def test_nothing_is_trained_or_predicted_twice(
     assert store.read_bytes(path) == first
     store.delete(paths.encoder_json(name))
     assert trial.run(inputs, PARAMS) == name  # the predictions are there
-    assert len(n_pretrained) == 1
+    assert len(n_pretrained) == n_before
 
 
+@pytest.mark.heavy
 def test_predictions_are_of_the_held_out_subjects_that_do_not_stop_training(
-    make_pretrain: MakePretrain, store: Store
+    trained: tuple[trial.TrialInputs, str], store: Store
 ) -> None:
-    inputs = inputs_of(store, make_pretrain())
-    name = trial.run(inputs, PARAMS)
+    inputs, name = trained
     table = store.read_table(paths.predictions("probe", name))
     assert table["role"].to_pylist() == ["objective"] * 16
     assert table["epoch_index"].to_pylist() == list(range(16))  # of v2; v1 has 8
@@ -105,10 +127,11 @@ def test_predictions_are_of_the_held_out_subjects_that_do_not_stop_training(
     assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.heavy
 def test_stages_are_read_of_training_and_early_stop_alone(
-    make_pretrain: MakePretrain, store: Store
+    trained: tuple[trial.TrialInputs, str], store: Store
 ) -> None:
-    inputs = inputs_of(store, make_pretrain())
+    inputs, name = trained
     read = [(e["split"], e["recordings"]) for e in read_events(store, "events.jsonl")]
     assert read == [
         ("source_train", ["home/s1/s1-n1", "home/s2/s2-n1"]),
@@ -116,9 +139,10 @@ def test_stages_are_read_of_training_and_early_stop_alone(
     ]
     assert type(inputs.objective_epochs) is UnlabelledEpochs
     assert "stage" not in " ".join(f.name for f in dataclasses.fields(UnlabelledEpochs))
+    store.delete(paths.predictions("probe", name))
     trial.run(inputs, PARAMS)
     assert read_events(store, "events.jsonl")[2:] == []
-    events = read_events(store, paths.encoder_events(trial.signature(inputs.plan, PARAMS)))
+    events = read_events(store, paths.encoder_events(name))
     assert {event["event"] for event in events} == {"pass_done"}
 
 

@@ -1,18 +1,20 @@
 """What an encoder depends on; that a pretraining goes on; and that what keeps it from that is a named error."""
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.config.sweep import SelectiveSweep
-from orchestrator.errors import DataError
+from orchestrator.errors import DataError, IntegrityError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
-from orchestrator.store.store import Store
+from orchestrator.store.provenance import this_code
+from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.selective import encoder as encoder_module
-from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder
+from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder, stored_encoder
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.telemetry.events import read_events
 from trainables.settings import EncoderSettings, PretrainSettings
@@ -67,27 +69,28 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.heavy
 def test_a_pretraining_that_was_killed_goes_on_to_the_same_weights(
     make_sweep: MakeSweep, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoder_module, "CHECKPOINT_INTERVAL_S", 0.0)
-    request = plan_sweep(
-        make_sweep(more_search="pretrain: {n_passes: 3, batch_size: 16, patience: 3}"), store
-    ).encoder_request()
+    pretrain = "pretrain: {n_passes: 3, batch_size: 8, patience: 3}"
+    request = plan_sweep(make_sweep(more_search=pretrain), store).encoder_request()
+    request = replace(request, train=request.train[:1])
     name, other = request.encoder_id, Store.open(str(tmp_path / "other"))
     for path in store.files("epochs"):
         other.write_bytes(path, store.read_bytes(path))
     write, n_saved = Store.write_bytes, 0
 
-    def write_seven(self: Store, path: str, data: bytes) -> None:
+    def write_five(self: Store, path: str, data: bytes) -> None:
         nonlocal n_saved
         if path == paths.encoder_checkpoint(name):
             n_saved += 1
-            if n_saved == 8:  # in the second pass of five steps
+            if n_saved == 6:  # in the second pass of four steps
                 raise Killed
         write(self, path, data)
 
-    monkeypatch.setattr(Store, "write_bytes", write_seven)
+    monkeypatch.setattr(Store, "write_bytes", write_five)
     with pytest.raises(Killed):
         ensure_encoder(other, request)
     monkeypatch.setattr(Store, "write_bytes", write)
@@ -96,6 +99,7 @@ def test_a_pretraining_that_was_killed_goes_on_to_the_same_weights(
     whole, resumed = ensure_encoder(store, request), ensure_encoder(other, request)
     assert resumed.weights == whole.weights
     assert resumed.metadata == whole.metadata
+    assert whole.metadata["code"] == asdict(this_code())
     assert not other.exists(paths.encoder_checkpoint(name))
     passes = [
         event["n_passes"]
@@ -112,3 +116,22 @@ def test_a_checkpoint_that_cannot_be_read_is_named(make_sweep: MakeSweep, store:
     with pytest.raises(DataError, match="Remove it, and the training starts again") as caught:
         ensure_encoder(store, request)
     assert str(caught.value).startswith(store.uri_of(path))
+
+
+@pytest.mark.parametrize("weights", [None, b"", b"other ones"])
+def test_weights_that_are_missing_or_others_are_named(store: Store, weights: bytes | None) -> None:
+    about = {
+        "weights_sha256": sha256(b"weights"),
+        **dict.fromkeys(("n_train_epochs", "n_steps", "n_passes", "best_pass"), 1),
+        "train_stage_counts": {},
+        "learned_stages": [],
+        "early_stop_macro_f1": 0.5,
+    }
+    store.write_bytes(paths.encoder_json("e"), json.dumps(about).encode())
+    store.write_bytes(paths.encoder_weights("e"), b"weights")
+    assert stored_encoder(store, "e").weights == b"weights"
+    store.delete(paths.encoder_weights("e"))
+    if weights is not None:
+        store.write_bytes(paths.encoder_weights("e"), weights)
+    with pytest.raises(IntegrityError, match=r"weights\.safetensors (is missing|does not)"):
+        stored_encoder(store, "e")

@@ -204,6 +204,7 @@ class KilledError(Exception):
     """Stands for kill -9, which leaves a process no time for anything."""
 
 
+@pytest.mark.heavy
 def test_a_killed_trial_goes_on_from_its_last_step_to_the_same_bytes(
     inputs: TrialInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +421,7 @@ def test_arms_have_as_many_seeds_as_trials(inputs: TrialInputs) -> None:
     assert len({tuple(of.kept) for of in arms["random"]}) > 1, "each seed draws its own batches"
 
 
+@pytest.mark.heavy
 def test_a_finetuning_tells_the_scheduler_after_each_tenth(
     inputs: TrialInputs, tmp_path: Path
 ) -> None:
@@ -462,6 +464,7 @@ def test_tenths_of_a_training(n_steps: int, steps: list[int] | None) -> None:
         assert (step - 1) * 10 < n_steps * part <= step * 10 or n_steps < 10
 
 
+@pytest.mark.heavy
 def test_without_a_scheduler_nothing_is_predicted_on_the_way(inputs: TrialInputs) -> None:
     long = replace(inputs, n_steps=20)
     seeds = trial.trial_configurations(long, {"tau_quantile": 0.5, "learning_rate": 1e-3})

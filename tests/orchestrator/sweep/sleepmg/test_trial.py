@@ -1,5 +1,6 @@
 """A trial in this process: what it may see, that folds are trained once, and that a stopped one goes on."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.sleepmg_search import Search
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, IntegrityError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -35,6 +36,25 @@ def inputs(store: Store, add_subject: AddSubject, make_sweep: MakeSweep) -> Cros
     plan = plan_cross_validation(make_sweep(), store)
     with EventLog(store, "events.jsonl") as log:
         return cross_validation_inputs(store, plan, LabelGate(store, log))
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what the first test trains is kept for the others."""
+    return tmp_path_factory.mktemp("trained") / "store"
+
+
+@pytest.fixture
+def trained(kept: Path, inputs: CrossValidationInputs, store: Store) -> str:
+    """The signature of a cross-validation that has run in the store."""
+    settings = inputs.sweep.settings()
+    if kept.exists():
+        shutil.copytree(kept, store.uri, dirs_exist_ok=True)
+    else:
+        trial.run(inputs, settings, 1)
+        for folder in ("folds", "sweeps"):
+            shutil.copytree(Path(store.uri, folder), kept / folder)
+    return trial.signature(inputs, settings, 1)
 
 
 def files(store: Store, folder: str) -> dict[str, int]:
@@ -63,11 +83,13 @@ def test_a_missing_modality_is_marked(inputs: CrossValidationInputs) -> None:
     assert not inputs.epochs.x["eog"][is_b].any()
 
 
+@pytest.mark.heavy
 def test_predictions_cover_each_subject_once_as_test(
-    inputs: CrossValidationInputs, store: Store
+    inputs: CrossValidationInputs, store: Store, trained: str
 ) -> None:
     parts: list[int] = []
     name = trial.run(inputs, inputs.sweep.settings(), 1, parts.append)
+    assert name == trained
     assert parts == [1, 2, 3, 4]
     table = store.read_table(paths.predictions("probe", name)).to_pandas()
     test = table[table["role"] == "test"]
@@ -87,6 +109,8 @@ def searching(inputs: CrossValidationInputs, **keys: Any) -> CrossValidationInpu
     return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("trained")
 def test_several_seeds_report_fold_by_fold(inputs: CrossValidationInputs, store: Store) -> None:
     twice = searching(inputs, replicates=2)
     settings, told = inputs.sweep.settings(), []
@@ -104,6 +128,7 @@ def test_several_seeds_report_fold_by_fold(inputs: CrossValidationInputs, store:
     assert trial.signature_of_all(inputs, settings, [1]) == own[0]
 
 
+@pytest.mark.heavy
 def test_a_scheduler_may_look_after_each_pass(inputs: CrossValidationInputs, store: Store) -> None:
     level = {"name": "asha", "level": "pass"}
     settings = replace(
@@ -136,6 +161,7 @@ def made_of(
 BOTH, EEG, EOG = {"eeg": 2, "eog": 1}, {"eeg": 2}, {"eog": 1}
 
 
+@pytest.mark.heavy
 def test_a_modality_that_nobody_was_trained_on_has_no_say(
     store: Store, add_subject: AddSubject, make_sweep: MakeSweep
 ) -> None:
@@ -186,38 +212,49 @@ def test_a_damaged_checkpoint_is_named(inputs: CrossValidationInputs, store: Sto
         trial.run(inputs, settings, 1)
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("trained")
 def test_what_is_trained_is_not_trained_again(inputs: CrossValidationInputs, store: Store) -> None:
     settings = inputs.sweep.settings()
-    told: list[Seconds] = []
-    trial.run(inputs, settings, 1, trained=told.append)
-    assert len(told) == 4
-    assert all(0 < seconds.waited < seconds.total for seconds in told)
     before = files(store, "folds")
     assert len([path for path in before if path.endswith("fold.json")]) == 4
     assert not [path for path in before if "checkpoint" in path]
+    told: list[Seconds] = []
     trial.run(inputs, settings, 1, trained=told.append)
-    assert len(told) == 4
+    assert told == []
     assert files(store, "folds") == before
-    trial.run(inputs, settings, 2)
+    trial.run(inputs, settings, 2, trained=told.append)
+    assert len(told) == 4
+    assert all(0 < seconds.waited < seconds.total for seconds in told)
     assert len(files(store, "folds")) == 2 * len(before)
 
 
-def test_a_trial_can_end_between_folds(inputs: CrossValidationInputs, store: Store) -> None:
-    class Stopped(Exception):
-        pass
+class Stopped(Exception):
+    """Ends a trial between two folds."""
 
+
+def stop_after(n_folds: int) -> Callable[[int], None]:
     def stop(n_done: int) -> None:
-        raise Stopped
+        if n_done == n_folds:
+            raise Stopped
 
+    return stop
+
+
+@pytest.mark.heavy
+def test_a_trial_can_end_between_folds(inputs: CrossValidationInputs, store: Store) -> None:
     settings = inputs.sweep.settings()
-    with pytest.raises(Stopped):
-        trial.run(inputs, settings, 1, stop)
-    done = files(store, "folds")
-    assert len([path for path in done if path.endswith("fold.json")]) == 1
-    trial.run(inputs, settings, 1)
-    assert done.items() <= files(store, "folds").items()
+    found = []
+    for n_folds in (1, 2):
+        with pytest.raises(Stopped):
+            trial.run(inputs, settings, 1, stop_after(n_folds))
+        found.append(files(store, "folds"))
+        assert len([path for path in found[-1] if path.endswith("fold.json")]) == n_folds
+    assert found[0].items() <= found[1].items()
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("trained")
 def test_a_killed_fold_goes_on_to_the_same_weights(
     inputs: CrossValidationInputs, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +263,10 @@ def test_a_killed_fold_goes_on_to_the_same_weights(
 
     settings = inputs.sweep.settings()
     fold_id = inputs.fold_id(inputs.folds[0], settings, 1)
+    expected = store.read_bytes(paths.fold_weights(fold_id))
+    expected_history = trial.fold_record(store, fold_id)["history"]
+    for path in store.files("folds"):
+        store.delete(path)
     monkeypatch.setattr(fold_training, "CHECKPOINT_STEPS", 1)
     write = Store.write_bytes
     saved = 0
@@ -238,19 +279,16 @@ def test_a_killed_fold_goes_on_to_the_same_weights(
             raise Killed
         return found
 
-    monkeypatch.setattr(Store, "write_bytes", dying)
-    with pytest.raises(Killed):
-        trial.run(inputs, settings, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_bytes", dying)
+        with pytest.raises(Killed):
+            trial.run(inputs, settings, 1)
     assert store.exists(paths.fold_checkpoint(fold_id))
-    monkeypatch.setattr(Store, "write_bytes", write)
-    trial.run(inputs, settings, 1)
-    resumed = store.read_bytes(paths.fold_weights(fold_id))
-    history = trial.fold_record(store, fold_id)["history"]
-    for path in store.files("folds"):
-        store.delete(path)
-    trial.run(inputs, settings, 1)
-    assert store.read_bytes(paths.fold_weights(fold_id)) == resumed
-    assert trial.fold_record(store, fold_id)["history"] == history
+    assert not store.exists(paths.fold_weights(fold_id))
+    with pytest.raises(Stopped):
+        trial.run(inputs, settings, 1, stop_after(1))
+    assert store.read_bytes(paths.fold_weights(fold_id)) == expected
+    assert trial.fold_record(store, fold_id)["history"] == expected_history
 
 
 def test_folds_that_cannot_be_trained_are_refused_before_the_first(
@@ -271,3 +309,16 @@ def test_folds_that_cannot_be_trained_are_refused_before_the_first(
         inputs = cross_validation_inputs(store, plan_cross_validation(sweep, store), gate)
         with pytest.raises(ConfigError, match="batch_size is 64; allowed with 2 workers and"):
             inputs.check()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"null", bytes(9), b"\xff", b'{"n_steps": 7', b'{"n_steps": 7}'],
+    ids=str,
+)
+def test_a_damaged_record_of_a_fold_is_named(store: Store, content: bytes) -> None:
+    store.write_bytes(paths.fold_json("f00d"), content)
+    with pytest.raises(
+        IntegrityError, match=r"folds/f00d/fold\.json:1:\d+ is damaged: .* fold again"
+    ):
+        trial.fold_record(store, "f00d")

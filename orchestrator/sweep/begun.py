@@ -1,0 +1,88 @@
+"""A sweep that has begun: its file as the store keeps it, and how a changed one goes on with it."""
+
+from pathlib import Path
+
+from orchestrator.config.changes import OF_THE_RUN, Difference, differences, why_not
+from orchestrator.config.sweep import SweepFile, load_sweep, renamed
+from orchestrator.errors import ConfigError, IntegrityError
+from orchestrator.store import paths
+from orchestrator.store.decoding import advice
+from orchestrator.store.store import Store
+
+
+def stored_sweep(store: Store, name: str) -> SweepFile | None:
+    """Return the file of a sweep as it was begun, its missing keys as they were meant then; None before it begins.
+
+    Raises
+    ------
+    IntegrityError
+        It is no sweep file. This package wrote it, so whatever is wrong with it is no mistake of the user's.
+    """
+    path = paths.sweep_file(name)
+    if not store.exists(path):
+        return None
+    with store.local_copy(path) as file:
+        try:
+            return load_sweep(file, unnumbered=0)  # version 0.1 wrote no number
+        except ConfigError as error:
+            where = store.uri_of(path)
+            raise IntegrityError(
+                f"the file that sweep {name!r} keeps of its beginning is damaged, or of a later version:\n"
+                f"{str(error).replace(str(file), where)}\n{advice(where)}"
+            ) from error
+
+
+def read_sweep(file: str | Path, store: Store, name: str | None = None) -> SweepFile:
+    """Read a sweep file of which a sweep may have begun: then keys that it leaves out mean what they meant there.
+
+    Parameters
+    ----------
+    file : str or Path
+    store : Store
+    name : str, optional
+        Of the sweep; that in the file by default.
+
+    Raises
+    ------
+    ConfigError
+        Everything that is wrong with the file, or `name` is no name that a file may have.
+    """
+
+    def read(unnumbered: int | None = None) -> SweepFile:
+        sweep = load_sweep(file, unnumbered=unnumbered)
+        return sweep if name is None else renamed(sweep, name)
+
+    sweep = read()
+    begun = stored_sweep(store, sweep.name)
+    return sweep if begun is None or begun.defaults == sweep.defaults else read(begun.defaults)
+
+
+def check_changes(store: Store, sweep: SweepFile) -> list[Difference]:
+    """Return what changed in a sweep's file since it began, all of which it can go on with.
+
+    Of a sweep that has ended, only what would have changed nothing of its tables may differ.
+
+    Raises
+    ------
+    ConfigError
+        It cannot.
+    """
+    begun = stored_sweep(store, sweep.name)
+    if begun is None:
+        return []
+    found = differences(begun, sweep)
+    folder = store.uri_of(paths.sweep_folder(sweep.name))
+    refused = [f"{one} ({why})" for one in found if (why := why_not(one, begun, sweep)) is not None]
+    if refused:
+        raise ConfigError(
+            f"sweep {sweep.name!r} was begun with other settings: {'; '.join(refused)}. Run the changed file under "
+            f"another name with `--as NEWNAME`, or remove {folder}."
+        )
+    late = [str(one) for one in found if one.key not in OF_THE_RUN]
+    if late and store.exists(paths.sweep_trials(sweep.name)):
+        raise ConfigError(
+            f"sweep {sweep.name!r} has ended, and its test stages were read: {'; '.join(late)} comes too late. Run the "
+            f"changed file under another name with `--as NEWNAME`; with search.warm_start: [{sweep.name}] its sampler "
+            "learns from the trials of this one."
+        )
+    return found

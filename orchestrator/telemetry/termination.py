@@ -1,0 +1,150 @@
+"""Signals that ask a process to end: it does so like at Ctrl-C, and in time, also while it waits for what is gone.
+
+A job scheduler, ``timeout`` and a terminal that is closed tell all processes of a command at once, those of Ray too.
+What waits for Ray's answer then waits for a minute, inside of its C++, where no exception reaches it; and at the end of
+that minute Ray aborts the process.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from orchestrator.errors import InterruptedSweepError
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+"""Of a shutdown, and of a terminal that is closed."""
+
+ORDERLY_S = 6.0
+"""How long after a signal a process may take to end in order. Docker, for one, kills after ten seconds."""
+
+_LAST_WORDS_S = 3.0
+
+LastWord = Callable[[], object]
+
+_last_words: list[LastWord] = []
+_watched = threading.Event()
+
+
+@contextlib.contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Have the signals end the block like Ctrl-C; not what is ignored already, as under nohup.
+
+    The first one counts: what cleans up is not disturbed by another. Outside the main thread, where Python allows no
+    handler, signals are left alone.
+    """
+    if not _in_main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def ended_in_time(orderly_s: float = ORDERLY_S) -> Iterator[None]:
+    """End the process for good some seconds after a signal inside the block, unless it has ended by itself.
+
+    The exit code is that of Ctrl-C. Only a signal that Python handles counts. Whatever happens meanwhile, the process
+    does not outlive it; inside another such block, and outside the main thread, this one does nothing.
+
+    Parameters
+    ----------
+    orderly_s : float
+        Seconds that the process has for an end in order.
+    """
+    if not _in_main_thread() or _watched.is_set():
+        yield
+        return
+    # Where the main thread is not in Python, its handlers have to wait; this is written to at once.
+    ours, pythons = socket.socketpair()
+    pythons.setblocking(False)
+    before = signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(ours, orderly_s), name="termination", daemon=True).start()
+    _watched.set()
+    try:
+        yield
+    finally:
+        _watched.clear()
+        signal.set_wakeup_fd(before)
+        pythons.close()  # which ends the thread, unless it waits for the end of the process
+
+
+@contextlib.contextmanager
+def as_handled_before() -> Iterator[None]:
+    """Leave SIGTERM to the handler of before, although Ray sets its own inside the block, which exits with 15."""
+    if not _in_main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as exited:
+        signal.signal(signal.SIGTERM, before)
+        if exited.code == signal.SIGTERM:
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def last_word(say: LastWord) -> Iterator[None]:
+    """Have something done before the process is ended from within the block; the innermost comes first.
+
+    It runs in another thread, while the block's own is stuck or hurries towards its end. It has about a second.
+    """
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _watch(wakeups: socket.socket, orderly_s: float) -> None:
+    with wakeups:
+        while number := wakeups.recv(1):
+            if number[0] in SIGNALS:
+                time.sleep(orderly_s)
+                _end()
+
+
+def _end() -> None:
+    """Say the last words, and end the process without asking anybody."""
+    speaker = threading.Thread(target=_say_last_words, daemon=True)
+    speaker.start()
+    speaker.join(_LAST_WORDS_S)
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        print(
+            "Interrupted, and ended before it had cleaned up. The same command goes on where it was.",
+            file=sys.stderr,
+            flush=True,
+        )
+    os._exit(InterruptedSweepError.exit_code)
+
+
+def _say_last_words() -> None:
+    for say in reversed(_last_words):
+        with contextlib.suppress(Exception):  # the others count, too
+            say()

@@ -1,0 +1,131 @@
+"""Signals that ask a process to end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from orchestrator.telemetry import termination
+from orchestrator.telemetry.termination import as_handled_before, ended_like_ctrl_c, last_word
+
+STUCK = """
+import ctypes, threading
+from orchestrator.telemetry.termination import ended_in_time, ended_like_ctrl_c, last_word
+
+def fail():
+    raise OSError("the disk is full")
+
+with (
+    ended_like_ctrl_c(),
+    ended_in_time(0.2),
+    last_word(lambda: print("second", flush=True)),
+    last_word(lambda: print("first", flush=True)),
+    last_word(fail),
+):
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    libc.pthread_mutex_lock(mutex)
+    threading.Timer(0.3, print, ["stuck"], {"flush": True}).start()
+    libc.pthread_mutex_lock(mutex)  # as in a call of Ray's: no exception comes in here
+"""
+
+IN_ORDER = """
+import sys, time
+from orchestrator.telemetry.termination import ended_in_time, ended_like_ctrl_c, last_word
+
+try:
+    with ended_like_ctrl_c(), ended_in_time(20), last_word(lambda: print("last", flush=True)):
+        print("ready", flush=True)
+        time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit("in order")
+"""
+
+
+def test_a_process_that_is_stuck_ends_all_the_same_and_says_its_last_words_first() -> None:
+    with started(STUCK) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
+    assert out == "first\nsecond\n"
+    assert err == (
+        "Interrupted, and ended before it had cleaned up. The same command goes on where it was.\n"
+    )
+
+
+@pytest.mark.usefixtures("plain_signals")
+@pytest.mark.parametrize("number", termination.SIGNALS)
+def test_a_process_that_ends_in_order_is_not_waited_for(number: signal.Signals) -> None:
+    with started(IN_ORDER) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=10) == ("", "in order\n")
+
+
+def test_the_first_signal_counts() -> None:
+    steps = []
+
+    def interrupted() -> None:
+        with ended_like_ctrl_c():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                steps.append("went on")
+            except KeyboardInterrupt:
+                os.kill(os.getpid(), signal.SIGHUP)
+                os.kill(os.getpid(), signal.SIGTERM)
+                steps.append("cleaned up")
+                raise
+
+    before = [signal.getsignal(number) for number in termination.SIGNALS]
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert steps == ["cleaned up"]
+    assert [signal.getsignal(number) for number in termination.SIGNALS] == before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with ended_like_ctrl_c():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_while_ray_has_its_own_handler_is_left_to_ours() -> None:
+    def ours_and_rays() -> None:
+        with ended_like_ctrl_c(), as_handled_before():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        ours_and_rays()
+
+
+def test_ray_s_handler_does_not_stay() -> None:
+    with ended_like_ctrl_c():
+        ours = signal.getsignal(signal.SIGTERM)
+        with as_handled_before():
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        assert signal.getsignal(signal.SIGTERM) is ours
+
+
+def test_a_block_that_has_ended_has_no_last_word() -> None:
+    said: list[str] = []
+    with last_word(lambda: said.append("within")):
+        termination._say_last_words()
+    termination._say_last_words()
+    assert said == ["within"]
+
+
+def started(code: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )

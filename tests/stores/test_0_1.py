@@ -1,0 +1,97 @@
+"""What version 0.1 wrote can be used: its sweeps are listed, judged and reviewed, and killed ones go on."""
+
+import pytest
+
+from orchestrator.config.sweep import dump
+from orchestrator.review.report import write_review
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.begun import check_changes, read_sweep, stored_sweep
+from orchestrator.sweep.status import sweep_status
+from orchestrator.telemetry.events import read_events
+from tests.stores.conftest import SWEEPS
+from tests.stores.pages import FINISHED, FOLDER, pages_of
+
+KILLED = [name for name in SWEEPS if name.endswith("killed")]
+
+
+def of_kind(store: Store, name: str, kind: str) -> list[str]:
+    events = read_events(store, paths.sweep_events(name))
+    return [event["trial"] for event in events if event["event"] == kind]
+
+
+def files(store: Store, folder: str) -> dict[str, bytes]:
+    return {path: store.read_bytes(path) for path in store.files(folder)}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_its_file_is_the_one_it_was_begun_with(store_of_0_1: Store, name: str) -> None:
+    sweep = read_sweep(FOLDER / f"{name}.yaml", store_of_0_1)
+    assert sweep.defaults == 0
+    assert check_changes(store_of_0_1, sweep) == []
+    stored = store_of_0_1.read_bytes(paths.sweep_file(name)).decode()
+    assert "defaults" not in stored
+    assert dump(sweep).replace("defaults: 0\n", "") == stored  # no key has come, gone or moved
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_its_status(store_of_0_1: Store, name: str) -> None:
+    status = sweep_status(store_of_0_1, name)
+    assert status.state == ("finished" if name in FINISHED else "stopped")
+    sweep = stored_sweep(store_of_0_1, name)
+    assert sweep is not None
+    assert sweep.search is not None
+    assert status.n_trials == sweep.search.n_trials
+    assert status.n_complete == (sweep.search.n_trials if name in FINISHED else 1)
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_its_review(store_of_0_1: Store, name: str) -> None:
+    written = {
+        file.name: file.read_bytes().decode()
+        for file in (FOLDER / "pages" / "reviews" / name).iterdir()
+    }
+    assert pages_of(store_of_0_1, name) == written, (
+        "the page of a stored sweep changed. Where that is meant: python tests/stores/pages.py, and CHANGELOG.md"
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", FINISHED)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_finished_one_is_looked_up(store_of_0_1: Store, name: str) -> None:
+    from orchestrator.sweep.runner import run_sweep
+
+    before = files(store_of_0_1, "")
+    table = run_sweep(store_of_0_1, read_sweep(FOLDER / f"{name}.yaml", store_of_0_1))
+    assert table.equals(store_of_0_1.read_table(paths.sweep_trials(name)))
+    assert files(store_of_0_1, "") == before  # found under its ids: nothing is made again
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", KILLED)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_killed_one_goes_on(store_of_0_1: Store, name: str) -> None:
+    from orchestrator.sweep.runner import run_sweep
+
+    trained = [
+        path
+        for folder in ("encoders", "features", "scores", "folds", paths.sweep_folder(name))
+        for path in store_of_0_1.files(folder)
+        if path.endswith((".safetensors", ".parquet"))
+    ]
+    before = {path: store_of_0_1.read_bytes(path) for path in trained}
+    done = of_kind(store_of_0_1, name, "trial_done")
+
+    sweep = read_sweep(FOLDER / f"{name}.yaml", store_of_0_1)
+    table = run_sweep(store_of_0_1, sweep)
+
+    assert sweep.search is not None
+    assert table["state"].to_pylist() == ["complete"] * len(table)
+    trials = [name for name in table["trial"].to_pylist() if name.startswith("t0")]
+    assert len(trials) == sweep.search.n_trials
+    assert {path: store_of_0_1.read_bytes(path) for path in trained} == before
+    # What was done then is not done again, and what was under way is done now.
+    assert sorted(of_kind(store_of_0_1, name, "trial_done")) == trials
+    assert of_kind(store_of_0_1, name, "trial_done")[: len(done)] == done
+    write_review(store_of_0_1, name)
