@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# The tests start hundreds of processes; each finds the project compiled, whatever the caller's shell says.
+unexport PYTHONDONTWRITEBYTECODE
 # What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
 PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
@@ -20,9 +22,10 @@ quick: .venv/installed  ## after each change: what takes less than a second; PKG
 	$(PYTEST) -q -m 'not ray and not e2e and not slow and not heavy' \
 	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),--numprocesses 2) $(PYTEST_ARGS)
 
-test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
+# Two files at a time, in the order of their names: the longest is among the first ones.
+test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs: ten minutes
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
-	$(PYTEST) -q -m '(ray or e2e) and not slow' --durations=10 $(PYTEST_ARGS)
+	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about a minute
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)

@@ -1,7 +1,10 @@
 """What tests share: the environment, the real recordings, one Ray cluster, one store with them ingested."""
 
+import fcntl
 import logging
 import os
+import pickle
+import shutil
 import signal
 
 # Read by ray and the BLAS libraries when they are imported, so before anything else.
@@ -16,7 +19,7 @@ os.environ.update(
     MKL_NUM_THREADS="1",
 )
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,32 @@ def test_data() -> Path:
     pytest.skip("needs the real recordings: set SLEEP_TEST_DATA")
 
 
+Once = Callable[[str, Callable[[Path], Any]], Any]
+"""Called with a name and with what fills an empty folder; returns what that has returned."""
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes something expensive once for all processes of pytest-xdist: the first one that asks; others wait for it.
+
+    Nobody may change what was made: who wants to, copies it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def make(name: str, fill: Callable[[Path], Any]) -> Any:
+        folder, made = shared / f"once-{name}", shared / f"once-{name}.pickle"
+        with (shared / f"once-{name}.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed to fill it
+                folder.mkdir()
+                made.write_bytes(pickle.dumps(fill(folder)))
+            return pickle.loads(made.read_bytes())
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """One Ray cluster with two CPUs for the whole session."""
@@ -90,12 +119,15 @@ def ray_cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ucddb_store(ray_cluster: Any, test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def ucddb_store(ray_cluster: Any, test_data: Path, once: Once) -> Any:
     """A store with the thirteen real nights; tests must not change what is in it, but may add."""
     from orchestrator.config.dataset import load_dataset
     from orchestrator.psg.ingest import ingest
     from orchestrator.store.store import Store
 
-    store = Store.open(str(tmp_path_factory.mktemp("ucddb")), writable=True)
-    ingest(load_dataset(ROOT / "datasets" / "ucddb.yaml"), str(test_data / "ucddb"), store)
-    return store
+    def fill(folder: Path) -> str:
+        store = Store.open(str(folder), writable=True)
+        ingest(load_dataset(ROOT / "datasets" / "ucddb.yaml"), str(test_data / "ucddb"), store)
+        return str(folder)
+
+    return Store.open(once("ucddb", fill), writable=True)

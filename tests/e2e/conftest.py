@@ -15,13 +15,16 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import edfio
 import numpy as np
 import pytest
 from botocore.config import Config
+
+if TYPE_CHECKING:
+    from tests.conftest import Once
 
 COMMAND = Path(sys.executable).with_name("orchestrator")
 RGW = Path(__file__).parent / "servers" / "rgw.sh"
@@ -268,31 +271,44 @@ class Done:
 
 
 @pytest.fixture(scope="session")
-def nights_done(
-    nights: Nights, make_cli: MakeCli, tmp_path_factory: pytest.TempPathFactory
-) -> Done:
+def nights_done(nights: Nights, make_cli: MakeCli, once: "Once") -> Done:
     """A store with the nights ingested; tests must not change what is in it, but may add."""
-    folder = tmp_path_factory.mktemp("nights-done")
-    result = make_cli(folder)("ingest", nights.dataset, "--data", nights.data).ok()
-    return Done(store=folder / "runs", results=(result,))
+
+    def fill(folder: Path) -> Done:
+        result = make_cli(folder)("ingest", nights.dataset, "--data", nights.data).ok()
+        return Done(store=folder / "runs", results=(result,))
+
+    done: Done = once("nights-done", fill)
+    return done
 
 
 @pytest.fixture(scope="session")
-def ucddb_done(test_data: Path, nights_done: Done, make_cli: MakeCli, root: Path) -> Done:
+def ucddb_done(
+    test_data: Path, nights_done: Done, make_cli: MakeCli, root: Path, once: "Once"
+) -> Done:
     """The real nights, swept and reviewed as README says. About 80 s, so it is done once."""
-    run = make_cli(nights_done.store.parent)
-    sweep = run("sweep", root / "sweeps" / "tau-ucddb.yaml").ok()
-    review = run("review", "tau-ucddb").ok()
-    return Done(store=nights_done.store, results=(*nights_done.results, sweep, review))
+
+    def fill(_: Path) -> Done:
+        run = make_cli(nights_done.store.parent)
+        sweep = run("sweep", root / "sweeps" / "tau-ucddb.yaml").ok()
+        review = run("review", "tau-ucddb").ok()
+        return Done(store=nights_done.store, results=(*nights_done.results, sweep, review))
+
+    done: Done = once("ucddb-done", fill)
+    return done
 
 
 @pytest.fixture(scope="session")
-def tiny_done(tiny: Tiny, make_cli: MakeCli, tmp_path_factory: pytest.TempPathFactory) -> Done:
+def tiny_done(tiny: Tiny, make_cli: MakeCli, once: "Once") -> Done:
     """The small recordings, ingested and swept; tests must not change the store."""
-    folder = tmp_path_factory.mktemp("tiny-done")
-    run = make_cli(folder)
-    ingest = run("ingest", tiny.dataset, "--data", tiny.data).ok()
-    return Done(store=folder / "runs", results=(ingest, run("sweep", tiny.sweep).ok()))
+
+    def fill(folder: Path) -> Done:
+        run = make_cli(folder)
+        ingest = run("ingest", tiny.dataset, "--data", tiny.data).ok()
+        return Done(store=folder / "runs", results=(ingest, run("sweep", tiny.sweep).ok()))
+
+    done: Done = once("tiny-done", fill)
+    return done
 
 
 def tree(store: Path, *folders: str) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """kill -9 in the middle, then the same command: it goes on, and the result is that of an undisturbed run."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -33,21 +34,37 @@ def partials(store: Path) -> list[Path]:
 
 
 @pytest.mark.full
-def test_ingest_goes_on_after_kill(
+def test_ingest_goes_on_after_ctrl_c_and_after_kill(
     cli: "Cli", nights: "Nights", nights_done: "Done", tools: "type[Tools]"
 ) -> None:
     store = cli.cwd / "runs"
-    # Two at a time, so that no machine has begun all of them when the third is done.
+    # Two at a time, so that no machine has begun all of them when it is killed.
     command = ("ingest", nights.dataset, "--data", nights.data, "--cpus", "2")
-    process = cli.start(*command)
-    tools.wait_for(
-        lambda: len(epoch_files(store, nights.name)) >= 3 or process.poll() is not None,
-        timeout_s=120,
-        what="three recordings are in the store",
-    )
-    tools.kill_driver(process)
+
+    def started_until(n_recordings: int) -> "subprocess.Popen[str]":
+        process = cli.start(*command)
+        tools.wait_for(
+            lambda: (
+                len(epoch_files(store, nights.name)) >= n_recordings or process.poll() is not None
+            ),
+            timeout_s=120,
+            what=f"{n_recordings} recordings are in the store",
+        )
+        return process
+
+    process = started_until(2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in out + err
+    assert err.splitlines()[-1] == "Interrupted. The same command goes on where it was."
+    assert partials(store) == []
+    n_before = len(epoch_files(store, nights.name))
+    assert n_before >= 2
+
+    tools.kill_driver(started_until(n_before + 1))
     finished = epoch_files(store, nights.name)
-    assert 3 <= len(finished) < nights.n_recordings
+    assert n_before < len(finished) < nights.n_recordings
     assert not (store / "epochs" / nights.name / "manifest.parquet").exists()
 
     again = cli(*command).ok()
@@ -59,7 +76,7 @@ def test_ingest_goes_on_after_kill(
     assert tools.tree(store, "epochs") == tools.tree(nights_done.store, "epochs")
 
 
-N_TRIALS = 18
+N_TRIALS = 14
 
 
 def started_until(

@@ -1,6 +1,7 @@
 """A search over pretraining from the shell, and a selective sweep that uses the encoder it found."""
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli, Tiny, Tools
+    from tests.e2e.conftest import Cli, Done, Tiny, Tools
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full]
 
@@ -31,14 +32,14 @@ search:
 
 
 def test_a_selective_sweep_takes_the_best_encoder_from_the_store(
-    cli: "Cli", tiny: "Tiny", tools: "type[Tools]"
+    cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
 ) -> None:
-    cli("ingest", tiny.dataset, "--data", tiny.data).ok()
+    store = cli.cwd / "runs"
+    shutil.copytree(tiny_done.store / "epochs", store / "epochs")
     path = cli.cwd / "recipes.yaml"
     path.write_text(SWEEP)
     printed = cli("sweep", path).ok().out
     assert "next: orchestrator review recipes" in printed
-    store = cli.cwd / "runs"
     trials = pq.read_table(store / "sweeps" / "recipes" / "trials.parquet").to_pylist()
     assert [row["trial"] for row in trials] == ["t000", "t001"]
     assert all(row["encoder_id"] in printed for row in trials)

@@ -194,6 +194,7 @@ def test_page_needs_no_other_file(review_folder: Path) -> None:
     assert "oracle_" not in page
 
 
+@pytest.mark.slow  # tests/e2e/test_demo.py does it with made-up recordings
 def test_the_same_commands_again_change_nothing(
     ucddb_done: "Done", make_cli: "MakeCli", test_data: Path, root: Path, tools: "type[Tools]"
 ) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import secrets
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from tests.second_user import IS_ROOT, as_stranger
 
 if TYPE_CHECKING:
     from tests.e2e.cluster.conftest import MakeCluster
-    from tests.e2e.conftest import Cli, MakeCli, Tiny, Tools
+    from tests.e2e.conftest import Cli, Done, MakeCli, Tiny, Tools
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster, pytest.mark.full, pytest.mark.timeout(600)]
 
@@ -61,6 +63,7 @@ def test_launch_use_and_end_next_to_another_ray(
     tmp_path: Path,
     cli: "Cli",
     tiny: "Tiny",
+    tiny_done: "Done",
     tools: "type[Tools]",
     make_cluster: "MakeCluster",
 ) -> None:
@@ -77,8 +80,8 @@ def test_launch_use_and_end_next_to_another_ray(
     taken = cli("exec", file, "--", "sh", "-c", "echo $RAY_ADDRESS").ok()
     assert str(yaml.safe_load(file.read_text())["provider"]["port"]) in taken.out
 
-    store = str(tmp_path / "runs")
-    cli("ingest", tiny.dataset, "--data", tiny.data).ok()
+    store = tmp_path / "runs"
+    shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
     content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
     content["search"] |= {"n_trials": 100, "n_steps": 100}
     sweep = tmp_path / "sweep.yaml"
@@ -112,16 +115,15 @@ def test_launch_use_and_end_next_to_another_ray(
 def test_its_time_to_live_ends_it(file: Path, cli: "Cli", tools: "type[Tools]") -> None:
     change(file, "orchestrator", ttl_hours=25 / 3600)
     assert "it ends at" in cli("launch", file, "--yes").ok().out
-    tools.wait_for(lambda: not processes(tools, cli, file), timeout_s=60, what="it has ended")
+    tools.wait_for(lambda: not processes(tools, cli, file), timeout_s=120, what="it has ended")
     assert "down" in cli("status", "--cluster", file).ok().out
 
 
-def test_a_port_that_is_taken(
-    file: Path, cli: "Cli", tools: "type[Tools]", make_cluster: "MakeCluster"
-) -> None:
-    taken = make_cluster({}, n_nodes=1).port + 2
-    change(file, "provider", dashboard_port=taken)
-    said = f"provider.dashboard_port is {taken}: something listens there already"
-    cli("launch", file, "--dry-run", "--online").fails(7, said)
-    cli("launch", file, "--yes").fails(7, said)
+def test_a_port_that_is_taken(file: Path, cli: "Cli", tools: "type[Tools]") -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        change(file, "provider", dashboard_port=taken)
+        said = f"provider.dashboard_port is {taken}: something listens there already"
+        cli("launch", file, "--dry-run", "--online").fails(7, said)
+        cli("launch", file, "--yes").fails(7, said)
     assert processes(tools, cli, file) == []
