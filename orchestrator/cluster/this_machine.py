@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,7 +161,12 @@ class OnThisMachine:
     def _ended_in_time(self) -> list[str]:
         if self.ttl_hours is None:
             return []
-        return ["timeout", "--signal=TERM", "--kill-after=60", f"{self.ttl_hours}h"]
+        if (timeout := shutil.which("timeout") or shutil.which("gtimeout")) is None:
+            raise SetupError(
+                "ttl_hours needs the program `timeout` of GNU coreutils, which is not on the PATH (macOS: `brew install "
+                "coreutils`). Install it, or leave ttl_hours out."
+            )
+        return [timeout, "--signal=TERM", "--kill-after=60", f"{self.ttl_hours}h"]
 
     def _command(self, ray_folder: Path) -> list[str]:
         limits = {"--num-cpus": self.provider.cpus, "--num-gpus": self.provider.gpus}
