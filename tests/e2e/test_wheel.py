@@ -1,5 +1,6 @@
 """The wheel holds the three packages with what they need at run time, and nothing else."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -9,6 +10,7 @@ import pytest
 
 from orchestrator.cluster.wheel import make_wheel
 from orchestrator.config.cluster import load_cluster
+from orchestrator.store.provenance import this_code
 
 pytestmark = pytest.mark.e2e
 
@@ -44,3 +46,17 @@ def test_demo_of_an_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path)
     assert (
         Path(done.stdout.strip()) == tmp_path / "orchestrator" / "examples" / "sweeps" / "tau.yaml"
     )
+
+
+def test_an_installed_wheel_knows_the_commit_it_was_built_from(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = "from orchestrator.store.provenance import this_code; print(this_code())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == repr(this_code())
