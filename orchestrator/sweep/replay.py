@@ -26,6 +26,7 @@ from orchestrator.config.sweep import (
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.provenance import recorded_code, this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep import study as record
 from orchestrator.sweep.comparison import Comparison, MethodReplay, Recorded, Replayed
@@ -120,7 +121,7 @@ def replay(
         # A copy, because Optuna appends to a journal that it opens.
         study = _study(store, name, Path(folder) / "recorded.journal")
         chosen = _chosen(_recorded(store, name, study), only)
-        notes = tuple(_other_versions(manifest["versions"]))
+        notes = (*_other_versions(manifest["versions"]), *_other_code(store, name))
         for text in notes:
             note(text)
         scratch = Store.open(folder)
@@ -227,6 +228,13 @@ def _other_versions(recorded: Mapping[str, str]) -> list[str]:
         if recorded.get(package, now) != now:
             found.append(f"the sweep ran with {package} {recorded[package]}, this is {now}")
     return found
+
+
+def _other_code(store: Store, name: str) -> list[str]:
+    recorded, now = recorded_code(store, paths.sweep_manifest(name)), this_code()
+    if recorded is None or recorded.trainables_sha256 == now.trainables_sha256:
+        return []
+    return [f"the sweep ran with {recorded.text}, this is {now.text}"]
 
 
 def _study(store: Store, name: str, copy: Path) -> Study | None:

@@ -27,6 +27,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.manifest import tell_other_code
 from orchestrator.sweep.pretrain.run import PretrainRun
 from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.sleepmg.run import SleepMGRun
@@ -108,6 +109,7 @@ def run_sweep(
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
         if not store.exists(paths.sweep_file(sweep.name)):  # later, only if trials are left
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
+        tell_other_code(store, sweep.name, log)  # now: files may change while much is prepared
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())

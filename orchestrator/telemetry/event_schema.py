@@ -11,6 +11,16 @@ _SECONDS = {"type": "number", "minimum": 0}
 _TRIAL = {"type": "string", "pattern": r"^(t\d{3,}|arm-.+|row-.+)$"}
 _MAYBE_TEXT = {"type": ["string", "null"]}
 _MAYBE_NUMBER = {"type": ["number", "null"]}
+_CODE = {
+    "type": "object",
+    "properties": {
+        "commit": _MAYBE_TEXT,
+        "dirty": {"type": ["boolean", "null"]},
+        "trainables_sha256": _TEXT,
+    },
+    "required": ["commit", "dirty", "trainables_sha256"],
+    "additionalProperties": False,
+}
 
 _ENDED = {
     "trial": _TRIAL,
@@ -30,6 +40,20 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
     "other_version": (
         "It was begun with another version of the package.",
         {"before": _TEXT, "now": _TEXT},
+        (),
+    ),
+    "other_code": (
+        "It was begun with other code of `trainables/`; what is done stays as it is.",
+        {"before": _CODE, "now": _CODE},
+        (),
+    ),
+    "encoder_of_other_code": (
+        "Encoders that it uses were trained by other code of `trainables/` than it began with.",
+        {
+            "encoders": {"type": "array", "items": _TEXT},
+            "trained_by": _CODE,
+            "began_with": _CODE,
+        },
         (),
     ),
     "labels_read": (

@@ -115,7 +115,11 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     assert not (folder / "trials.parquet").exists()
 
     assert "sweep killed: stopped\n" in cli("status", "killed").ok().out
-    cli("sweep", sweep_file).ok()
+    begun = begun_with_other_code(folder / "manifest.json")
+    said = cli("sweep", sweep_file).ok().err
+    assert "sweep 'killed' was begun with trainables/ bbbbbbbbbbbb (commit unknown)" in said
+    assert f"encoder {begun['encoder_id']} was trained by trainables/" in said
+    assert json.loads((folder / "manifest.json").read_bytes())["code"] == begun["code"]
     page = (root / "docs" / "sweeps.md").read_text()
     block, *_ = re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)
     watch, follow, stop = (
@@ -145,6 +149,14 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     assert len(set(tried)) == N_TRIALS, "a configuration was tried twice"
     # What was enqueued came first and is there, whatever was running when the sweep was killed.
     assert {row["tau_quantile"] for row in trials if row["enqueued"]} == {0, 0.25, 0.5, 0.75, 0.9}
+
+
+def begun_with_other_code(path: Path) -> dict[str, Any]:
+    """Make a manifest say that its sweep was begun with another ``trainables/``, and return it."""
+    manifest: dict[str, Any] = json.loads(path.read_bytes())
+    manifest["code"] = {"commit": None, "dirty": None, "trainables_sha256": "b" * 64}
+    path.write_text(json.dumps(manifest))
+    return manifest
 
 
 def n_told(folder: Path) -> int:

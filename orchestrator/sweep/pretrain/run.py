@@ -1,9 +1,6 @@
 """A sweep of pretrainings: trials, and a final table that is about the source alone."""
 
 import dataclasses
-import json
-from importlib.metadata import version
-from platform import python_version
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +13,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import study
 from orchestrator.sweep.execution import Run
+from orchestrator.sweep.manifest import tell_encoders_of_other_code, write_manifest
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.pretrain import remote, trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan, plan_pretraining
@@ -27,8 +25,6 @@ from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.warm_start import check_warm_start
 from search_spaces.space import LogUniform, Params
 from trainables.stages import Stage
-
-_PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
 
 class PretrainRun:
@@ -83,6 +79,8 @@ class PretrainRun:
             },
         )
         gate.end_search()
+        encoders = [name for frozen in found.trials if (name := study.signature_of(frozen))]
+        tell_encoders_of_other_code(store, sweep.name, run.log, encoders)
         tables = Tables(store, plan.source.validation, sweep.stages)
         for frozen in found.trials:
             encoder, pretrain = sweep.settings_for(frozen.params)
@@ -120,7 +118,7 @@ class PretrainRun:
         counts = {s.name: int((inputs.epochs.train.stages == s).sum()) for s in Stage}
         majority = max(sweep.stages, key=lambda stage: counts[stage.name])
         space = sweep.search.space.declared()
-        manifest = {
+        about = {
             "name": sweep.name,
             "method": sweep.method,
             "objective": sweep.search.objective,
@@ -147,15 +145,8 @@ class PretrainRun:
                 "stage": majority.name,
                 "macro_f1": judge.constant(majority, unanswered),
             },
-            "versions": {
-                "python": python_version(),
-                **{name: version(name) for name in _PACKAGES},
-            },
         }
-        self._store.write_bytes(
-            paths.sweep_manifest(sweep.name),
-            json.dumps(manifest, indent=1, sort_keys=True).encode(),
-        )
+        write_manifest(self._store, sweep.name, about)
 
     def _predictions(self, signature: str) -> pa.Table:
         return self._store.read_table(paths.predictions(self._sweep.name, signature))

@@ -14,6 +14,7 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import CLIP_SPREADS, StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
+from orchestrator.store.provenance import KEY, this_code
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.failures import naming_checkpoint
 from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
@@ -193,6 +194,7 @@ def pretrain_encoder(
         It cannot be pretrained on these epochs, or not with these settings.
     """
     wanted, train, held_out = request.encoder_id, epochs.train, epochs.early_stop
+    code = this_code()  # before hours in which the files may change
     checkpoint_path = paths.encoder_checkpoint(wanted)
     threads = torch.get_num_threads()
     torch.set_num_threads(PRETRAIN_THREADS)
@@ -235,6 +237,7 @@ def pretrain_encoder(
         "encoder_id": wanted,
         "weights_sha256": sha256(weights),
         **request.identity,
+        KEY: asdict(code),
         "train_recordings": [f"{r.dataset}/{r.subject}/{r.recording}" for r in request.train],
         "early_stop_recordings": [
             f"{r.dataset}/{r.subject}/{r.recording}" for r in request.early_stop

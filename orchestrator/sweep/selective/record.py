@@ -1,10 +1,6 @@
 """What a sweep writes about itself besides its trials: the manifest, and the table of source batches."""
 
-import json
 from collections.abc import Iterable
-from importlib.metadata import version
-from platform import python_version
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +9,10 @@ from numpy.typing import NDArray
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep import manifest
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.selective.results import batches_table
 from orchestrator.sweep.selective.scoring import Scored
-
-_PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "pot", "numpy")
 
 
 def write_batches(
@@ -55,7 +50,7 @@ def write_manifest(
     plan, sweep, encoder = scored.plan, scored.plan.sweep, scored.encoder
     counts = encoder.metadata["train_stage_counts"]
     majority = max(sweep.stages, key=lambda stage: counts[stage.name])
-    manifest = {
+    about = {
         "name": sweep.name,
         "method": sweep.method,
         "objective": sweep.search.objective,
@@ -94,24 +89,17 @@ def write_manifest(
             "n_passes": encoder.metadata["n_passes"],
             "best_pass": encoder.metadata["best_pass"],
         },
-        "versions": {
-            "python": python_version(),
-            **{name: version(name) for name in _PACKAGES},
-        },
     }
-    _write_json(store, paths.sweep_manifest(sweep.name), manifest)
+    manifest.write_manifest(store, sweep.name, about, packages=(*manifest.PACKAGES, "pot"))
 
 
 def add_target_counts(store: Store, name: str, test: Judge, no_adapt: pa.Table) -> None:
     """Write the stages of the target into the manifest, now that they may be known."""
-    manifest = json.loads(store.read_bytes(paths.sweep_manifest(name)))
-    manifest["target_stage_counts"] = test.stage_counts
-    manifest["target_evaluation_epochs"] = test.evaluate(no_adapt).n_epochs
-    _write_json(store, paths.sweep_manifest(name), manifest)
-
-
-def _write_json(store: Store, path: str, content: dict[str, Any]) -> None:
-    store.write_bytes(path, json.dumps(content, indent=1, sort_keys=True).encode())
+    counts = {
+        "target_stage_counts": test.stage_counts,
+        "target_evaluation_epochs": test.evaluate(no_adapt).n_epochs,
+    }
+    manifest.add_to_manifest(store, name, counts)
 
 
 def _subjects(recordings: Iterable[StoredRecording]) -> list[str]:

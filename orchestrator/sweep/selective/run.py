@@ -15,6 +15,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import reports, study
 from orchestrator.sweep.execution import Run, run_fixed
+from orchestrator.sweep.manifest import tell_encoders_of_other_code
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
 from orchestrator.sweep.reports import InputsRef, Outcome
@@ -61,6 +62,7 @@ class SelectiveRun:
         """Run arms and trials, and return the final table."""
         assert self._scored is not None
         store, sweep, plan, scored = self._store, self._sweep, self._plan, self._scored
+        tell_encoders_of_other_code(store, sweep.name, run.log, [scored.encoder.encoder_id])
         selectable = [plan.source_batches[i] for i in plan.selectable]
         stages = finetuning_stages(gate, plan)
         held_out = [b for b in plan.source_batches if b.batch_id not in set(plan.selectable)]

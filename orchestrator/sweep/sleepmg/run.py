@@ -1,10 +1,7 @@
 """A sweep of SleepMG: rows, trials, and the stages of every fold's test subjects at the end."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
-from importlib.metadata import version
-from platform import python_version
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep import reports, study
 from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.failures import digest, digest_text
+from orchestrator.sweep.manifest import write_manifest
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.reports import Outcome
 from orchestrator.sweep.samplers import check_sampler
@@ -34,8 +32,6 @@ from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
 from search_spaces.space import Choice, LogUniform
 from trainables.stages import Stage
-
-_PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
 
 class SleepMGRun:
@@ -172,7 +168,7 @@ class SleepMGRun:
         counts = judge.stage_counts
         majority = max(sweep.stages, key=lambda stage: counts[stage.name])
         space = sweep.search.space.declared() if sweep.search else {}
-        manifest = {
+        about = {
             "name": sweep.name,
             "method": sweep.method,
             "objective": "validation",
@@ -204,15 +200,8 @@ class SleepMGRun:
                 "stage": majority.name,
                 "macro_f1": _majority_macro_f1(counts, sweep.stages, majority),
             },
-            "versions": {
-                "python": python_version(),
-                **{name: version(name) for name in _PACKAGES},
-            },
         }
-        self._store.write_bytes(
-            paths.sweep_manifest(sweep.name),
-            json.dumps(manifest, indent=1, sort_keys=True).encode(),
-        )
+        write_manifest(self._store, sweep.name, about)
 
     def _channels(self) -> dict[str, list[str]]:
         """Return the channels of each modality, of the first recording that has it."""

@@ -13,6 +13,7 @@ from orchestrator.telemetry.events import EventLog, read_events
 STARTED = {"trial": "t003", "signature": "0" * 16, "params": {}}
 KEPT = {"n_kept": 0, "n_batches": 40, "mean_emd": None}
 DONE = {"trial": "t003", "signature": "0a", "objective": 0.5, "reused_from": None}
+CODE = {"commit": None, "dirty": None, "trainables_sha256": "a" * 64}
 
 
 def test_it_is_a_schema() -> None:
@@ -49,6 +50,8 @@ def test_it_names_what_the_code_writes(root: Path) -> None:
         ("trial_done", DONE, True),
         ("trial_done", {**DONE, "waited_s": 0.5, "trained_s": 2.0}, True),
         ("trial_done", {**DONE, "waited_s": -0.5, "trained_s": 2.0}, False),
+        ("other_code", {"before": CODE, "now": CODE | {"commit": "0" * 40, "dirty": True}}, True),
+        ("other_code", {"before": CODE, "now": {"commit": None, "dirty": None}}, False),
         ("unheard_of", {}, False),
     ],
 )

@@ -1,7 +1,7 @@
 """What an encoder depends on; that a pretraining goes on; and that what keeps it from that is a named error."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
+from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective import encoder as encoder_module
 from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder
@@ -96,6 +97,7 @@ def test_a_pretraining_that_was_killed_goes_on_to_the_same_weights(
     whole, resumed = ensure_encoder(store, request), ensure_encoder(other, request)
     assert resumed.weights == whole.weights
     assert resumed.metadata == whole.metadata
+    assert whole.metadata["code"] == asdict(this_code())
     assert not other.exists(paths.encoder_checkpoint(name))
     passes = [
         event["n_passes"]

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +21,12 @@ from orchestrator.config.sweep import dump
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.store import paths
+from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep.comparison import Comparison
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.replay import replay, replay_text
+from orchestrator.sweep.replay import _other_code, replay, replay_text
 from orchestrator.sweep.reports import so_far
 from orchestrator.sweep.search import Hooks, begin_search
 from orchestrator.sweep.sleepmg import remote
@@ -219,6 +221,7 @@ def test_what_cannot_be_the_same_is_refused(store: Store) -> None:
 def test_the_command(store: Store) -> None:
     manifest = json.loads(store.read_bytes(paths.sweep_manifest("probe")))
     manifest["versions"]["torch"] = "1.0"
+    manifest["code"]["trainables_sha256"] = "b" * 64
     store.write_bytes(paths.sweep_manifest("probe"), json.dumps(manifest).encode())
     result = run_cli(store, "--trial", "t000", "--json")
     assert result.exit_code == 0, result.output
@@ -227,6 +230,8 @@ def test_the_command(store: Store) -> None:
     assert (found["same"], found["sweep"]) == (True, "probe")
     assert [trial["trial"] for trial in found["trials"]] == ["t000"]
     assert found["notes"][0].startswith("the sweep ran with torch 1.0")
+    assert found["notes"][1].startswith("the sweep ran with trainables/ bbbbbbbbbbbb (commit ")
+    assert found["notes"][1].endswith(f"this is {this_code().text}")
 
     changed(store, signatures(store)["t000"])
     result = run_cli(store, "--trial", "t000")
@@ -244,3 +249,13 @@ def test_ctrl_c_ends_a_replay_without_a_trace(
     monkeypatch.setattr(Comparison, "replayed", interrupt)
     with pytest.raises(InterruptedSweepError, match="keeps nothing; the same command begins"):
         replay(store, "probe")
+
+
+def test_nothing_is_said_of_the_code_where_it_is_the_same_or_was_not_recorded(store: Store) -> None:
+    path = paths.sweep_manifest("probe")
+    manifest = json.loads(store.read_bytes(path))
+    assert manifest["code"] == asdict(this_code())
+    assert _other_code(store, "probe") == []
+    del manifest["code"]
+    store.write_bytes(path, json.dumps(manifest).encode())
+    assert _other_code(store, "probe") == []
