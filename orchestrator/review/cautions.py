@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.review.formats import first_line
+from orchestrator.review.formats import counted, first_line, some
+from orchestrator.store.provenance import OtherCode
 
 
 class Level(StrEnum):
@@ -38,3 +39,17 @@ def failures_named(failed: Sequence[tuple[str, str | None]], at_most: int = 5) -
     named = "; ".join(f"{trial}: {first_line(error)}" for trial, error in failed[:at_most])
     more = f"; and {len(failed) - at_most} more" if len(failed) > at_most else ""
     return f"{named}{more}"
+
+
+def encoders_of_other_code(others: Iterable[OtherCode]) -> list[Caution]:
+    """Encoders that other code trained than the sweep began with, one caution for each such code."""
+    return [
+        Caution(
+            level=Level.WARNING,
+            title=f"Trained by other code than this sweep began with: {counted(len(other.encoders), 'encoder')}.",
+            text=f"{some(other.encoders, 8)}: {other.trained_by.text}; the sweep: {other.began_with.text}. An encoder "
+            "is looked up by its data and settings, whatever code trained it; the sweep's own might give other "
+            "weights. A sweep with another store trains its encoders anew.",
+        )
+        for other in others
+    ]

@@ -1,6 +1,12 @@
 """What limits the answer of a review of pretrainings. Pure."""
 
-from orchestrator.review.cautions import Caution, Level, failures_named, loudest_first
+from orchestrator.review.cautions import (
+    Caution,
+    Level,
+    encoders_of_other_code,
+    failures_named,
+    loudest_first,
+)
 from orchestrator.review.formats import counted, number, some
 from orchestrator.review.pretrain.findings import Findings
 
@@ -17,6 +23,7 @@ def cautions(found: Findings) -> tuple[Caution, ...]:
             *_few_subjects(found),
             *_still_learning(found),
             *_failed(found),
+            *encoders_of_other_code(found.sweep.other_code),
             *_optimistic(found),
             *_no_target(found),
         ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.review.parameters import Range
 from orchestrator.review.stored import read_json, read_rows
 from orchestrator.store import paths
+from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
 
 
@@ -105,6 +106,8 @@ class Sweep:
     manifest: Manifest
     trials: tuple[Trial, ...]
     subjects: tuple[Subject, ...]
+    other_code: tuple[OtherCode, ...]
+    """Encoders that other code trained than the sweep began with."""
 
 
 def read_sweep(store: Store, name: str) -> Sweep:
@@ -115,13 +118,19 @@ def read_sweep(store: Store, name: str) -> Sweep:
     DataError
         A column or key is missing, so another version wrote the sweep.
     """
+    trials = read_rows(
+        Trial, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
+    )
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
-        trials=read_rows(
-            Trial, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
-        ),
+        trials=trials,
         subjects=read_rows(
             Subject, store.read_table(paths.sweep_subjects(name)).to_pylist(), "subjects.parquet"
+        ),
+        other_code=encoders_of_other_code(
+            store,
+            recorded_code(store, paths.sweep_manifest(name)),
+            (trial.encoder_id for trial in trials if trial.encoder_id is not None),
         ),
     )
 

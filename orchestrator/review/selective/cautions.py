@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from orchestrator.review.cautions import Caution, Level, failures_named, loudest_first
+from orchestrator.review.cautions import (
+    Caution,
+    Level,
+    encoders_of_other_code,
+    failures_named,
+    loudest_first,
+)
 from orchestrator.review.formats import counted, number, percent, range_text, signed
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.statistics import (
@@ -17,6 +23,7 @@ from orchestrator.review.selective.statistics import (
     strongest_confound,
 )
 from orchestrator.review.verdicts import Verdict
+from orchestrator.store.provenance import OtherCode
 
 
 def cautions(
@@ -26,6 +33,7 @@ def cautions(
     comparisons: Sequence[Comparison],
     shares: Sequence[StageShare],
     agreement: Agreement | None,
+    other_code: Sequence[OtherCode] = (),
 ) -> tuple[Caution, ...]:
     """Everything that limits the answer, the loudest first."""
     found = [
@@ -42,6 +50,7 @@ def cautions(
         *_no_adaptation(trials, chosen),
         *_agreement(agreement),
         *_weak_encoder(manifest),
+        *encoders_of_other_code(other_code),
     ]
     return loudest_first(found)
 

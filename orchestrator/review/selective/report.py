@@ -20,6 +20,7 @@ from orchestrator.review.selective.rewards_plot import rewards_png
 from orchestrator.review.selective.tau_plot import tau_curve_png
 from orchestrator.review.trials import FURTHER, front_of
 from orchestrator.store import paths
+from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
 
 
@@ -30,6 +31,8 @@ class Sweep:
     manifest: Manifest
     trials: tuple[Trial, ...]
     batches: tuple[Batch, ...]
+    other_code: tuple[OtherCode, ...]
+    """The encoder, where other code trained it than the sweep began with."""
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -57,10 +60,14 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
 
 def read_sweep(store: Store, name: str) -> Sweep:
     """Read trials, batches and manifest of a finished sweep; errors as in :func:`review_files`."""
+    manifest = read_manifest(store.read_bytes(paths.sweep_manifest(name)))
     return Sweep(
-        manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
+        manifest=manifest,
         trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
         batches=read_batches(store.read_table(paths.sweep_batches(name)).to_pylist()),
+        other_code=encoders_of_other_code(
+            store, recorded_code(store, paths.sweep_manifest(name)), [manifest.encoder_id]
+        ),
     )
 
 
@@ -81,7 +88,9 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         comparisons=comparisons,
         shares=shares,
         answer=wording.answer(chosen, statistics.tau_sensitivity(trials), comparisons),
-        cautions=cautions(manifest, trials, chosen, comparisons, shares, agreement),
+        cautions=cautions(
+            manifest, trials, chosen, comparisons, shares, agreement, sweep.other_code
+        ),
         interval_note=wording.interval_note(manifest, chosen.n_replicates if chosen else 1),
         ranking=statistics.ranking_against_chance(trials),
         reading_notes=wording.reading_notes(manifest, others),

@@ -1,5 +1,6 @@
 """Which trial is chosen, what it can be told apart from, and the sections that find its encoder."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from orchestrator.config.yaml_source import load
 from orchestrator.review.pretrain.cautions import cautions
 from orchestrator.review.pretrain.findings import Findings, find
 from orchestrator.review.pretrain.records import read_sweep
+from orchestrator.store import paths
 
 
 def found_in(save: Any, *arguments: Any, **changes: Any) -> Findings:
@@ -92,3 +94,25 @@ def test_a_best_pass_at_the_limit_is_told(made: Any, save: Any) -> None:
     assert not any("still getting better" in title for title in titles(found_in(save)))
     trials = [made.trial_row("t001", best_pass=6)]
     assert "t001 was still getting better when it ended." in titles(found_in(save, trials))
+
+
+def test_encoders_of_other_code_are_named_together(save: Any) -> None:
+    store = save()
+    codes = {name: {"trainables_sha256": name * 64} for name in "abc"}
+
+    def record(path: str, code: str) -> None:
+        content = json.loads(store.read_if_there(path) or b"{}")
+        store.write_bytes(path, json.dumps(content | {"code": codes[code]}).encode())
+
+    assert "encoder" not in " ".join(titles(find(read_sweep(store, "probe"))))
+    record(paths.sweep_manifest("probe"), "a")
+    for encoder_id, code in (("e-t000", "b"), ("e-t001", "a"), ("e-t002", "b")):
+        record(paths.encoder_json(encoder_id), code)
+    (told,) = (c for c in cautions(find(read_sweep(store, "probe"))) if "other code" in c.title)
+    assert told.title == "Trained by other code than this sweep began with: 2 encoders."
+    assert told.text.startswith(
+        "e-t000, e-t002: trainables/ bbbbbbbbbbbb (commit unknown); the sweep: trainables/ aaaaaaaaaaaa"
+    )
+    record(paths.encoder_json("e-t002"), "c")
+    every = [c for c in cautions(find(read_sweep(store, "probe"))) if "other code" in c.title]
+    assert [c.text.partition(":")[0] for c in every] == ["e-t000", "e-t002"]
