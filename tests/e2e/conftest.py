@@ -163,6 +163,8 @@ pretrain:
 search:
   n_trials: 8
   n_steps: 2
+  max_concurrent: 1
+  sampler: {name: tpe, options: {n_startup_trials: 3}}
 """
 
 

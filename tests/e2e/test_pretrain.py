@@ -24,6 +24,7 @@ source:
 pretrain: {n_passes: 1}
 search:
   n_trials: 2
+  max_concurrent: 1
   space:
     learning_rate: {log_uniform: [1e-4, 1e-2]}
     batch_size: {integer: [16, 32]}

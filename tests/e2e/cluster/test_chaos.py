@@ -88,7 +88,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
         **TWO_WORKERS,
         "search": {
             "n_trials": 1,
-            "n_steps": 60,
+            "n_steps": 60 if IN_FULL else 20,
             "max_concurrent": 1,
             "enqueue_taus": [0.5],
         },
