@@ -155,8 +155,8 @@ class OnThisMachine:
             return []
         if (timeout := shutil.which("timeout") or shutil.which("gtimeout")) is None:
             raise SetupError(
-                "ttl_hours needs the program `timeout` of GNU coreutils, which is not on the PATH (macOS: `brew install "
-                "coreutils`). Install it, or leave ttl_hours out."
+                "ttl_hours needs the program `timeout` of GNU coreutils, which is not on the PATH. Install it (macOS: "
+                "`brew install coreutils`), or leave ttl_hours out."
             )
         return [timeout, "--signal=TERM", "--kill-after=60", f"{self.ttl_hours}h"]
 
