@@ -58,18 +58,18 @@ def _target(address: str) -> str:
     """Return the host and the port that an address means."""
     from ray._private.services import canonicalize_bootstrap_address
 
-    found: str | None = address.removeprefix(_CLIENT)
+    found: str = address.removeprefix(_CLIENT)
     try:
         if found == address:
-            found = canonicalize_bootstrap_address(address)
+            found = canonicalize_bootstrap_address(address) or ""
     except ConnectionError as error:  # of `auto`
         raise ClusterUnreachableError(
             f"RAY_ADDRESS={address}, and no Ray cluster runs on this machine. {_REMEDY}"
         ) from error
     except ValueError:
-        found = None
-    host, _, port = (found or "").rpartition(":")
-    if found is None or not (host and port.isdecimal()):
+        found = ""
+    host, _, port = found.rpartition(":")
+    if not (host and port.isdecimal()):
         raise ConfigError(
             f"RAY_ADDRESS={address} is no address of a Ray cluster, such as 10.0.0.1:6379. {_REMEDY}"
         )
