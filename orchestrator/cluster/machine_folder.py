@@ -102,7 +102,8 @@ def _is_ones_own(path: str) -> str:
 
 
 def _say(path: str) -> str:
+    found = f'"$(stat --printf "%n is a %F of %U with mode %a, " {path} /tmp 2>&1)"'
     return (
         f'echo {path} must be a folder of "$(id -un)" that nobody else can enter or exchange, because code of jobs '
-        f'lies in it. There is: "$(ls -ld {path} /tmp 2>&1 | tr "\\n" ";")" Look into it, and have it removed.'
+        f"lies in it. But {found}as others may have made it. Look into it, and have it removed."
     )
