@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from orchestrator.errors import SetupError
 from orchestrator.store.decoding import Kinds, damaged, json_object
 from orchestrator.telemetry.private_folder import make_parents
 
-_RUNNING: Kinds = {"provider": str, "address": str, "launched_at": datetime, "ends_at": str | None}
+_RUNNING: Kinds = {"provider": str, "address": str, "launched_at": str, "ends_at": str | None}
 """What is noted of every cluster."""
 
 HOME = "ORCHESTRATOR_HOME"

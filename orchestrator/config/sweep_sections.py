@@ -150,7 +150,9 @@ class SweepBase(FilledSection):
     """GPUs that each worker takes, and trains on; below 1, trials share a GPU. 0: on CPUs."""
     notify: Notify | None = None
     """Who is told when the sweep has ended, or has lost something."""
-    defaults: Annotated[int, AfterValidator(_known_defaults)] = Field(default_factory=newest)
+    defaults: Annotated[int, AfterValidator(_known_defaults)] = Field(
+        default_factory=newest, examples=[0]
+    )
     """Which defaults keys have that are left out: those of an earlier version, or today's. A stored sweep keeps the
     number that it began with, so that a new version does not change it."""
 

@@ -89,14 +89,16 @@ def recorded_code(store: Store, path: str) -> Code | None:
     IntegrityError
         The file is damaged.
     """
-    if not store.exists(path) or (code := read_json(store, path).get(KEY)) is None:
+    code = read_json(store, path).get(KEY, {}) if store.exists(path) else {}
+    if not isinstance(code, dict):
+        raise damaged(store.uri_of(path), f"its {KEY!r} is {code!r}")
+    if "trainables_sha256" not in code:
         return None
-    try:
-        return Code(
-            commit=code["commit"], dirty=code["dirty"], trainables_sha256=code["trainables_sha256"]
-        )
-    except (KeyError, TypeError):
-        raise damaged(store.uri_of(path), f"its {KEY!r} names no code") from None
+    return Code(
+        commit=code.get("commit"),
+        dirty=code.get("dirty"),
+        trainables_sha256=code["trainables_sha256"],
+    )
 
 
 def encoders_of_other_code(

@@ -21,6 +21,7 @@ from orchestrator.config.sweep import (
 from orchestrator.errors import (
     ConfigError,
     InterruptedSweepError,
+    OrchestratorError,
     SetupError,
     TerminatedSweepError,
 )
@@ -150,15 +151,16 @@ def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
     try:
         with last_word(tell_at_last):
             yield
-    except KeyboardInterrupt:
-        if halt.terminated:
+    except OrchestratorError as error:
+        tell(error)
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if halt.terminated:  # and Ray perhaps, too: whatever it says then is no reason
             terminated = _interrupted(name, TerminatedSweepError)
             tell(terminated)
-            raise terminated from None
-        tell(_interrupted(name, InterruptedSweepError))
-        raise
-    except Exception as error:
-        tell(error)
+            raise terminated from error
+        is_wish = isinstance(error, KeyboardInterrupt)
+        tell(_interrupted(name, InterruptedSweepError) if is_wish else error)
         raise
 
 

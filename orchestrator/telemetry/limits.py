@@ -97,7 +97,7 @@ def _groups(root: Path, mount: str, controller: str) -> Iterator[Path]:
     its host sees.
     """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:  # not Linux
         return
     top = root / mount
@@ -111,7 +111,7 @@ def _groups(root: Path, mount: str, controller: str) -> Iterator[Path]:
 def _number(file: Path, word: int = 0) -> int | None:
     """Return a number of a file; None where there is no such file, or where it says ``max``."""
     try:
-        return int(file.read_text().split()[word])
+        return int(file.read_text(encoding="utf-8").split()[word])
     except (OSError, ValueError):
         return None
 
@@ -119,7 +119,9 @@ def _number(file: Path, word: int = 0) -> int | None:
 def _statistic(file: Path, name: str) -> int:
     """Return a value of a file of names and values; 0 where it is not told."""
     try:
-        values = dict(line.split(maxsplit=1) for line in file.read_text().splitlines())
+        values = dict(
+            line.split(maxsplit=1) for line in file.read_text(encoding="utf-8").splitlines()
+        )
     except OSError:
         return 0
     return int(values.get(name, 0))

@@ -58,18 +58,17 @@ def _target(address: str) -> str:
     """Return the host and the port that an address means."""
     from ray._private.services import canonicalize_bootstrap_address
 
+    found: str = address.removeprefix(_CLIENT)
     try:
-        is_client = address.startswith(_CLIENT)
-        found = (
-            address.removeprefix(_CLIENT) if is_client else canonicalize_bootstrap_address(address)
-        )
+        if found == address:
+            found = canonicalize_bootstrap_address(address) or ""
     except ConnectionError as error:  # of `auto`
         raise ClusterUnreachableError(
             f"RAY_ADDRESS={address}, and no Ray cluster runs on this machine. {_REMEDY}"
         ) from error
     except ValueError:
         found = ""
-    host, _, port = str(found).rpartition(":")
+    host, _, port = found.rpartition(":")
     if not (host and port.isdecimal()):
         raise ConfigError(
             f"RAY_ADDRESS={address} is no address of a Ray cluster, such as 10.0.0.1:6379. {_REMEDY}"

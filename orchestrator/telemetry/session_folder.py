@@ -74,7 +74,8 @@ def session_folder() -> Iterator[Path]:
 def cluster_folder(state_folder: Path) -> Path:
     """Return the folder for Ray's files of a cluster on this machine, by what this machine knows of the cluster.
 
-    It does not depend on ``TMPDIR``: a cluster outlives the login, or the batch job, that has set it.
+    It does not depend on ``TMPDIR``: a cluster outlives the login, or the batch job, that has set it. ``RAY_TMPDIR`` is
+    taken where it has room for a cluster's sockets, whose paths are longer than those of a session.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def cluster_folder(state_folder: Path) -> Path:
     """
     key = hashlib.sha256(os.fsencode(state_folder.absolute())).hexdigest()[:6]
     name = f"{state_folder.name[:7]}-{key}"
-    parents = _chosen_folder() or _LONG_LIVED
+    parents = (*_chosen_folder(), *_LONG_LIVED)
     return _own_folder(parents, f"/{name}", SOCKET_OF_A_CLUSTER) / name
 
 

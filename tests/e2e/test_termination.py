@@ -115,7 +115,7 @@ def test_while_trials_run(
     store = cli.cwd / "runs"
     folder = store / "sweeps" / "ended"
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
-    file = sweep_of(tiny, cli, ("  n_steps: 2\n", "  n_steps: 100\narms: [no_adapt]\n"))
+    file = sweep_of(tiny, cli, ("  n_steps: 2\n", "  n_steps: 40\narms: [no_adapt]\n"))
     process = cli.start("sweep", file, "--cpus", "2")
     end_when(lambda _: n_of("trial_done", folder) >= 2, process, to_group, tools)
     assert not (folder / "lock.json").exists()

@@ -9,7 +9,7 @@ import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ def ids() -> dict[str, Any]:
     """Return all of them, by kind and by what they are of."""
     return {
         "content": content_id({"b": [1, 2.5, None], "a": {"text": "N2"}}),
-        "ingest": dict(_of_each(DATASETS, _ingest_ids)),
-        "selective": dict(_of_each(SWEEPS, _selective_ids, SelectiveSweep)),
-        "sleepmg": dict(_of_each(SWEEPS, _sleepmg_ids, SleepMGSweep)),
-        "pretrain": dict(_of_each(SWEEPS, _pretrain_ids, PretrainSweep)),
+        "ingest": {file.stem: _ingest_ids(file) for file in sorted(DATASETS.glob("*.yaml"))},
+        "selective": {name: _selective_ids(sweep) for name, sweep in _sweeps(SelectiveSweep)},
+        "sleepmg": {name: _sleepmg_ids(sweep) for name, sweep in _sweeps(SleepMGSweep)},
+        "pretrain": {name: _pretrain_ids(sweep) for name, sweep in _sweeps(PretrainSweep)},
         "in no id": _in_no_id(),
         "paths": _paths(),
         "defaults": {
@@ -70,14 +70,15 @@ def ids() -> dict[str, Any]:
     }
 
 
-def _of_each(
-    folder: Path, of: Callable[..., Any], kind: type[SweepFile] | None = None
-) -> Iterator[tuple[str, Any]]:
-    for file in sorted(folder.glob("*.yaml")):
-        if kind is None:
-            yield file.stem, of(file)
-        elif isinstance(sweep := load_sweep(file), kind):
-            yield file.stem, of(sweep)
+def _sweeps(kind: type[SweepFile]) -> Iterator[tuple[str, Any]]:
+    """Sweeps of a method: with every key unlike its default, and with the defaults of earlier versions, as stored."""
+    for file in sorted((FOLDER / "defaults").glob("*.yaml")):
+        sweep = load_sweep(file, unnumbered=int(file.stem.partition("-")[0]))
+        if isinstance(sweep, kind):
+            yield f"defaults {file.stem}", sweep
+    for file in sorted(SWEEPS.glob("*-full.yaml")):
+        if isinstance(sweep := load_sweep(file), kind):
+            yield file.stem, sweep
 
 
 def _ingest_ids(file: Path) -> dict[str, str]:

@@ -129,8 +129,12 @@ def test_a_command_hands_over_to_the_product(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in NAMES if reads_a_file(n)])
 def test_a_missing_argument_and_a_missing_file_end_with_2(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where the store would be made
     for extra in ([], [str(tmp_path / "nosuch.yaml")]):
         required = [
             word

@@ -39,7 +39,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(folder: Path, *changes: tuple[str, str]) -> tuple[ClusterFile, Mapping[str, Any]]:
-    text = AWS.read_text()
+    text = AWS.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -258,7 +258,7 @@ def test_a_head_that_ray_would_replace_keeps_its_file(
     state = ClusterState.of(cluster.cluster_name)
     state.make_token()
     state.note(RUNNING)
-    head = yaml.safe_load(AWS.read_text())["available_node_types"]["head"]
+    head = yaml.safe_load(AWS.read_text(encoding="utf-8"))["available_node_types"]["head"]
     given = {"available_node_types": {"head": head}}  # before Amazon's own keys were added
     (state.folder / "ray.yaml").write_text(json.dumps(given))
     monkeypatch.setattr(OnAws, "check", lambda _: None)  # these two ask EC2

@@ -21,7 +21,7 @@ T4, A10G = 0.526 + DISK, 1.006 + DISK
 
 
 def plan_of(folder: Path, *changes: tuple[str, str]) -> Plan:
-    text = AWS.read_text()
+    text = AWS.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new)

@@ -18,7 +18,9 @@ from orchestrator.config.cluster import load_cluster
 from orchestrator.errors import ConfigError
 
 CLUSTER = Path(__file__).parents[3] / "cluster"
-SCHEMA = json.loads(Path(ray.__path__[0], "autoscaler", "ray-schema.json").read_text())
+SCHEMA = json.loads(
+    Path(ray.__path__[0], "autoscaler", "ray-schema.json").read_text(encoding="utf-8")
+)
 
 
 def config_of(file: Path, token: Path, wheel: Path | None = None) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def test_what_a_cluster_left_on_a_machine_is_removed_and_nothing_of_others(tmp_p
 
 def test_commands_of_one_kind_come_after_those_of_all(tmp_path: Path) -> None:
     """Ray runs a kind's own instead of the cluster's."""
-    content = yaml.safe_load((CLUSTER / "aws.yaml").read_text())
+    content = yaml.safe_load((CLUSTER / "aws.yaml").read_text(encoding="utf-8"))
     content |= {"initialization_commands": ["all-1"], "setup_commands": ["all-2"]}
     content["available_node_types"]["small-gpu"] |= {
         "initialization_commands": ["own-1"],
@@ -140,4 +142,6 @@ def test_what_only_rays_schema_knows_is_told_with_its_place(
     monkeypatch.setattr(cluster, "_ray_schema", lambda: stricter)
     with pytest.raises(ConfigError, match=r"aws\.yaml:8:.*Ray's launcher does not take this"):
         load_cluster(CLUSTER / "aws.yaml")
-    assert yaml.safe_load((CLUSTER / "aws.yaml").read_text())["upscaling_speed"] == 4
+    assert (
+        yaml.safe_load((CLUSTER / "aws.yaml").read_text(encoding="utf-8"))["upscaling_speed"] == 4
+    )

@@ -44,7 +44,7 @@ def test_on_notice_ray_is_told_first_and_then_the_trials(
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.endpoint)
         goes_at = service.announce("127.0.0.1", in_s=100)
         reclaim.main(str(tmp_path / "leave"), "10.0.0.1:6379")
-    assert datetime.fromisoformat((tmp_path / "leave").read_text()) == goes_at
+    assert datetime.fromisoformat((tmp_path / "leave").read_text(encoding="utf-8")) == goes_at
     (command,) = ran
     assert 90 <= int(command[-1]) <= (goes_at - datetime.now(UTC)).total_seconds() + 5
 

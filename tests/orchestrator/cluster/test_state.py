@@ -16,7 +16,7 @@ AWS = Path(__file__).parents[3] / "cluster" / "aws.yaml"
 
 def test_what_has_changed_in_a_file(tmp_path: Path) -> None:
     state = ClusterState(tmp_path)
-    data: dict[str, Any] = yaml.safe_load(AWS.read_text())
+    data: dict[str, Any] = yaml.safe_load(AWS.read_text(encoding="utf-8"))
     assert state.changes(data) == []  # nothing was noted
     state.note_file(data)
     assert state.changes(data) == []
@@ -46,7 +46,9 @@ def test_what_has_changed_in_a_file(tmp_path: Path) -> None:
 def test_what_can_change_while_a_cluster_runs(
     key: tuple[str, ...], can: bool, tmp_path: Path
 ) -> None:
-    text = AWS.read_text().replace("head_node_type: head", "head_node_type: ray.head.default")
+    text = AWS.read_text(encoding="utf-8").replace(
+        "head_node_type: head", "head_node_type: ray.head.default"
+    )
     file = tmp_path / "aws.yaml"
     file.write_text(text.replace("\n  head:\n", "\n  ray.head.default:\n"))
     cluster, source = load_cluster(file)
@@ -68,7 +70,7 @@ def test_what_is_noted_of_a_cluster_is_damaged(tmp_path: Path, content: bytes) -
     ("old", "new", "what"),
     [
         ("launched_at", "began_at", "it has no 'launched_at'"),
-        ("2026-01-01T10:00:00+00:00", "this morning", "its 'launched_at' is"),
+        ('"2026-01-01T10:00:00+00:00"', "7", "its 'launched_at' is 7"),
         ('"pid"', '"process"', "another version wrote it"),
     ],
 )

@@ -94,3 +94,17 @@ def test_what_is_known_of_clusters_is_closed_to_others(tmp_path: Path) -> None:
         os.umask(before)
     for path in (state.folder, *list(state.folder.parents)[:2]):
         assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_limited_life_needs_a_program_that_macos_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = ThisMachine(type="this_machine")
+    state = ClusterState(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert OnThisMachine(provider, None, state)._ended_in_time() == []
+    with pytest.raises(SetupError, match="needs the program `timeout`"):
+        OnThisMachine(provider, 1.0, state)._ended_in_time()
+    homebrew = tmp_path / "gtimeout"
+    homebrew.touch(0o755)
+    assert OnThisMachine(provider, 1.0, state)._ended_in_time()[0] == str(homebrew)

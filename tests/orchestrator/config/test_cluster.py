@@ -56,7 +56,7 @@ KEYS = [path for path in load(AWS).keys if not own_name(path)]
 @pytest.mark.parametrize("path", KEYS, ids=lambda path: ".".join(map(str, path)))
 def test_every_key_of_the_shipped_file_misspelt(path: KeyPath, tmp_path: Path) -> None:
     at = load(AWS).keys[path]
-    lines = AWS.read_text().splitlines()
+    lines = AWS.read_text(encoding="utf-8").splitlines()
     key, line = str(path[-1]), lines[at.line - 1]
     before, after = line[: at.column - 1], line[at.column - 1 :]
     assert after.startswith(key)
@@ -69,7 +69,7 @@ def test_every_key_of_the_shipped_file_misspelt(path: KeyPath, tmp_path: Path) -
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    text = AWS.read_text()
+    text = AWS.read_text(encoding="utf-8")
     for old, new in {
         "max_workers: 4 # at": "max_worker: 4 # at",
         "InstanceType: m6i.large": "InstanceTpye: m6i.large",
@@ -124,7 +124,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be(old: str, new: str, message: str, tmp_path: Path) -> None:
-    text = AWS.read_text()
+    text = AWS.read_text(encoding="utf-8")
     assert old in text
     changed = text.replace(old, new, 1)
     assert message in "\n".join(mistakes(tmp_path, changed))
@@ -162,7 +162,7 @@ def test_this_machine_takes_no_ssh(tmp_path: Path) -> None:
 
 
 def test_only_a_launch_needs_the_files_that_it_copies(tmp_path: Path) -> None:
-    text = AWS.read_text().replace("ssh_from: caller", "wheel: /no/such.whl")
+    text = AWS.read_text(encoding="utf-8").replace("ssh_from: caller", "wheel: /no/such.whl")
     file = write(tmp_path, text + "file_mounts: {/data: /no/such/folder}\n")
     load_cluster(file)
     with pytest.raises(ConfigError) as caught:
@@ -172,7 +172,7 @@ def test_only_a_launch_needs_the_files_that_it_copies(tmp_path: Path) -> None:
 
 
 def test_one_address_is_a_network(tmp_path: Path) -> None:
-    text = AWS.read_text().replace("ssh_from: caller", "ssh_from: 198.51.100.7")
+    text = AWS.read_text(encoding="utf-8").replace("ssh_from: caller", "ssh_from: 198.51.100.7")
     cluster, _ = load_cluster(write(tmp_path, text))
     assert cluster.orchestrator.ssh_from == "198.51.100.7/32"
 

@@ -75,7 +75,7 @@ def test_a_file_fills_in_filters_and_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(DATASETS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_files_load_and_say_what_they_are(path: Path) -> None:
     assert load_dataset(path).name == path.stem
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert text.startswith("# ")
     assert "# Get it" in text
     assert "# Licence: " in text

@@ -68,7 +68,7 @@ def test_the_command_prints_the_schema() -> None:
 
 @pytest.mark.parametrize("method", SWEEP_CLASSES)
 def test_every_key_is_told_with_an_example(method: str, root: Path) -> None:
-    page = (root / "docs" / "sweeps.md").read_text()
+    page = (root / "docs" / "sweeps.md").read_text(encoding="utf-8")
     _, _, table = page.partition(f"### `method: {method}`\n")
     rows = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
     for key in keys_of(method):
@@ -80,4 +80,4 @@ def test_every_key_is_told_with_an_example(method: str, root: Path) -> None:
 
 def test_the_page_is_of_today(root: Path) -> None:
     made = runpy.run_path(str(root / "docs" / "make_reference.py"))["page"]()
-    assert (root / "docs" / "sweeps.md").read_text() == made, "run `make reference`"
+    assert (root / "docs" / "sweeps.md").read_text(encoding="utf-8") == made, "run `make reference`"

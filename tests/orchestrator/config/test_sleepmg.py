@@ -468,7 +468,7 @@ def test_a_mistake_that_takes_several_changes(
     path = tmp_path / "probe.yaml"
     (line,) = str(caught.value).splitlines()
     assert message in line
-    where, _, column = place(path.read_text(), at).partition(":")
+    where, _, column = place(path.read_text(encoding="utf-8"), at).partition(":")
     assert line.startswith(f"{path}:{where}:")
     if "empty" not in message:
         assert line.startswith(f"{path}:{where}:{column}: ")

@@ -156,8 +156,8 @@ def test_order_and_spelling_of_the_same_sweep_make_no_difference(tmp_path: Path)
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_sweep_loads_and_opens_with_a_comment(path: Path) -> None:
     assert load_sweep(path).name == path.stem
-    assert path.read_text().startswith("# ")
-    assert len(path.read_text().partition("\n")[0]) <= 120
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert len(path.read_text(encoding="utf-8").partition("\n")[0]) <= 120
 
 
 def selective(name: str) -> SelectiveSweep:

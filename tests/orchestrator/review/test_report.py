@@ -34,7 +34,7 @@ def test_the_method_of_the_manifest_decides_who_makes_the_files(
         finish(store, f"of-{method}", method)
         uri = write_review(store, f"of-{method}")
         assert uri == store.uri_of(f"reviews/of-{method}/review.html")
-        assert Path(uri).read_text() == f"{method} of-{method}"
+        assert Path(uri).read_text(encoding="utf-8") == f"{method} of-{method}"
 
 
 def test_the_page_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_the_journal_is_what_optuna_writes_and_needs_no_lock(tmp_path: Path) -> 
     filled(JournalFileBackend(str(theirs)))
 
     def steady(file: Path) -> list[dict[str, object]]:
-        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         own = ("worker_id", "datetime_start", "datetime_complete")
         return [{k: v for k, v in line.items() if k not in own} for line in lines]
 

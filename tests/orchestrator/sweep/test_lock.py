@@ -89,7 +89,10 @@ def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
 
     with sweep_lock(store, "alive", Halt(), beat_s=BEAT_S):  # its beats, under the other's name
         alive = Path(store.uri_of(paths.sweep_lock("alive")))
-        theirs = json.loads(alive.read_text()) | {"machine": "another", "host": "node7"}
+        theirs = json.loads(alive.read_text(encoding="utf-8")) | {
+            "machine": "another",
+            "host": "node7",
+        }
         alive.write_text(json.dumps(theirs))
         with (
             pytest.raises(ConfigError, match=r"on node7, since .* min\)"),

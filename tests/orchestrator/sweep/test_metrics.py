@@ -400,13 +400,15 @@ def test_a_store_that_is_away_leaves_what_was_known_and_is_counted(
 
 
 def test_the_page_lists_every_metric(root: Path) -> None:
-    page = (root / "docs" / "operations.md").read_text()
+    page = (root / "docs" / "operations.md").read_text(encoding="utf-8")
     assert metric_names.reference() in page, "run `make reference`"
 
 
 def test_a_panel_that_adds_states_up_counts_no_trial_twice(root: Path) -> None:
     """Reused trials are among the complete ones."""
-    dashboard = json.loads((root / "cluster" / "grafana" / "dashboard.json").read_text())
+    dashboard = json.loads(
+        (root / "cluster" / "grafana" / "dashboard.json").read_text(encoding="utf-8")
+    )
     queries = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", ())]
     stacked = [query for query in queries if query.startswith("sum by (state) (")]
     assert stacked

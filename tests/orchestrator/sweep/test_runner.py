@@ -64,14 +64,19 @@ def test_why_a_sweep_stopped_counts_though_the_log_cannot_be_written(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("terminated", "raised", "reason"),
+    ("error", "terminated", "raised", "reason"),
     [
-        (True, TerminatedSweepError, "TerminatedSweepError"),
-        (False, KeyboardInterrupt, "InterruptedSweepError"),
+        (KeyboardInterrupt(), True, TerminatedSweepError, "TerminatedSweepError"),
+        (KeyboardInterrupt(), False, KeyboardInterrupt, "InterruptedSweepError"),
+        (ConnectionError("Ray is gone"), True, TerminatedSweepError, "TerminatedSweepError"),
     ],
 )
-def test_a_signal_before_the_trials_is_noted(
-    terminated: bool, raised: type[BaseException], reason: str, tmp_path: Path
+def test_a_signal_is_noted_as_what_it_is(
+    error: BaseException,
+    terminated: bool,
+    raised: type[BaseException],
+    reason: str,
+    tmp_path: Path,
 ) -> None:
     store, halt = Store.open(str(tmp_path)), Halt()
     halt.terminated = terminated
@@ -80,7 +85,7 @@ def test_a_signal_before_the_trials_is_noted(
         pytest.raises(raised),
         _telling_why(log, "probe", halt),
     ):
-        raise KeyboardInterrupt
+        raise error
     (told,) = read_events(store, "events.jsonl")
     assert (told["event"], told["reason"]) == ("sweep_stopped", reason)
     assert "sweep 'probe' was interrupted" in told["message"]

@@ -394,7 +394,7 @@ HOUR = timedelta(hours=1)
 
 def put_back(journal: Path, by: timedelta) -> None:
     """Have the trials of a journal begin so much earlier."""
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     for line in lines:
         if line.get("datetime_start"):
             earlier = datetime.fromisoformat(line["datetime_start"]) - by

@@ -23,7 +23,7 @@ def test_it_is_a_schema() -> None:
 def test_it_names_what_the_code_writes(root: Path) -> None:
     sources = [*(root / "orchestrator" / "sweep").rglob("*.py"), root / "orchestrator/labels.py"]
     own_log = {"encoder.py", "replay.py"}
-    text = "\n".join(p.read_text() for p in sources if p.name not in own_log)
+    text = "\n".join(p.read_text(encoding="utf-8") for p in sources if p.name not in own_log)
     written = set(re.findall(r'emit\(\s*"(\w+)"', text)) | {
         "arm_done",
         "row_done",

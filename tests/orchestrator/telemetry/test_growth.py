@@ -13,7 +13,7 @@ from orchestrator.telemetry.growth import GROWS_TO, Growth
 
 
 def cluster(root: Path, tmp_path: Path, name: str, **workers: dict[str, object]) -> ClusterFile:
-    content = yaml.safe_load((root / "cluster" / name).read_text())
+    content = yaml.safe_load((root / "cluster" / name).read_text(encoding="utf-8"))
     for kind, changes in workers.items():
         content["available_node_types"][kind.replace("_", "-")].update(changes)
     file = tmp_path / name
@@ -44,7 +44,11 @@ def test_machines_of_the_heads_kind_that_are_workers_count(root: Path, tmp_path:
 
 
 def test_of_a_machine_that_is_in_no_table_anything_may_come(root: Path, tmp_path: Path) -> None:
-    text = (root / "cluster" / "aws.yaml").read_text().replace("g5.xlarge", "g6.xlarge")
+    text = (
+        (root / "cluster" / "aws.yaml")
+        .read_text(encoding="utf-8")
+        .replace("g5.xlarge", "g6.xlarge")
+    )
     file = tmp_path / "c.yaml"
     file.write_text(text)
     growth = growth_of(load_cluster(file)[0])

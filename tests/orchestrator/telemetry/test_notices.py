@@ -176,7 +176,7 @@ def test_a_program_gets_it_on_its_standard_input(
     got = tmp_path / "got.json"
     command = (sys.executable, "-c", code, str(got))
     tell(Notify(command=command, key_variable="HOOK_KEY", on=("done",)), log)
-    body, signed = json.loads(got.read_text())
+    body, signed = json.loads(got.read_text(encoding="utf-8"))
     assert json.loads(body)["occasion"] == "done"
     assert signed == module.signature(KEY, body.encode())
 

@@ -196,5 +196,9 @@ def test_a_cluster_has_a_folder_by_its_name_and_by_who_knows_it(
     assert one.parent == tmp / OWN
     assert one.name.startswith("sleep-l")
     assert closed(tmp / OWN)
+    monkeypatch.setenv("RAY_TMPDIR", str(chosen := tmp / "c"))
+    assert cluster_folder(Path("/home/a/clusters/a")).parent == chosen / OWN
+    monkeypatch.setenv("RAY_TMPDIR", str(long_path(tmp, 40)))
+    assert cluster_folder(Path("/home/a/clusters/a")).parent == tmp / OWN
     longest = cluster_folder(Path("/x") / ("a" * 40))
     assert len(f"{longest}{SOCKET_OF_A_CLUSTER}") <= SOCKET_BYTES

@@ -61,5 +61,5 @@ def test_a_damaged_encoder_is_named(save_sweep: SaveSweep) -> None:
     store = save_sweep()
     record(store, paths.sweep_manifest("tau-lab"), **BEGAN_WITH)
     store.write_bytes(paths.encoder_json("e3a91c"), b"{")
-    with pytest.raises(IntegrityError, match=r"encoders/e3a91c/encoder\.json is damaged"):
+    with pytest.raises(IntegrityError, match=r"encoders/e3a91c/encoder\.json:1:2 is damaged"):
         page(store)

@@ -27,6 +27,7 @@ def tables(tmp_path: Path) -> Tables:
     about = {
         "weights_sha256": sha256(b"w"),
         **{"n_passes": 5, "best_pass": 3, "n_steps": 40, "early_stop_macro_f1": 0.5},
+        **{"n_train_epochs": 80, "train_stage_counts": {"N2": 80}, "learned_stages": ["N2"]},
     }
     store.write_bytes(paths.encoder_weights("abc"), b"w")
     store.write_bytes(paths.encoder_json("abc"), json.dumps(about).encode())

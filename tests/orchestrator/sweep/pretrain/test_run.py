@@ -34,6 +34,7 @@ def search_here(run: Run, search: Any, *, inputs_ref: Any, **_: Any) -> Found:
             "code": {"commit": None, "dirty": None, "trainables_sha256": trainables_sha256},
             "weights_sha256": sha256(b"w"),
             **{"n_passes": 5, "best_pass": 3, "n_steps": 40, "early_stop_macro_f1": 0.5},
+            **{"n_train_epochs": 9, "train_stage_counts": {}, "learned_stages": []},
         }
         run.store.write_bytes(paths.encoder_json(encoder_id), json.dumps(about).encode())
         run.store.write_bytes(paths.encoder_weights(encoder_id), b"w")
