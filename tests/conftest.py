@@ -1,4 +1,4 @@
-"""What tests share: the environment, the real recordings, one Ray cluster, one store with them ingested."""
+"""What tests share: the environment, the real recordings, one Ray cluster, and a way to make things once."""
 
 import fcntl
 import logging
@@ -116,18 +116,3 @@ def ray_cluster() -> Iterator[Any]:
         )
         yield ray
         ray.shutdown()
-
-
-@pytest.fixture(scope="session")
-def ucddb_store(ray_cluster: Any, test_data: Path, once: Once) -> Any:
-    """A store with the thirteen real nights; tests must not change what is in it, but may add."""
-    from orchestrator.config.dataset import load_dataset
-    from orchestrator.psg.ingest import ingest
-    from orchestrator.store.store import Store
-
-    def fill(folder: Path) -> str:
-        store = Store.open(str(folder), writable=True)
-        ingest(load_dataset(ROOT / "datasets" / "ucddb.yaml"), str(test_data / "ucddb"), store)
-        return str(folder)
-
-    return Store.open(once("ucddb", fill), writable=True)

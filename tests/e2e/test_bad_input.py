@@ -255,15 +255,15 @@ def test_sweep_that_does_not_fit_the_store(
 
 def test_changed_sweep_file(cli: "Cli", tiny: "Tiny", swept: Path) -> None:
     before = everything(swept)
-    for old, new, says in (
-        ("n_trials: 8", "n_trials: 9", "search.n_trials: 8 -> 9"),
-        ("n_passes: 1", "n_passes: 2", "pretrain.n_passes: 1 -> 2"),
-        ("[W, N2]", "[W, N2, REM]", "stages: W, N2 -> W, N2, REM"),
+    begun = "sweep 'small' was begun with other settings"
+    for old, new, *says in (
+        ("n_steps: 2", "n_steps: 3", begun, "search.n_steps: 2 -> 3"),
+        ("n_passes: 1", "n_passes: 2", begun, "pretrain.n_passes: 1 -> 2"),
+        ("[W, N2]", "[W, N2, REM]", begun, "stages: W, N2 -> W, N2, REM"),
+        ("n_trials: 8", "n_trials: 9", "sweep 'small' has ended", "search.n_trials: 8 -> 9"),
     ):
         file, _ = edited(tiny.sweep, cli.cwd, old, new)
-        cli("sweep", file, "--store", swept).fails(
-            2, "sweep 'small' was begun with other settings", says, "`--as NEWNAME`"
-        )
+        cli("sweep", file, "--store", swept).fails(2, *says, "`--as NEWNAME`")
     assert everything(swept) == before
 
 

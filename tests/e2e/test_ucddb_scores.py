@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ot
@@ -29,7 +29,10 @@ from orchestrator.telemetry.events import EventLog, read_events
 from trainables import inference, selective
 from trainables.stages import Stage
 
-pytestmark = pytest.mark.ray
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Done
+
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 
 LAYER, DIM = "afr_flat", 2400
 EARLY_STOP, VALIDATION, TARGET = "ucddb010", "ucddb019", "ucddb018"
@@ -51,6 +54,16 @@ def sweep(root: Path, tmp_path_factory: pytest.TempPathFactory) -> SelectiveSwee
 
 
 @pytest.fixture(scope="module")
+def ucddb_store(
+    ray_cluster: Any, test_data: Path, nights_done: "Done", tmp_path_factory: Any
+) -> Store:
+    """A store of this file's own with the thirteen real nights."""
+    folder: Path = tmp_path_factory.mktemp("ucddb")
+    shutil.copytree(nights_done.store / "epochs", folder / "epochs")
+    return Store.open(str(folder), writable=True)
+
+
+@pytest.fixture(scope="module")
 def seen_in_pretraining(sweep: SelectiveSweep, ucddb_store: Store) -> dict[str, Any]:
     """What the training code received when the encoder was pretrained."""
     plan = plan_sweep(sweep, ucddb_store)
@@ -61,8 +74,6 @@ def seen_in_pretraining(sweep: SelectiveSweep, ucddb_store: Store) -> dict[str, 
         seen.update(x=x, stages=stages, x_stop=x_stop, stages_stop=stages_stop, **options)
         return pretrain(x, stages, x_stop, stages_stop, **options)
 
-    for path in ucddb_store.files(f"encoders/{plan.encoder_request().encoder_id}"):
-        ucddb_store.delete(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selective, "pretrain", spy)
         ensure_encoder(ucddb_store, plan.encoder_request())
@@ -298,21 +309,25 @@ def test_distances_equal_those_of_pot(scored: Scored, plan: SweepPlan, ucddb_sto
         assert values[i, j] == pytest.approx(expected, rel=1e-9)
 
 
+def assert_tiles_are_of_two_processes_or_more(store: Store, score_id: str) -> None:
+    events = read_events(store, paths.score_events(score_id))
+    tiles = [event for event in events if event["event"] == "tile_scored"]
+    assert len(tiles) == 14
+    assert sum(event["n_pairs"] for event in tiles) == 110 * 25
+    by_worker = [event["worker_pid"] for event in tiles]
+    driver = {event["pid"] for event in tiles}
+    assert len(set(by_worker)) >= 2
+    assert not driver & set(by_worker)
+    assert all(by_worker.count(pid) >= 2 for pid in set(by_worker))
+
+
 def test_tiles_are_computed_in_two_processes_or_more(
     scored: Scored, copy: Store, sweep: SelectiveSweep
 ) -> None:
-    for _ in range(2):  # with workers that have just started, or not
-        shutil.rmtree(Path(copy.uri) / "scores")
-        run_scoring(copy, sweep)
-        events = read_events(copy, paths.score_events(scored.score_id))
-        tiles = [event for event in events if event["event"] == "tile_scored"]
-        assert len(tiles) == 14
-        assert sum(event["n_pairs"] for event in tiles) == 110 * 25
-        by_worker = [event["worker_pid"] for event in tiles]
-        driver = {event["pid"] for event in tiles}
-        assert len(set(by_worker)) >= 2
-        assert not driver & set(by_worker)
-        assert all(by_worker.count(pid) >= 2 for pid in set(by_worker))
+    assert_tiles_are_of_two_processes_or_more(copy, scored.score_id)  # which had just started
+    shutil.rmtree(Path(copy.uri) / "scores")
+    run_scoring(copy, sweep)
+    assert_tiles_are_of_two_processes_or_more(copy, scored.score_id)  # which were waiting
 
 
 def test_a_deleted_tile_is_computed_again_and_no_other(

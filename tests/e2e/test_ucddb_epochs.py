@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mne
 import numpy as np
@@ -12,10 +12,19 @@ from orchestrator.psg.feed import read_signals, signal_epochs, stored_recordings
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 
-pytestmark = pytest.mark.ray
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Done
+
+pytestmark = pytest.mark.e2e
 
 SUBJECTS = [f"ucddb{n:03}" for n in (2, 3, 5, 6, 7, 9, 10, 11, 13, 15, 18, 19, 21)]
 STAGE_NAMES = ("W", "N1", "N2", "N3", "REM")
+
+
+@pytest.fixture(scope="module")
+def ucddb_store(test_data: Path, nights_done: "Done") -> Store:
+    """The store that all tests share."""
+    return Store.open(str(nights_done.store))
 
 
 @pytest.fixture(scope="module")
