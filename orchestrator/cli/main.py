@@ -1,5 +1,6 @@
 """Entry point of the command line: one group, our errors as one paragraph, exit codes of ``orchestrator.errors``."""
 
+import contextlib
 import sys
 import textwrap
 from typing import Any
@@ -51,12 +52,14 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. The same command goes on where it was.", err=True)
+        with contextlib.suppress(OSError):  # of a terminal that was closed
+            click.echo("Interrupted. The same command goes on where it was.", err=True)
         sys.exit(InterruptedSweepError.exit_code)
     except OrchestratorError as error:
         if "--debug" in arguments:
             raise
-        click.echo(paragraph(f"Error: {error}"), err=True)
+        with contextlib.suppress(OSError):
+            click.echo(paragraph(f"Error: {error}"), err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 

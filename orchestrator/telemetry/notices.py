@@ -19,6 +19,7 @@ from orchestrator.config.notices import Notify, Occasion
 from orchestrator.errors import ConfigError
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import note
+from orchestrator.telemetry.termination import last_word
 
 SIGNATURE_HEADER = "X-Signature-256"
 SIGNATURE_VARIABLE = "NOTICE_SIGNATURE"
@@ -30,6 +31,8 @@ _END_S = 60.0
 """At its end a sweep waits so long for each notice that is under way; three attempts at one take 36 s at most."""
 _LONGEST_END_S = 300.0
 """And so long for all of them."""
+_LAST_WORD_S = 1.0
+"""And so long where the process is ended from without."""
 
 
 def signature(key: str, body: bytes) -> str:
@@ -83,7 +86,7 @@ def notices(notify: Notify | None, sweep: str, store_uri: str, log: EventLog) ->
         if occasion in notify.on:
             sender.send({"sweep": sweep, "store": store_uri, "occasion": occasion, **event})
 
-    with log.heard_by(heard):
+    with log.heard_by(heard), last_word(lambda: sender.close(_LAST_WORD_S)):
         try:
             yield
         finally:
@@ -104,11 +107,12 @@ class _Sender:
     def send(self, content: Mapping[str, Any]) -> None:
         self._bodies.put(json.dumps(content, sort_keys=True).encode())
 
-    def close(self) -> None:
+    def close(self, longest_s: float | None = None) -> None:
         """Wait for what is under way, and end."""
+        longest_s = _LONGEST_END_S if longest_s is None else longest_s
         n_left = self._bodies.qsize() + 1  # the one that is being sent is not in the queue
         self._bodies.put(None)
-        self._thread.join(min(n_left * _END_S, _LONGEST_END_S))
+        self._thread.join(min(n_left * _END_S, longest_s))
         if self._thread.is_alive():
             n_left = self._bodies.qsize()  # the end stands there for the one that is being sent
             note(f"notices not delivered when the sweep ended: {n_left}")

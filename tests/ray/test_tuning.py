@@ -359,6 +359,22 @@ def test_a_budget_ends_a_search_for_good(sweep: Sweep) -> None:
     assert sweep.search(objective=lambda signature: 0.5, n_trials=20, plateau=3) == trials
 
 
+def test_what_ends_with_the_sweep_is_told_as_no_failure(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = ray.wait
+
+    def wait_and_stop(refs: list[Any], **_: Any) -> Any:
+        found = wait(refs)
+        sweep.halt.stop()  # by the signal that has ended the task, too
+        return found
+
+    monkeypatch.setattr(ray, "wait", wait_and_stop)
+    with pytest.raises(InterruptedSweepError, match="after 0 of 1 arms"):
+        run_fixed(sweep.run(), "arm", ["ended"], lambda _ref, _: {ERROR: "died"}, [ray.put(None)])
+    assert sweep.events("arm_done") == []
+
+
 def test_fixed_configurations(sweep: Sweep) -> None:
     folder = str(sweep.folder)
 

@@ -17,8 +17,10 @@ from orchestrator.config.notices import Notify
 from orchestrator.errors import ConfigError
 from orchestrator.store.store import Store
 from orchestrator.telemetry import notices as module
+from orchestrator.telemetry import termination
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
+from orchestrator.telemetry.termination import last_word
 
 KEY = "a key that both know"
 
@@ -148,6 +150,16 @@ def test_the_end_waits_for_every_notice_that_is_under_way(
     tell(Notify(url=server.url), log)
     told = [json.loads(body)["occasion"] for body in server.bodies]
     assert told == ["lost", "budget", "failed", "done"]
+
+
+def test_a_sweep_that_is_ended_from_without_tells_of_it(server: Received, log: EventLog) -> None:
+    with (
+        notices(Notify(url=server.url), "tau", "s3://lab/runs", log),
+        last_word(lambda: log.emit("sweep_stopped", reason="TerminatedSweepError", message="")),
+    ):
+        termination._say_last_words()
+        (body,) = server.bodies
+    assert json.loads(body)["occasion"] == "failed"
 
 
 def test_notices_that_the_end_does_not_wait_for_are_counted(
