@@ -1,6 +1,7 @@
 """The Ray session of a command: the cluster it runs in, or one of its own on this machine."""
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -80,14 +81,37 @@ def _start(n_cpus: int | None, folder: Path | None) -> None:
         check_answers(os.environ["RAY_ADDRESS"])
         ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
     else:
-        ray.init(
-            address="local",
-            num_cpus=n_cpus or n_usable_cpus(),
-            include_dashboard=False,
-            object_store_memory=object_store_bytes(),
-            _temp_dir=str(folder),
-            **quiet,
-        )
+        with _grouped_apart():
+            ray.init(
+                address="local",
+                num_cpus=n_cpus or n_usable_cpus(),
+                include_dashboard=False,
+                object_store_memory=object_store_bytes(),
+                _temp_dir=str(folder),
+                **quiet,
+            )
+
+
+@contextlib.contextmanager
+def _grouped_apart() -> Iterator[None]:
+    """Have the processes that Ray starts inside the block in process groups of their own.
+
+    A signal to the whole group of a command, as `timeout` and job schedulers send it, then reaches the command alone,
+    which ends Ray in order. Would Ray get it, too, it could be gone first: its core in this process then exits with 1,
+    and no Python is asked. Only where the kernel ends Ray's processes with this one: nothing else would find them.
+    """
+    from ray._private import services, utils
+
+    private: Any = services
+    if not utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
+        yield
+        return
+    before = private.ConsolePopen
+    private.ConsolePopen = functools.partial(before, process_group=0)
+    try:
+        yield
+    finally:
+        private.ConsolePopen = before
 
 
 def prepare_ray_environment() -> None:

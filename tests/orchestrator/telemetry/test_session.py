@@ -84,16 +84,19 @@ def test_a_running_session_is_used_and_left_running(ray_cluster: Any) -> None:
 
 
 @pytest.mark.ray
-def test_no_other_user_can_exchange_what_a_session_runs_and_nothing_is_left(tmp_path: Path) -> None:
-    """Under a temporary folder whose path is too long for sockets, too."""
+def test_a_session_of_ones_own_is_closed_to_others_and_leaves_nothing(tmp_path: Path) -> None:
+    """Under a temporary folder whose path is too long for sockets, too; no signal to our group reaches Ray."""
     long = tmp_path / ("x" * 100)
     long.mkdir()
     code = (
+        "import os, psutil\n"
         "from orchestrator.telemetry.session import ray_session\n"
         "with ray_session(1):\n"
         "    import ray\n"
         "    from ray._private.worker import _global_node as node\n"
         "    assert ray.get(ray.remote(lambda: 1).remote()) == 1\n"
+        "    of_ray = psutil.Process().children(recursive=True)\n"
+        "    assert of_ray and os.getpgid(0) not in [os.getpgid(each.pid) for each in of_ray]\n"
         "    print(node.get_session_dir_path(), flush=True)\n"
         "    input()\n"
     )
