@@ -190,18 +190,16 @@ class Store:
         IntegrityError
             The file is damaged, or lacks a column.
         """
-
-        def read(source: Any, filesystem: pafs.FileSystem | None) -> pa.Table:
-            table = pq.read_table(
-                source,
-                filesystem=filesystem,
-                columns=None if columns is None else list(columns),
-                partitioning=None,
-            )
+        names = None if columns is None else list(columns)
+        table = self._parquet(
+            path,
+            lambda source, filesystem: pq.read_table(
+                source, filesystem=filesystem, columns=names, partitioning=None
+            ),
+        )
+        with _translated(self.uri_of(path)):
             table.validate(full=True)  # that text is text, which reading alone does not check
-            return table
-
-        return self._parquet(path, read)
+        return table
 
     def read_schema(self, path: str) -> pa.Schema:
         """Return schema and metadata of a Parquet file without its rows.
