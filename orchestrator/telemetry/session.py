@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.telemetry.growth import Growth
 from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
 from orchestrator.telemetry.ray_address import check_answers
-from orchestrator.telemetry.termination import as_handled_before, ended_in_time
+from orchestrator.telemetry.termination import as_handled_before, ended_in_time, ray_in_other_groups
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -51,7 +51,7 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         yield
         return
     with ended_in_time():
-        with as_handled_before():
+        with as_handled_before(), ray_in_other_groups():
             _start(n_cpus)
         configure_data()
         try:
