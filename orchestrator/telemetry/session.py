@@ -1,7 +1,6 @@
 """The Ray session of a command: the cluster it runs in, or one of its own on this machine."""
 
 import contextlib
-import functools
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ from orchestrator.telemetry.growth import Growth
 from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
 from orchestrator.telemetry.ray_address import check_answers
 from orchestrator.telemetry.session_folder import session_folder
-from orchestrator.telemetry.termination import as_handled_before, ended_in_time
+from orchestrator.telemetry.termination import as_handled_before, ended_in_time, ray_in_other_groups
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -56,7 +55,7 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         return
     files = contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder()
     with ended_in_time(), files as folder:
-        with as_handled_before():
+        with as_handled_before(), ray_in_other_groups():
             _start(n_cpus, folder)
         configure_data()
         try:
@@ -81,37 +80,14 @@ def _start(n_cpus: int | None, folder: Path | None) -> None:
         check_answers(os.environ["RAY_ADDRESS"])
         ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
     else:
-        with _grouped_apart():
-            ray.init(
-                address="local",
-                num_cpus=n_cpus or n_usable_cpus(),
-                include_dashboard=False,
-                object_store_memory=object_store_bytes(),
-                _temp_dir=str(folder),
-                **quiet,
-            )
-
-
-@contextlib.contextmanager
-def _grouped_apart() -> Iterator[None]:
-    """Have the processes that Ray starts inside the block in process groups of their own.
-
-    A signal to the whole group of a command, as `timeout` and job schedulers send it, then reaches the command alone,
-    which ends Ray in order. Would Ray get it, too, it could be gone first: its core in this process then exits with 1,
-    and no Python is asked. Only where the kernel ends Ray's processes with this one: nothing else would find them.
-    """
-    from ray._private import services, utils
-
-    private: Any = services
-    if not utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
-        yield
-        return
-    before = private.ConsolePopen
-    private.ConsolePopen = functools.partial(before, process_group=0)
-    try:
-        yield
-    finally:
-        private.ConsolePopen = before
+        ray.init(
+            address="local",
+            num_cpus=n_cpus or n_usable_cpus(),
+            include_dashboard=False,
+            object_store_memory=object_store_bytes(),
+            _temp_dir=str(folder),
+            **quiet,
+        )
 
 
 def prepare_ray_environment() -> None:

@@ -1,8 +1,8 @@
-"""Signals that ask a process to end: it does so like at Ctrl-C, and in time, also while it waits for what is gone.
+"""Signals that ask a process to end: it does so like at Ctrl-C, and in time.
 
-A job scheduler, ``timeout`` and a terminal that is closed tell all processes of a command at once, those of Ray too.
-What waits for Ray's answer then waits for a minute, inside of its C++, where no exception reaches it; and at the end of
-that minute Ray aborts the process.
+``timeout``, job schedulers and terminals that are closed tell all processes of a group at once. Were Ray's among them,
+this one could not end in order: it would wait for Ray for a minute, inside of its C++, where no exception reaches it,
+or be aborted by it at once.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 from orchestrator.errors import InterruptedSweepError
@@ -20,7 +21,7 @@ from orchestrator.errors import InterruptedSweepError
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """Of a shutdown, and of a terminal that is closed."""
 
-ORDERLY_S = 6.0
+ORDERLY_S = 8.0
 """How long after a signal a process may take to end in order. Docker, for one, kills after ten seconds."""
 
 _LAST_WORDS_S = 3.0
@@ -85,6 +86,26 @@ def ended_in_time(orderly_s: float = ORDERLY_S) -> Iterator[None]:
         _watched.clear()
         signal.set_wakeup_fd(before)
         pythons.close()  # which ends the thread, unless it waits for the end of the process
+
+
+@contextlib.contextmanager
+def ray_in_other_groups() -> Iterator[None]:
+    """Have what Ray starts inside the block in sessions of its own, where no signal to our process group reaches it.
+
+    It ends with this process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's own reaper does,
+    which needs all of it in our group, so there it stays.
+    """
+    from ray._private import services, utils
+
+    if not utils.detect_fate_sharing_support():
+        yield
+        return
+    popen = services.ConsolePopen
+    services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
-"""SIGTERM to all processes of a command at once, as `timeout`, job schedulers and service managers send it."""
+"""SIGTERM to the whole process group of a command, as `timeout` and job schedulers send it."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -50,17 +49,16 @@ def pretrains(store: Path) -> bool:
 def end_when(
     moment: Callable[["subprocess.Popen[str]"], bool],
     process: "subprocess.Popen[str]",
-    send: Callable[[int, set[int]], None],
     tools: "type[Tools]",
 ) -> str:
-    """Send a signal at a moment, and return what the command says, having seen that it and all of Ray end in time."""
+    """End the command's group at a moment, see that it and all of Ray end in time, and return what the command says."""
     tools.wait_for(
         lambda: moment(process) or process.poll() is not None, timeout_s=120, what="the moment"
     )
     assert process.poll() is None, process.communicate()
     started = tools.descendants(process.pid)
     began = time.monotonic()
-    send(process.pid, started)
+    os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     seconds = time.monotonic() - began
     assert process.returncode == 130, out + err
@@ -72,25 +70,13 @@ def end_when(
     return " ".join(err.split())
 
 
-def to_group(leader: int, _started: set[int]) -> None:
-    """As `timeout` does."""
-    os.killpg(leader, signal.SIGTERM)
-
-
-def to_each(leader: int, started: set[int]) -> None:
-    """As a service manager does, whatever groups they have made."""
-    for pid in (*started, leader):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-
-
 def test_while_ray_starts(cli: "Cli", tiny: "Tiny", tools: "type[Tools]") -> None:
     def starting(process: "subprocess.Popen[str]") -> bool:
         lines = map(tools.command_line, tools.descendants(process.pid))
         return any("gcs_server" in line for line in lines)
 
     process = cli.start("ingest", tiny.dataset, "--data", tiny.data)
-    err = end_when(starting, process, to_group, tools)
+    err = end_when(starting, process, tools)
     assert err.endswith("The same command goes on where it was.")
     assert list((cli.cwd / "runs").rglob("*.part")) == []
 
@@ -102,7 +88,7 @@ def test_before_the_trials(
     folder = store / "sweeps" / "ended"
     shutil.copytree(tiny_done.store / "epochs", store / "epochs")
     process = cli.start("sweep", sweep_of(tiny, cli, *MANY_PASSES), "--cpus", "2")
-    err = end_when(lambda _: pretrains(store), process, to_each, tools)
+    err = end_when(lambda _: pretrains(store), process, tools)
     assert "The same command goes on where it was." in err
     assert not (folder / "lock.json").exists()
     assert events_of(folder)[-1]["event"] == "sweep_stopped"
@@ -117,7 +103,7 @@ def test_while_trials_run(
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
     file = sweep_of(tiny, cli, ("  n_steps: 2\n", "  n_steps: 40\narms: [no_adapt]\n"))
     process = cli.start("sweep", file, "--cpus", "2")
-    end_when(lambda _: n_of("trial_done", folder) >= 2, process, to_group, tools)
+    end_when(lambda _: n_of("trial_done", folder) >= 2, process, tools)
     assert not (folder / "lock.json").exists()
     stopped = events_of(folder)[-1]
     assert (stopped["event"], stopped["reason"]) == ("sweep_stopped", "TerminatedSweepError")
