@@ -113,7 +113,7 @@ def test_launch_use_and_end_next_to_another_ray(
 
 
 def test_its_time_to_live_ends_it(file: Path, cli: "Cli", tools: "type[Tools]") -> None:
-    change(file, "orchestrator", ttl_hours=25 / 3600)
+    change(file, "orchestrator", ttl_hours=40 / 3600)
     assert "it ends at" in cli("launch", file, "--yes").ok().out
     tools.wait_for(lambda: not processes(tools, cli, file), timeout_s=120, what="it has ended")
     assert "down" in cli("status", "--cluster", file).ok().out
