@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from orchestrator.errors import InterruptedSweepError
 
@@ -97,15 +98,16 @@ def ray_in_other_groups() -> Iterator[None]:
     """
     from ray._private import services, utils
 
-    if not utils.detect_fate_sharing_support():
+    private: Any = services
+    if not utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
         yield
         return
-    popen = services.ConsolePopen
-    services.ConsolePopen = partial(popen, start_new_session=True)
+    popen = private.ConsolePopen
+    private.ConsolePopen = partial(popen, start_new_session=True)
     try:
         yield
     finally:
-        services.ConsolePopen = popen
+        private.ConsolePopen = popen
 
 
 @contextlib.contextmanager
