@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.telemetry.growth import Growth
 from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
 from orchestrator.telemetry.ray_address import check_answers
-from orchestrator.telemetry.termination import as_handled_before, ended_in_time, ray_in_other_groups
+from orchestrator.telemetry.termination import ended_in_time, starting_ray
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -51,10 +51,9 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         yield
         return
     with ended_in_time():
-        with as_handled_before(), ray_in_other_groups():
-            _start(n_cpus)
-        configure_data()
         try:
+            _start(n_cpus)
+            configure_data()
             if store is not None:
                 from orchestrator.store.placement import (
                     check_is_shared,  # here: pyarrow is no matter of --help
@@ -71,18 +70,18 @@ def _start(n_cpus: int | None) -> None:
     """Connect to the cluster that the environment names, or start Ray on this machine."""
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address := os.environ.get("RAY_ADDRESS"):
         check_answers(address)
-        ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
+        options: dict[str, Any] = {"runtime_env": {"env_vars": _worker_env()}}
     else:
-        ray.init(
-            address="local",
-            num_cpus=n_cpus or n_usable_cpus(),
-            include_dashboard=False,
-            object_store_memory=object_store_bytes(),
-            **quiet,
-        )
+        options = {
+            "address": "local",
+            "num_cpus": n_cpus or n_usable_cpus(),
+            "include_dashboard": False,
+            "object_store_memory": object_store_bytes(),
+        }
+    with starting_ray():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def prepare_ray_environment() -> None:
