@@ -7,7 +7,7 @@ import time
 
 from orchestrator.errors import ClusterUnreachableError, ConfigError, SetupError
 
-ANSWER_S = 6.0
+ANSWER_S = 5.0
 """How long a cluster may take to answer: its head may be starting."""
 
 _PAUSE_S = 0.5

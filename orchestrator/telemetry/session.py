@@ -13,7 +13,7 @@ from orchestrator.telemetry.growth import Growth
 from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
 from orchestrator.telemetry.ray_address import check_answers
 from orchestrator.telemetry.session_folder import session_folder
-from orchestrator.telemetry.termination import as_handled_before, ended_in_time, ray_in_other_groups
+from orchestrator.telemetry.termination import ended_in_time, starting_ray
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -55,10 +55,9 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         return
     files = contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder()
     with ended_in_time(), files as folder:
-        with as_handled_before(), ray_in_other_groups():
-            _start(n_cpus, folder)
-        configure_data()
         try:
+            _start(n_cpus, folder)
+            configure_data()
             if store is not None:
                 from orchestrator.store.placement import (
                     check_is_shared,  # here: pyarrow is no matter of --help
@@ -75,19 +74,19 @@ def _start(n_cpus: int | None, folder: Path | None) -> None:
     """Start Ray on this machine with its files in a folder; without one, connect to the cluster of the environment."""
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if folder is None:
         check_answers(os.environ["RAY_ADDRESS"])
-        ray.init(**quiet, runtime_env={"env_vars": _worker_env()})
+        options: dict[str, Any] = {"runtime_env": {"env_vars": _worker_env()}}
     else:
-        ray.init(
-            address="local",
-            num_cpus=n_cpus or n_usable_cpus(),
-            include_dashboard=False,
-            object_store_memory=object_store_bytes(),
-            _temp_dir=str(folder),
-            **quiet,
-        )
+        options = {
+            "address": "local",
+            "num_cpus": n_cpus or n_usable_cpus(),
+            "include_dashboard": False,
+            "object_store_memory": object_store_bytes(),
+            "_temp_dir": str(folder),
+        }
+    with starting_ray():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def prepare_ray_environment() -> None:

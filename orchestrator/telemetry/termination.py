@@ -90,42 +90,47 @@ def ended_in_time(orderly_s: float = ORDERLY_S) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ray_in_other_groups() -> Iterator[None]:
-    """Have what Ray starts inside the block in sessions of its own, where no signal to our process group reaches it.
-
-    It ends with this process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's own reaper does,
-    which needs all of it in our group, so there it stays.
-    """
-    from ray._private import services, utils
-
-    private: Any = services
-    if not utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
-        yield
-        return
-    popen = private.ConsolePopen
-    private.ConsolePopen = partial(popen, start_new_session=True)
-    try:
-        yield
-    finally:
-        private.ConsolePopen = popen
-
-
-@contextlib.contextmanager
-def as_handled_before() -> Iterator[None]:
-    """Leave SIGTERM to the handler of before, although Ray sets its own inside the block, which exits with 15."""
+def delayed() -> Iterator[None]:
+    """Have signals inside the block count at its end. Outside the main thread they are left alone."""
     if not _in_main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
-    except SystemExit as exited:
-        signal.signal(signal.SIGTERM, before)
-        if exited.code == signal.SIGTERM:
-            signal.raise_signal(signal.SIGTERM)
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def starting_ray() -> Iterator[None]:
+    """Keep signals away from Ray, which is started or connected to inside the block.
+
+    - Half up, it cannot be ended in order, so signals wait; Ray's own handler, which would exit, is not installed.
+    - Its processes get sessions of their own, where no signal to our process group reaches them. They end with this
+      process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's reaper does, which needs them in our
+      group, so there they stay.
+    """
+    from ray._private import services, utils
+
+    starts: Any = services
+    handles: Any = utils
+    popen, set_handler = starts.ConsolePopen, handles.set_sigterm_handler
+    if handles.detect_fate_sharing_support():
+        starts.ConsolePopen = partial(popen, start_new_session=True)
+    handles.set_sigterm_handler = lambda _handler: None
+    try:
+        with delayed():
+            yield
+    finally:
+        starts.ConsolePopen, handles.set_sigterm_handler = popen, set_handler
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from orchestrator.telemetry import termination
-from orchestrator.telemetry.termination import as_handled_before, ended_like_ctrl_c, last_word
+from orchestrator.telemetry.termination import delayed, ended_like_ctrl_c, last_word
 
 STUCK = """
 import ctypes, threading
@@ -99,22 +99,29 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_signal_while_ray_has_its_own_handler_is_left_to_ours() -> None:
-    def ours_and_rays() -> None:
-        with ended_like_ctrl_c(), as_handled_before():
-            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
-            os.kill(os.getpid(), signal.SIGTERM)
+def test_a_delayed_signal_counts_at_the_end() -> None:
+    steps = []
+
+    def interrupted() -> None:
+        with ended_like_ctrl_c():
+            with delayed():
+                os.kill(os.getpid(), signal.SIGTERM)
+                steps.append("went on")
+            steps.append("went on further")
 
     with pytest.raises(KeyboardInterrupt):
-        ours_and_rays()
+        interrupted()
+    assert steps == ["went on"]
 
 
-def test_ray_s_handler_does_not_stay() -> None:
-    with ended_like_ctrl_c():
-        ours = signal.getsignal(signal.SIGTERM)
-        with as_handled_before():
-            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
-        assert signal.getsignal(signal.SIGTERM) is ours
+def test_a_delayed_signal_counts_for_more_than_what_it_may_have_caused() -> None:
+    def interrupted() -> None:
+        with ended_like_ctrl_c(), delayed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ConnectionError("Ray is gone")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
 
 def test_a_block_that_has_ended_has_no_last_word() -> None:
