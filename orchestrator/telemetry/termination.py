@@ -105,8 +105,8 @@ def delayed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for late in came:
+            signal.raise_signal(late)
 
 
 @contextlib.contextmanager
@@ -115,8 +115,8 @@ def starting_ray() -> Iterator[None]:
 
     - Half up, it cannot be ended in order, so signals wait; Ray's own handler, which would exit, is not installed.
     - Its processes get sessions of their own, where no signal to our process group reaches them. They end with this
-      process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's reaper does, which needs them in our
-      group, so there they stay.
+      process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's reaper does, which needs them in
+      our group, so there they stay.
     """
     from ray._private import services, utils
 
