@@ -21,6 +21,7 @@ from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.config.cluster import ThisMachine
 from orchestrator.errors import SetupError
 from orchestrator.telemetry.processes import having, in_session, started_at
+from orchestrator.telemetry.session_folder import cluster_folder, remove
 
 _START_S = 90.0
 _END_S = 30.0
@@ -43,11 +44,12 @@ class OnThisMachine:
     def start(self) -> Running:
         """Start the node, and wait for its job server."""
         token_file = self.state.make_token()
+        ray_folder = cluster_folder(self.state.folder)
         now = datetime.now(UTC)
         ends_at = None if self.ttl_hours is None else now + timedelta(hours=self.ttl_hours)
         with self.state.log_file.open("ab") as log:
             process = subprocess.Popen(
-                [*self._ended_in_time(), *self._command()],
+                [*self._ended_in_time(), *self._command(ray_folder)],
                 env=self._environment(token_file),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -61,6 +63,7 @@ class OnThisMachine:
             ends_at=None if ends_at is None else ends_at.isoformat(timespec="seconds"),
             pid=process.pid,
             process_started=started_at(process.pid),
+            ray_folder=str(ray_folder),
         )
         self.state.note(running)
         deadline = time.monotonic() + _START_S
@@ -76,7 +79,8 @@ class OnThisMachine:
         return running
 
     def check(self) -> None:
-        """Refuse a port that is taken."""
+        """Refuse a port that is taken, and a folder for Ray's files that is another user's."""
+        cluster_folder(self.state.folder)
         taken = [
             f"provider.{key} is {port}: something listens there already. Give another one."
             for key, port in (
@@ -105,7 +109,9 @@ class OnThisMachine:
         file = (
             self.state.folder / f"secrets-{secrets.token_hex(8)}"
         )  # another job may be on its way
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        with os.fdopen(
+            os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as out:
             out.write(as_exports(values))
         return f". {shlex.quote(str(file))}"
 
@@ -128,6 +134,8 @@ class OnThisMachine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._await(lambda: not self._processes(running), _LAST_S)
+        if running is not None:
+            self._remove_rays_folder(running)
         return there
 
     def remaining(self, *, only_billed: bool = False) -> list[str]:
@@ -160,23 +168,27 @@ class OnThisMachine:
             )
         return [timeout, "--signal=TERM", "--kill-after=60", f"{self.ttl_hours}h"]
 
-    def _command(self) -> list[str]:
+    def _command(self, ray_folder: Path) -> list[str]:
         limits = {"--num-cpus": self.provider.cpus, "--num-gpus": self.provider.gpus}
         return [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
             *("--disable-usage-stats", "--node-ip-address", "127.0.0.1"),
             *("--port", str(self.provider.port), "--dashboard-host", "127.0.0.1"),
             *("--dashboard-port", str(self.provider.dashboard_port)),
-            *("--temp-dir", str(self._temp_dir())),
+            *("--temp-dir", str(ray_folder)),
             # Wherever there is room, so that no other Ray is in the way.
             *("--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", "0"),
             *("--metrics-export-port", "0", "--min-worker-port", "0", "--max-worker-port", "0"),
             *(text for flag, n in limits.items() if n is not None for text in (flag, str(n))),
         ]
 
-    def _temp_dir(self) -> Path:
-        # Sockets are made in it, whose paths may have 107 characters.
-        return Path("/tmp") / f"sleep-{os.getuid()}-{self.state.folder.name}"
+    def _remove_rays_folder(self, running: Running) -> None:
+        if running.ray_folder is not None:
+            remove(Path(running.ray_folder))
+            return
+        folder = Path("/tmp") / f"sleep-{os.getuid()}-{self.state.folder.name}"  # of version 0.1
+        if os.path.lexists(folder) and folder.lstat().st_uid == os.geteuid():
+            remove(folder)
 
     def _environment(self, token_file: Path) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}

@@ -183,7 +183,7 @@ def test_only_the_gate_reads_the_stage_column(root: Path) -> None:
         # Checks the file's hash, and then reads columns that the metadata calls a modality.
         "psg/feed.py": ["read_signals: pq.ParquetFile"],
         # The store itself: path and columns are the caller's.
-        "store/store.py": ["read: pq.read_table"],
+        "store/store.py": ["read_table: pq.read_table"],
     }
     package = root / "orchestrator"
     found = {
