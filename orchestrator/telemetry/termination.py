@@ -114,8 +114,8 @@ def starting_ray() -> Iterator[None]:
 
     - Half up, it cannot be ended in order, so signals wait; Ray's own handler, which would exit, is not installed.
     - Its processes get sessions of their own, where no signal to our process group reaches them. They end with this
-      process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's reaper does, which needs them in our
-      group, so there they stay.
+      process, whatever that dies of: on Linux the kernel sees to it. Elsewhere Ray's reaper does, which needs them in
+      our group, so there they stay.
     """
     from ray._private import services, utils
 

@@ -77,3 +77,32 @@ def test_a_running_session_is_used_and_left_running(ray_cluster: Any) -> None:
         assert ray_cluster.is_initialized()
     assert ray_cluster.is_initialized()
     assert ray_cluster.get(ray_cluster.put(1)) == 1
+
+
+OUT_OF_REACH = """
+import os, signal
+from orchestrator.telemetry.session import ray_session
+
+def ours(*_):
+    print("told", flush=True)
+
+signal.signal(signal.SIGTERM, ours)
+with ray_session(1):
+    import ray
+
+    assert signal.getsignal(signal.SIGTERM) is ours
+    os.killpg(0, signal.SIGTERM)
+    print(ray.get(ray.remote(lambda: "alive").remote()), flush=True)
+"""
+
+
+@pytest.mark.ray
+def test_a_signal_to_our_process_group_does_not_reach_ray() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_REACH],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        check=True,
+    )
+    assert done.stdout == "told\nalive\n"
