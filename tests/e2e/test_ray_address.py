@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-IN_TIME_S = 15
+IN_TIME_S = 25
+"""Three commands at once; one by itself takes less than 15 s."""
 
 
 def test_nobody_answers(cli: "Cli", tiny: "Tiny", tiny_done: "Done") -> None:

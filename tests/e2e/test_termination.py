@@ -57,6 +57,7 @@ def end_when(
     )
     assert process.poll() is None, process.communicate()
     started = tools.descendants(process.pid)
+    assert started, "Ray was not running"
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=60)
@@ -101,9 +102,15 @@ def test_while_trials_run(
     store = cli.cwd / "runs"
     folder = store / "sweeps" / "ended"
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
-    file = sweep_of(tiny, cli, ("  n_steps: 2\n", "  n_steps: 40\narms: [no_adapt]\n"))
+    file = sweep_of(
+        tiny,
+        cli,
+        ("n_trials: 8", "n_trials: 5"),
+        ("n_steps: 2\n", "n_steps: 40\narms: [no_adapt]\n"),
+    )
     process = cli.start("sweep", file, "--cpus", "2")
-    end_when(lambda _: n_of("trial_done", folder) >= 2, process, tools)
+    err = end_when(lambda _: n_of("trial_done", folder) >= 1, process, tools)
+    assert "The same command goes on where it was." in err
     assert not (folder / "lock.json").exists()
     stopped = events_of(folder)[-1]
     assert (stopped["event"], stopped["reason"]) == ("sweep_stopped", "TerminatedSweepError")
