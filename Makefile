@@ -4,6 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # The tests start hundreds of processes; each finds the project compiled, whatever the caller's shell says.
 unexport PYTHONDONTWRITEBYTECODE
+IN_TWO := --numprocesses 2 --dist worksteal  # tests of a file stay together, so that what they share is made once
 # What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
 PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
@@ -20,15 +21,15 @@ demo: .venv/installed  ## the whole story on made-up recordings; prints where th
 quick: .venv/installed  ## after each change: what takes less than a second; PKG=sweep: of one package
 	$(if $(filter-out $(PACKAGES),$(PKG)),$(error PKG=$(PKG): no such package; allowed: $(PACKAGES)))
 	$(PYTEST) -q -m 'not ray and not e2e and not slow and not heavy' \
-	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),--numprocesses 2) $(PYTEST_ARGS)
+	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),$(IN_TWO)) $(PYTEST_ARGS)
 
 # Two files at a time, in the order of their names: the longest is among the first ones.
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs: ten minutes
-	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
+	$(PYTEST) -q -m 'not ray and not e2e and not slow' $(IN_TWO) $(PYTEST_ARGS)
 	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about a minute
-	$(PYTEST) -q -m 'not ray and not e2e and not slow' --numprocesses 2 $(PYTEST_ARGS)
+	$(PYTEST) -q -m 'not ray and not e2e and not slow' $(IN_TWO) $(PYTEST_ARGS)
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, a store that is lost
 	FULL_TESTS=1 $(PYTEST) -q -m 'slow or full' --durations=10 $(PYTEST_ARGS)
