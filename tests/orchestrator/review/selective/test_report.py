@@ -106,7 +106,7 @@ def test_other_steps_are_told_wherever_they_matter(save_sweep: SaveSweep, made: 
     ]
     html = page(save_sweep(trials=rows))
     assert "Line and arms are finetunings of 30 steps, diamonds of 120" in html
-    assert "<th>t001 (120 steps) against</th>" in html
+    assert ">t001 (120 steps) against</th>" in html
     assert "<dt>steps</dt><dd>120</dd>" in html
     assert html.count("one run each, may be chance; other steps</td>") == 2
     assert html.count("one run each, may be chance</td>") == 1
@@ -206,7 +206,7 @@ def test_a_difference_of_one_run_is_no_finding(save_sweep: SaveSweep, made: Any)
         assert not CLAIMS.search(said)
         assert not re.findall(r'class="[^"]*(?:helped|hurt|alarm|oracle|difference)', said)
         difference = "\u22120.040" if against > 0.6 else "+0.040"
-        row = f'<td>{difference}</td>\n    <td class="text">one run each, may be chance</td>'
+        row = f'<td>{difference}</td>\n    <td class="wrap" style="min-width: 10rem">one run each, may be chance</td>'
         assert said.count(row) == 3
         assert (
             f"an arm is {difference} for no adaptation, {difference} for all source batches" in said
@@ -219,7 +219,7 @@ def test_another_learning_rate_is_told_wherever_it_matters(
     arms = [made.arm_row(arm, target_macro_f1=0.5) for arm in ("no_adapt", "all_source", "random")]
     slower = made.trial_row("t001", objective=0.9, enqueued=False, learning_rate=1.1e-5)
     html = page(save_sweep(trials=[made.trial_row("t000", objective=0.5), slower, *arms]))
-    assert "<th>t001 (learning rate 1.1e\u221205) against</th>" in html
+    assert ">t001 (learning rate 1.1e\u221205) against</th>" in html
     assert html.count("one run each, may be chance; other learning rate</td>") == 2
     assert html.count("one run each, may be chance</td>") == 1
     assert html.count("<td>30</td><td>1.0e\u221204</td>") == 2
@@ -227,7 +227,7 @@ def test_another_learning_rate_is_told_wherever_it_matters(
     assert "The learning rate of the line and of the arms is 1.0e\u221204" in html
     both = slower | {"n_steps": 120}
     html = page(save_sweep(trials=[made.trial_row("t000", objective=0.5), both, *arms]))
-    assert "<th>t001 (120 steps, learning rate 1.1e\u221205) against</th>" in html
+    assert ">t001 (120 steps, learning rate 1.1e\u221205) against</th>" in html
     assert html.count("one run each, may be chance; other steps and learning rate</td>") == 2
     assert html.count('<div class="caution warning"><strong>Not of equal') == 1
 
@@ -251,7 +251,7 @@ def test_replicates_are_told_as_means_and_may_say_sensitive(
     ]
     said = told(page(save_sweep(trials=rows)))
     assert "Staging is strongly sensitive to tau: target macro-F1 is 0.500\u20130.560" in said
-    assert said.count('<td class="text">means of 3 runs each, no test was made</td>') == 2
+    assert said.count(">means of 3 runs each, no test was made</td>") == 2
     assert "one run each, may be chance" not in said
     assert not re.search("helped|hurt|verdict", said)
 
