@@ -4,7 +4,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # The tests start hundreds of processes; each finds the project compiled, whatever the caller's shell says.
 unexport PYTHONDONTWRITEBYTECODE
-IN_TWO := --numprocesses 2 --dist worksteal  # tests of a file stay together, so that what they share is made once
+# Tests of a file stay together as long as that goes, so that what they share is made once.
+IN_TWO := --numprocesses 2 --dist worksteal
 # What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
 PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
