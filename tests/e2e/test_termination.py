@@ -106,7 +106,8 @@ def test_while_trials_run(
         tiny,
         cli,
         ("n_trials: 8", "n_trials: 5"),
-        ("n_steps: 2\n", "n_steps: 40\narms: [no_adapt]\n"),
+        ("n_steps: 2\n", "n_steps: 40\n"),
+        ("search:\n", "arms: [no_adapt]\nsearch:\n"),
     )
     process = cli.start("sweep", file, "--cpus", "2")
     err = end_when(lambda _: n_of("trial_done", folder) >= 1, process, tools)
