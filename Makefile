@@ -25,11 +25,11 @@ quick: .venv/installed  ## after each change: what takes less than a second; PKG
 	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),$(IN_TWO)) $(PYTEST_ARGS)
 
 # Two files at a time, in the order of their names: the longest is among the first ones.
-test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs: ten minutes
+test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' $(IN_TWO) $(PYTEST_ARGS)
 	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
-test-unit: .venv/installed  ## no network, no Ray, about a minute
+test-unit: .venv/installed  ## no network, no Ray, about three minutes
 	$(PYTEST) -q -m 'not ray and not e2e and not slow' $(IN_TWO) $(PYTEST_ARGS)
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, a store that is lost
