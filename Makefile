@@ -6,6 +6,8 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 # Tests of a file stay together as long as that goes, so that what they share is made once.
 IN_TWO := --numprocesses 2 --dist worksteal
+# The ignored folders hold none of them, and importing these takes seconds.
+UNIT := --ignore=tests/e2e --ignore=tests/ray -m 'not ray and not e2e and not slow'
 # What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
 PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
@@ -19,18 +21,18 @@ PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard test
 demo: .venv/installed  ## the whole story on made-up recordings; prints where the page is
 	$(BIN)/orchestrator demo
 
-quick: .venv/installed  ## after each change: what takes less than a second; PKG=sweep: of one package
+quick: .venv/installed  ## after each change: all tests that take less than a fifth of a second; PKG=sweep: of one package
 	$(if $(filter-out $(PACKAGES),$(PKG)),$(error PKG=$(PKG): no such package; allowed: $(PACKAGES)))
-	$(PYTEST) -q -m 'not ray and not e2e and not slow and not heavy' \
+	$(PYTEST) -q $(UNIT:slow'=slow and not heavy') \
 	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),$(IN_TWO)) $(PYTEST_ARGS)
 
 # Two files at a time, in the order of their names: the longest is among the first ones.
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
-	$(PYTEST) -q -m 'not ray and not e2e and not slow' $(IN_TWO) $(PYTEST_ARGS)
+	$(PYTEST) -q $(UNIT) $(IN_TWO) $(PYTEST_ARGS)
 	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about three minutes
-	$(PYTEST) -q -m 'not ray and not e2e and not slow' $(IN_TWO) $(PYTEST_ARGS)
+	$(PYTEST) -q $(UNIT) $(IN_TWO) $(PYTEST_ARGS)
 
 test-long: .venv/installed  ## what is too long for each change: trials with two workers, a store that is lost
 	FULL_TESTS=1 $(PYTEST) -q -m 'slow or full' --durations=10 $(PYTEST_ARGS)

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 PROGRAM = ("orchestrator", "trainables", "search_spaces", "cluster", "benchmarks", "docs")
 
 
@@ -29,6 +31,7 @@ def is_of_text(call: ast.Call) -> bool:
     return of_process or name in {"read_text", "write_text"}
 
 
+@pytest.mark.heavy
 def test_the_program_says_the_encoding_of_every_text(root: Path) -> None:
     found = [
         f"{path.relative_to(root)}:{line}"

@@ -174,6 +174,7 @@ def test_the_guard_lets_the_rest_be(line: str) -> None:
     assert reads_of_stages(f"def f():\n    {line}\n") == []
 
 
+@pytest.mark.heavy
 def test_only_the_gate_reads_the_stage_column(root: Path) -> None:
     """Besides it, ingest counts the stages of a table that it made, or that a killed ingest made."""
     allowed = {
@@ -193,6 +194,7 @@ def test_only_the_gate_reads_the_stage_column(root: Path) -> None:
     assert {module: reads for module, reads in found.items() if reads} == allowed
 
 
+@pytest.mark.heavy
 def test_the_counts_of_ingest_stay_in_ingest(root: Path) -> None:
     """``convert.summary`` gives numbers per stage; only the module that writes the manifest calls it."""
     callers = {

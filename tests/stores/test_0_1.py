@@ -24,6 +24,7 @@ def files(store: Store, folder: str) -> dict[str, bytes]:
     return {path: store.read_bytes(path) for path in store.files(folder)}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SWEEPS)
 def test_its_file_is_the_one_it_was_begun_with(store_of_0_1: Store, name: str) -> None:
     sweep = read_sweep(FOLDER / f"{name}.yaml", store_of_0_1)
@@ -34,6 +35,7 @@ def test_its_file_is_the_one_it_was_begun_with(store_of_0_1: Store, name: str) -
     assert dump(sweep).replace("defaults: 0\n", "") == stored  # no key has come, gone or moved
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SWEEPS)
 def test_its_status(store_of_0_1: Store, name: str) -> None:
     status = sweep_status(store_of_0_1, name)
@@ -45,6 +47,7 @@ def test_its_status(store_of_0_1: Store, name: str) -> None:
     assert status.n_complete == (sweep.search.n_trials if name in FINISHED else 1)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", FINISHED)
 def test_its_review(store_of_0_1: Store, name: str) -> None:
     written = {

@@ -74,6 +74,7 @@ def run(step: BalancedStep, taken: list[MultimodalBatch]) -> list[float]:
     return [step(batch) for batch in taken]
 
 
+@pytest.mark.heavy
 def test_all_modulation_off_is_naive_mg_to_the_last_bit(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     step = new_step(epochs, settings())
@@ -100,6 +101,7 @@ def test_all_modulation_off_is_naive_mg_to_the_last_bit(make_epochs: MakeEpochs)
         torch.testing.assert_close(step.model.state_dict()[name], value, rtol=0, atol=1e-7)
 
 
+@pytest.mark.heavy
 def test_switches_with_alpha_zero_change_no_bit(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     found = []
@@ -115,6 +117,7 @@ def test_switches_with_alpha_zero_change_no_bit(make_epochs: MakeEpochs) -> None
         assert all(torch.equal(found[0][name], other[name]) for name in found[0])
 
 
+@pytest.mark.heavy
 def test_lambda_zero_leaves_extractor_gradients_as_without_discriminator(
     make_epochs: MakeEpochs,
 ) -> None:
@@ -199,6 +202,7 @@ def test_one_slice_moves_k_times_as_far_and_nothing_else_changes(
         torch.testing.assert_close(moved["on"][key], factor * change, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.heavy
 def test_adam_undoes_scaled_gradients_but_not_scaled_updates(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs(noise={"eeg": 0.1, "eog": 2.0, "emg": 5.0})
     (batch,) = batches(epochs, 1)
@@ -217,6 +221,7 @@ def test_adam_undoes_scaled_gradients_but_not_scaled_updates(make_epochs: MakeEp
     assert steps["update"] < 0.9 * steps["off"]
 
 
+@pytest.mark.heavy
 def test_a_missing_modality_has_no_influence_and_is_left_out_of_the_balance(
     make_epochs: MakeEpochs,
 ) -> None:
@@ -253,6 +258,7 @@ def test_a_missing_modality_has_no_influence_and_is_left_out_of_the_balance(
     )
 
 
+@pytest.mark.heavy
 def test_the_grl_weight_follows_its_schedule(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     wanted = replace(settings(), adversary=AdversarySettings(grl_weight=0.1, schedule="dann"))
@@ -266,6 +272,7 @@ def test_the_grl_weight_follows_its_schedule(make_epochs: MakeEpochs) -> None:
     assert new_step(epochs, settings(grl_weight=0.3)).grl_weight == 0.3
 
 
+@pytest.mark.heavy
 def test_scores_are_averaged_over_steps(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     traces: dict[float, list[Tensor]] = {}
@@ -282,6 +289,7 @@ def test_scores_are_averaged_over_steps(make_epochs: MakeEpochs) -> None:
         torch.testing.assert_close(found, average)
 
 
+@pytest.mark.heavy
 def test_noise_changes_the_modulated_weights_alone(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     (batch,) = batches(epochs, 1)
@@ -296,6 +304,7 @@ def test_noise_changes_the_modulated_weights_alone(make_epochs: MakeEpochs) -> N
     assert all(name.startswith("classifier") for name in changed)
 
 
+@pytest.mark.heavy
 def test_a_pass_reports_means_and_what_starves(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     records: list[Tensor] = []
@@ -345,6 +354,7 @@ def test_one_group_is_featurenet_and_needs_no_record(make_epochs: MakeEpochs) ->
     assert step.end_pass() == {"starved_y/all": 0.0, "starved_d/all": 0.0, "starved_f/all": 0.0}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("fusion", ["sum", "gated", "film", "attention"])
 def test_every_fusion_trains_with_all_modulation_on(make_epochs: MakeEpochs, fusion: str) -> None:
     epochs = make_epochs()
@@ -358,6 +368,7 @@ def test_every_fusion_trains_with_all_modulation_on(make_epochs: MakeEpochs, fus
     assert {f"k_{head}/{m}" for head in "ydf" for m in epochs.modalities} <= set(step.end_pass())
 
 
+@pytest.mark.heavy
 def test_mixed_precision_stays_close(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     full, mixed = (

@@ -159,6 +159,7 @@ def test_stages_are_learned_and_judged_as_scikit_learn_does(make_epochs: MakeEpo
     assert set(domains) <= {0, 1}
 
 
+@pytest.mark.heavy
 def test_undeclared_stages_are_never_predicted(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs()
     declared = (Stage.W, Stage.N2, Stage.REM)
@@ -194,6 +195,7 @@ def test_one_group_of_all_channels_is_featurenet(make_epochs: MakeEpochs) -> Non
         torch.testing.assert_close(found, whole.eval()(x))
 
 
+@pytest.mark.heavy
 def test_without_adversary_there_is_no_discriminator(make_epochs: MakeEpochs) -> None:
     epochs = make_epochs(n_subjects=3)  # one training subject is enough then
     wanted = replace(

@@ -13,6 +13,7 @@ nights = st.lists(st.tuples(st.integers(-1, 4), st.integers(0, 4)), min_size=1, 
 declarations = st.lists(st.sampled_from(Stage), min_size=1, max_size=5, unique=True)
 
 
+@pytest.mark.heavy
 @settings(max_examples=60, deadline=None)
 @given(night=nights, declared=declarations)
 def test_metrics_agree_with_sklearn(night: list[tuple[int, int]], declared: list[Stage]) -> None:

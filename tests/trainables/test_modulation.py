@@ -102,6 +102,7 @@ def test_scores_build_no_graph() -> None:
 # Ratios
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("ratio", RATIOS)
 @given(score=st.floats(1e-4, 1), n=st.integers(1, 6))
 def test_equal_scores_have_ratio_exactly_1(ratio: str, score: float, n: int) -> None:
@@ -180,6 +181,7 @@ def test_table_of_coefficients(alpha: float, row: list[float]) -> None:
         assert k[1] == 1.0
 
 
+@pytest.mark.heavy
 @given(a=st.floats(0.01, 1), b=st.floats(0.01, 1), alpha=st.floats(0, 2))
 def test_two_modalities_follow_ogm_ge(a: float, b: float, alpha: float) -> None:
     """Equation 10: the modality whose ratio is above 1 is slowed, the other is not."""

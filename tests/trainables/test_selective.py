@@ -171,12 +171,14 @@ def test_pretraining_learns_and_ends_with_its_best_pass() -> None:
     assert not outcome.model.training
 
 
+@pytest.mark.heavy
 def test_same_seed_same_weights_to_the_last_bit() -> None:
     first = state_bytes(run_pretrain(seed=5).model)
     assert state_bytes(run_pretrain(seed=5).model) == first
     assert state_bytes(run_pretrain(seed=6).model) != first
 
 
+@pytest.mark.heavy
 def test_pretraining_ignores_unscored_and_undeclared_epochs() -> None:
     # REM is declared: -1 as an index would be REM.
     declared = (Stage.W, Stage.N2, Stage.REM)
@@ -195,6 +197,7 @@ def test_pretraining_ignores_unscored_and_undeclared_epochs() -> None:
     assert state_bytes(mixed.model) == state_bytes(plain.model)
 
 
+@pytest.mark.heavy
 def test_absent_stage_is_never_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     choices: list[Sequence[Stage]] = []
 
@@ -217,6 +220,7 @@ def test_absent_stage_is_never_predicted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(0 < entry["validation"] <= 2 / 3 for entry in outcome.history)
 
 
+@pytest.mark.heavy
 def test_pretraining_stops_for_lack_of_patience() -> None:
     # The early-stop epochs are all N3, so one pass that says N3 throughout cannot be bettered.
     outcome = run_pretrain((3,) * 8, (3, 3), declared=(Stage.N3,), n_passes=9, patience=2)
@@ -227,6 +231,7 @@ def test_pretraining_stops_for_lack_of_patience() -> None:
     assert (outcome.n_passes, outcome.best_pass) == (5, 1)
 
 
+@pytest.mark.heavy
 def test_optimiser_is_adam_with_amsgrad_and_the_rate_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[torch.optim.Adam] = []
     rates: list[float] = []
@@ -252,6 +257,7 @@ def test_optimiser_is_adam_with_amsgrad_and_the_rate_falls(monkeypatch: pytest.M
 # --- finetuning
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("n_batches", "n_steps", "n_passes"), [(2, 5, 3), (4, 3, 1)])
 def test_finetuning_takes_exactly_n_steps(n_batches: int, n_steps: int, n_passes: int) -> None:
     model = fresh_model().eval()
@@ -272,6 +278,7 @@ def batches_taken(n_steps: int, seed: int, batches: Epochs) -> list[float]:
     return taken
 
 
+@pytest.mark.heavy
 def test_kept_batches_are_shuffled_in_each_cycle() -> None:
     batches = make_batches(6, (0, 2))
     marks = [float(batch[0, 0, 0]) for batch in batches[0]]
@@ -283,6 +290,7 @@ def test_kept_batches_are_shuffled_in_each_cycle() -> None:
     assert batches_taken(6, 1, batches) != taken[:6]
 
 
+@pytest.mark.heavy
 def test_finetuning_is_deterministic_to_the_last_bit() -> None:
     states = []
     for seed in (0, 0, 1):
@@ -309,6 +317,7 @@ def test_one_finetuning_step_is_one_adam_step_on_the_whole_batch() -> None:
         torch.testing.assert_close(value, twin.state_dict()[name], rtol=0, atol=2e-6, msg=name)
 
 
+@pytest.mark.heavy
 def test_batch_without_a_declared_stage_is_no_step() -> None:
     x, stages = make_batches(3)
     stages = stages.copy()
@@ -327,6 +336,7 @@ def test_nothing_to_finetune_on_is_refused() -> None:
         run_finetune(fresh_model(), (x[:0], stages[:0]))
 
 
+@pytest.mark.heavy
 def test_rate_that_is_far_too_high_ends_in_a_named_error() -> None:
     model = fresh_model()
     with pytest.raises(DivergedError):  # noqa: PT012 - either step may be the one that notices

@@ -282,6 +282,7 @@ def noisy_training(
     return torch.cat([value.flatten() for value in model.state_dict().values()]), outcome
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 15, 19])
 def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
@@ -301,6 +302,7 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
     assert resumed == uninterrupted
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n_steps", [1, 4, 5, 7, 20])
 def test_asked_to_leave_it_loses_not_one_step(n_steps: int) -> None:
     expected, uninterrupted = noisy_training("adam", None)
@@ -326,6 +328,7 @@ def test_asked_to_leave_it_loses_not_one_step(n_steps: int) -> None:
     assert resumed == uninterrupted
 
 
+@pytest.mark.heavy
 def test_pulses_come_at_their_interval_and_tell_loss_pace_and_wait() -> None:
     pulses: list[Pulse] = []
     n_taken = itertools.count(1)
@@ -387,6 +390,7 @@ def test_the_checkpoint_of_another_model_is_refused() -> None:
         noisy_training("adam", Checkpoints(save=saved.append, resume_from=saved[-1][:-1]))
 
 
+@pytest.mark.heavy
 def test_the_wait_for_batches_is_told_apart_from_the_rest() -> None:
     wait_s, step_s, validate_s = 0.03, 0.01, 0.02
 

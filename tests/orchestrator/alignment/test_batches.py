@@ -39,6 +39,7 @@ def test_ids_follow_subject_recording_and_time_whatever_the_order_given() -> Non
         assert [(b.subject, b.recording, b.epochs[0]) for b in batches[:5]] == expected
 
 
+@pytest.mark.heavy
 @given(
     st.lists(st.sets(st.integers(0, 300), max_size=80), min_size=1, max_size=4),
     st.integers(1, 32),

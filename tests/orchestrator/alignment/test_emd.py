@@ -111,6 +111,7 @@ def test_symmetry(metric: Metric) -> None:
     assert emd(source, target, metric) == pytest.approx(emd(target, source, metric), rel=1e-12)
 
 
+@pytest.mark.heavy
 @given(
     source=arrays(np.float64, (5, 3), elements=st.floats(-100, 100)),
     vector=arrays(np.float64, 3, elements=st.floats(-100, 100)),
@@ -123,6 +124,7 @@ def test_a_shift_costs_its_length(source: Floats, vector: Floats) -> None:
     assert emd(source, target, "sqeuclidean") == pytest.approx(length**2, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.heavy
 @given(
     clouds=st.tuples(*[arrays(np.float32, (4, 2), elements=st.floats(-8, 8, width=16))] * 3),
 )
@@ -135,6 +137,7 @@ def test_w1_is_a_distance(clouds: tuple[Any, Any, Any]) -> None:
     assert emd(a, c) <= emd(a, b) + emd(b, c) + 1e-9
 
 
+@pytest.mark.heavy
 @given(
     n=st.integers(1, 6),
     m=st.integers(1, 6),

@@ -52,6 +52,7 @@ def test_how_many_are_kept_by_hand(n: int, tau: str, n_kept: int) -> None:
     assert sorted(reward_S[selection.kept]) == list(np.arange(n - n_kept, n) + 1.0)
 
 
+@pytest.mark.heavy
 def test_how_many_are_kept_by_exact_arithmetic() -> None:
     for n in range(1, 130):
         reward_S = np.arange(1, n + 1, dtype=np.float64)
@@ -81,6 +82,7 @@ def test_an_infinite_reward_is_the_highest() -> None:
     assert select_quantile(reward_S, 0.25).kept.tolist() == [1, 2, 3]
 
 
+@pytest.mark.heavy
 @given(reward_lists, tau_quantiles)
 def test_exactly_the_kept_have_more_than_tau(values: list[float], tau: float) -> None:
     reward_S = np.array(values)
@@ -88,6 +90,7 @@ def test_exactly_the_kept_have_more_than_tau(values: list[float], tau: float) ->
     assert np.flatnonzero(reward_S > selection.tau_absolute).tolist() == selection.kept.tolist()
 
 
+@pytest.mark.heavy
 @given(reward_lists, tau_quantiles)
 def test_no_more_are_kept_than_asked_for_but_for_ties(values: list[float], tau: float) -> None:
     reward_S = np.array(values)
@@ -97,6 +100,7 @@ def test_no_more_are_kept_than_asked_for_but_for_ties(values: list[float], tau: 
     assert (kept > kept.min()).sum() < asked + 1e-8  # without the tie at the edge: too few
 
 
+@pytest.mark.heavy
 @given(reward_lists, tau_quantiles, tau_quantiles)
 def test_a_higher_tau_keeps_a_subset(values: list[float], one: float, other: float) -> None:
     reward_S = np.array(values)
@@ -105,6 +109,7 @@ def test_a_higher_tau_keeps_a_subset(values: list[float], one: float, other: flo
     assert low.tau_absolute <= high.tau_absolute
 
 
+@pytest.mark.heavy
 @given(reward_lists, tau_quantiles)
 def test_the_unit_of_the_rewards_does_not_matter(values: list[float], tau: float) -> None:
     reward_S = np.array(values)
@@ -117,6 +122,7 @@ def test_the_unit_of_the_rewards_does_not_matter(values: list[float], tau: float
     )
 
 
+@pytest.mark.heavy
 @given(reward_lists)
 def test_0_keeps_all(values: list[float]) -> None:
     assert select_quantile(np.array(values), 0).kept.tolist() == list(range(len(values)))

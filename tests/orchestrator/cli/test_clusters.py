@@ -74,6 +74,7 @@ def test_a_plan_as_json_has_null_where_nothing_is_known(
     assert cost["without_price"] == ["g6.xlarge"]
 
 
+@pytest.mark.heavy
 def test_a_cluster_that_runs_takes_up_no_machine_without_a_price(
     root: Path, unpriced: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def test_heavy_packages_would_be_noticed() -> None:
     assert loaded_after("import torch") == {"torch"}
 
 
+@pytest.mark.heavy
 def test_import_and_help_load_nothing_heavy() -> None:
     help_of_all = "\n".join(f"run(['{name}', '--help'])" for name in NAMES)
     assert not loaded_after(
@@ -55,6 +56,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "file", ["sweeps/tau.yaml", "sweeps/tau-ucddb.yaml", "sweeps/pretrain.yaml"]
 )
@@ -65,6 +67,7 @@ def test_validating_a_sweep_file_loads_nothing_heavy(root: Path, file: str) -> N
     )
 
 
+@pytest.mark.heavy
 def test_a_wrong_sweep_file_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("name: x\nmethod: selektive\n")
     assert not loaded_after(
@@ -88,6 +91,7 @@ def test_what_is_for_one_method_says_so(
     assert f"this one has method '{file}'. Run `orchestrator sweep" in said
 
 
+@pytest.mark.heavy
 def test_validating_a_dataset_file_loads_nothing_heavy(root: Path) -> None:
     path = str(root / "datasets" / "ucddb.yaml")
     assert not loaded_after(

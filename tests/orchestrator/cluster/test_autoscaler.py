@@ -72,6 +72,7 @@ def filled_out(file: Path) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "head",
     [
@@ -95,6 +96,7 @@ def test_the_heads_kind_counts_as_ray_counts_it(head: dict[str, int], tmp_path: 
     assert 1 + launched(config, "head") == nodes[0].most
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["small-gpu", "large-gpu"])
 def test_the_kinds_of_workers_count_as_ray_counts_them(kind: str, tmp_path: Path) -> None:
     changes = {"small_gpu": {"min_workers": 1}, "large_gpu": {"max_workers": 2}}

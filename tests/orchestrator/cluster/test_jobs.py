@@ -54,6 +54,7 @@ def test_a_line_is_printed_once_over_several_connections() -> None:
     assert said == ["one", "two", "three", "end"]
 
 
+@pytest.mark.heavy
 def test_a_job_server_that_is_gone_is_an_error_that_says_what_goes_on() -> None:
     said: list[str] = []
     gone = Client([["one\n"]], JobStatus.RUNNING)
@@ -65,6 +66,7 @@ def test_a_job_server_that_is_gone_is_an_error_that_says_what_goes_on() -> None:
     assert said == ["one"]
 
 
+@pytest.mark.heavy
 def test_a_log_that_ends_before_its_job_is_asked_for_again() -> None:
     client = Client([["one\n", "end\n"]], JobStatus.RUNNING)
     with pytest.raises(SetupError, match="does not answer any more"):

@@ -12,6 +12,7 @@ from orchestrator.cluster.reclaim import Metadata, drain_command
 from tests.e2e.servers.metadata import Metadata as Service
 
 
+@pytest.mark.heavy
 def test_a_notice_is_heard_when_it_comes_and_tokens_are_renewed() -> None:
     with Service("127.0.0.1") as service:
         metadata = Metadata(service.endpoint)
@@ -28,6 +29,7 @@ def test_nobody_answers_where_there_is_no_service() -> None:
     assert Metadata("http://127.0.0.1:9").notice() is None
 
 
+@pytest.mark.heavy
 def test_on_notice_ray_is_told_first_and_then_the_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +51,7 @@ def test_on_notice_ray_is_told_first_and_then_the_trials(
     assert 90 <= int(command[-1]) <= (goes_at - datetime.now(UTC)).total_seconds() + 5
 
 
+@pytest.mark.heavy
 def test_ray_knows_the_command() -> None:
     """It is hidden in Ray's help, so that a new version could change it unnoticed."""
     command = drain_command("127.0.0.1:9", 60)

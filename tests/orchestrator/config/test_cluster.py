@@ -53,6 +53,7 @@ def own_name(path: KeyPath) -> bool:
 KEYS = [path for path in load(AWS).keys if not own_name(path)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", KEYS, ids=lambda path: ".".join(map(str, path)))
 def test_every_key_of_the_shipped_file_misspelt(path: KeyPath, tmp_path: Path) -> None:
     at = load(AWS).keys[path]
@@ -185,6 +186,7 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     assert "others may read it, so ssh refuses it; chmod 600" in found
 
 
+@pytest.mark.heavy
 def test_checking_a_file_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom orchestrator.config.cluster import load_cluster\n"

@@ -21,6 +21,7 @@ def validator() -> Draft202012Validator:
     return Draft202012Validator(schema)
 
 
+@pytest.mark.heavy
 def test_the_examples_fit_the_schema(validator: Draft202012Validator, root: Path) -> None:
     files = sorted((root / "sweeps").glob("*.yaml"))
     assert len(files) >= 8
@@ -28,6 +29,7 @@ def test_the_examples_fit_the_schema(validator: Draft202012Validator, root: Path
         assert list(validator.iter_errors(load(file).data)) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [(None, "batchsize", 8), (None, "stages", ["W", "N9"]), ("search", "n_trials", 0)],

@@ -68,6 +68,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
     assert load(write(tmp_path, "# nothing yet\n")).data == {}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
@@ -148,6 +149,7 @@ def test_did_you_mean_ignores_case_and_says_nothing_without_a_likeness() -> None
     assert did_you_mean("zzz", ["N1", "REM"]) == ""
 
 
+@pytest.mark.heavy
 def test_loading_imports_no_heavy_library() -> None:
     code = (
         "import sys\n"

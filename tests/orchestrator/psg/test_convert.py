@@ -123,6 +123,7 @@ def test_flatness_is_decided_on_the_signal_as_recorded(
     assert table["flags"].to_pylist() == [0, int(n_steps == 2), 0]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("levels", [(37.0,), (-480.0,), (500.0,), (-120.0, 333.0)])
 def test_epochs_between_gaps_do_not_depend_on_what_the_gaps_hold(
     make_edf: MakeEdf, noise: Noise, source: Source, settings: Settings, levels: tuple[float, ...]

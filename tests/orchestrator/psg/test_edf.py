@@ -170,6 +170,7 @@ def test_values_that_are_no_numbers_are_refused(night: bytes) -> None:
     assert refused(night.replace(b"500     32767", b"nan     32767")).startswith("not_finite: ")
 
 
+@pytest.mark.heavy
 def test_random_damage_never_escapes_as_anything_but_a_recording_error(
     night: bytes, settings: Settings, source: Source
 ) -> None:

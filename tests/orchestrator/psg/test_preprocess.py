@@ -35,6 +35,7 @@ def test_runs_are_the_stretches_of_true() -> None:
     assert runs(~mask("x.xx..x.")) == [(1, 2), (4, 6), (7, 8)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("sfreq", [100, *N_PAD])
 @pytest.mark.parametrize("band", [(0.3, 35.0), (10.0, 45.0)])
 def test_each_run_is_what_mne_makes_of_it_alone(
@@ -58,6 +59,7 @@ def test_each_run_is_what_mne_makes_of_it_alone(
         np.testing.assert_allclose(clean[start:stop].ravel(), run, rtol=0, atol=1e-9)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("sfreq", [100, *N_PAD])
 def test_the_band_passes_in_time_and_the_rest_goes(sfreq: int) -> None:
     """Waves in and outside 0.3-35 Hz; the answer must not depend on MNE's own code.

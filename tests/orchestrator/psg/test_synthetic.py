@@ -48,6 +48,7 @@ class TestFiles:
                 tmp_path / "b" / "c" / name
             ).read_bytes()
 
+    @pytest.mark.heavy
     def test_files_of_a_smaller_domain_are_files_of_a_larger_one(self, tmp_path: Path) -> None:
         names = write(tmp_path / "two", n_subjects=2)
         write(tmp_path / "three", n_subjects=3)
@@ -56,6 +57,7 @@ class TestFiles:
                 tmp_path / "three" / name
             ).read_bytes()
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         ("shift", "seed", "number", "hours", "digest"),
         [
@@ -87,6 +89,7 @@ class TestFiles:
         assert after.patient.code == before.patient.code
         assert after.annotations == before.annotations
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize("montage", ["isruc-s3", "mass-ss3"])
     def test_data_set_files_of_other_montages_read_them(
         self, tmp_path: Path, root: Path, montage: str
@@ -120,6 +123,7 @@ class TestFiles:
         ]
         assert len({signals(name) for name in files}) == 4
 
+    @pytest.mark.heavy
     def test_a_shift_leaves_the_hypnogram_alone(self, tmp_path: Path) -> None:
         (plain,) = write(tmp_path, hours=0.5)
         (shifted,) = write(tmp_path, hours=0.5, shift=1.0)
@@ -156,6 +160,7 @@ class TestFiles:
         assert [path.name for path in (tmp_path / "torn").iterdir()] == [name]
         assert (tmp_path / "torn" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
+    @pytest.mark.heavy
     def test_mne_reads_channels_units_and_stages(self, tmp_path: Path) -> None:
         (name,) = write(tmp_path, hours=2.0)
         raw = mne.io.read_raw_edf(tmp_path / name, preload=True, verbose="error")
@@ -178,6 +183,7 @@ class TestFiles:
         assert header[88 + 80 : 184] == "01.01.0022.00.00"
         assert header[192:236].strip() == "EDF+C"
 
+    @pytest.mark.heavy
     def test_the_data_set_file_reads_them(self, tmp_path: Path, root: Path) -> None:
         write(tmp_path, n_subjects=2, hours=0.5)
         write(tmp_path, n_subjects=1, shift=1.5, hours=0.5)

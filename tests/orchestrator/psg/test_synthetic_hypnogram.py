@@ -30,6 +30,7 @@ def rem_periods(stages: NDArray[np.int8]) -> Iterator[int]:
         last = epoch
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n_epochs", [60, 240, NIGHT])
 def test_every_recording_of_half_an_hour_or_more_holds_every_stage(n_epochs: int) -> None:
     for stages in nights(n_epochs):
@@ -53,6 +54,7 @@ def test_sleep_begins_from_wake_by_way_of_n1() -> None:
         assert stages[asleep] == Stage.N1
 
 
+@pytest.mark.heavy
 def test_n3_comes_early_and_rem_late() -> None:
     all_nights = np.stack(nights(NIGHT))
     first, second = all_nights[:, : NIGHT // 2], all_nights[:, NIGHT // 2 :]
@@ -60,6 +62,7 @@ def test_n3_comes_early_and_rem_late() -> None:
     assert (second == Stage.REM).mean() > 1.4 * (first == Stage.REM).mean()
 
 
+@pytest.mark.heavy
 def test_n1_bouts_and_awakenings_are_short() -> None:
     asleep = [night[np.argmax(night != Stage.W) :] for night in nights(NIGHT)]
     mean_bout = {
@@ -81,6 +84,7 @@ def test_cycles_of_eight_hours_last_about_ninety_minutes() -> None:
     assert 80 < np.mean(between_min) < 110
 
 
+@pytest.mark.heavy
 def test_same_generator_same_night() -> None:
     assert np.array_equal(nights(240)[3], nights(240)[3])
     assert not np.array_equal(nights(240)[3], nights(240)[4])

@@ -85,6 +85,7 @@ class TestPlaces:
         front, middle, back = strength(Stage.N2, 12.5, 14)
         assert middle > 1.5 * max(front, back)
 
+    @pytest.mark.heavy
     def test_blinks_are_seen_in_front_only(self) -> None:
         wake = {label: epochs[of(Stage.W)] for label, epochs in channels("mass-ss3").items()}
         eye = wake["EOG Left Horiz"] - wake["EOG Right Horiz"]
@@ -94,6 +95,7 @@ class TestPlaces:
         assert front[blinks].mean() - front.mean() > 40
         assert abs(back[blinks].mean() - back.mean()) < 5
 
+    @pytest.mark.heavy
     @pytest.mark.parametrize(
         ("montage", "left", "right"),
         [
@@ -108,6 +110,7 @@ class TestPlaces:
             a, b = (channels(montage)[label][of(stage)].ravel() for label in (left, right))
             assert np.corrcoef(a, b)[0, 1] < -0.5
 
+    @pytest.mark.heavy
     def test_muscles_share_their_tone_and_not_their_noise(self) -> None:
         chin = [channels("mass-ss3")[f"EMG Chin{i}"] for i in (1, 2, 3)]
         for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -115,6 +118,7 @@ class TestPlaces:
             tone = [np.log(muscle.std(axis=1)) for muscle in (chin[i], chin[j])]
             assert np.corrcoef(*tone)[0, 1] > 0.95
 
+    @pytest.mark.heavy
     def test_no_two_eeg_channels_are_alike(self) -> None:
         labels = load_montage("mass-ss3").labels["eeg"]
         eeg = np.stack([channels("mass-ss3")[label].ravel() for label in labels])
@@ -123,12 +127,14 @@ class TestPlaces:
         assert correlation.min() > 0.2
         assert correlation.max() < 0.95
 
+    @pytest.mark.heavy
     def test_c3_is_the_same_night_in_every_montage(self) -> None:
         night = [channels(montage)[label].ravel() for montage, label in (
             ("basic", "EEG C3-M2"), ("isruc-s3", "C3-A2"), ("mass-ss3", "EEG C3-LER"),
         )]  # fmt: skip
         assert np.corrcoef(night).min() > 0.95
 
+    @pytest.mark.heavy
     def test_names_that_say_nothing_make_channels_that_differ(self) -> None:
         names = {"eeg": ("one", "two"), "eog": ("three",), "ecg": ("four", "five")}
         montage = MontageFile.model_validate({"name": "n", "title": "x", "channels": names})
@@ -140,6 +146,7 @@ class TestPlaces:
 
 
 class TestDominance:
+    @pytest.mark.heavy
     @pytest.mark.parametrize("modality", MODALITIES)
     def test_it_changes_its_own_modality_alone(self, modality: Modality) -> None:
         montage = load_montage("isruc-s3")

@@ -62,6 +62,7 @@ class TestPhysiology:
             peak_hz = frequency[near][np.argmax(density[near])]
             assert abs(peak_hz - draw_traits(1, number, shift).alpha_hz) < 0.6
 
+    @pytest.mark.heavy
     def test_muscle_tone_falls_from_wake_to_rem(self) -> None:
         tone = [np.median(channel(1, 2)[of(stage)].std(axis=1)) for stage in Stage]
         assert tone[Stage.W] > tone[Stage.N1] > tone[Stage.N3] > tone[Stage.REM]

@@ -4,6 +4,8 @@ import ast
 import inspect
 from pathlib import Path
 
+import pytest
+
 from orchestrator.store import paths
 
 
@@ -33,6 +35,7 @@ def test_no_two_functions_give_the_same_path() -> None:
     assert not any(path.startswith("/") or ".." in path for path in given)
 
 
+@pytest.mark.heavy
 def test_no_other_module_builds_a_path(root: Path) -> None:
     """A string that begins like a path of the store belongs here."""
     tops = {"epochs/", "encoders/", "features/", "scores/", "sweeps/", "replays/", "reviews/"}

@@ -116,6 +116,7 @@ def test_a_checkout_has_its_commit(checkout: Path, git: Git) -> None:
     assert checkout_state(checkout) == (commit, False)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("path", "dirty"),
     [
@@ -204,6 +205,7 @@ def test_a_repository_of_somebody_else_is_not_read(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.heavy
 def test_a_git_that_hangs_is_not_waited_for(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

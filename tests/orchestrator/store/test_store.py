@@ -153,6 +153,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert everything(store) == ["a/b.bin"]
 
 
+@pytest.mark.heavy
 def test_a_writer_killed_half_way_leaves_a_partial_that_no_reader_sees(store: Store) -> None:
     store.write_bytes("a/b.bin", b"old")
     code = (
@@ -182,6 +183,7 @@ def test_tables_come_back_whole_or_by_column(store: Store) -> None:
     assert store.read_table("t.parquet", ["epoch_index"]).column_names == ["epoch_index"]
 
 
+@pytest.mark.heavy
 def test_the_same_rows_give_the_same_bytes() -> None:
     again = pa.table(
         {"epoch_index": pa.array([0, 1, 2], pa.int32()), "stage": pa.array([0, 4, -1])}
@@ -246,6 +248,7 @@ def test_reading_a_folder_as_a_file(store: Store) -> None:
         store.read_bytes("a")
 
 
+@pytest.mark.heavy
 def test_an_endpoint_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # discard: nothing listens
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

@@ -128,6 +128,7 @@ def refused(begun: Begun, command: str, path: str, content: bytes) -> str:
     return said
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "path"),
     [
@@ -153,6 +154,7 @@ def test_a_damaged_object(begun: Begun, command: str, path: str) -> None:
         assert ("remove it" if path == LOCK else "`--as NEWNAME`") in said
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["pretrain", "score"])
 def test_a_damaged_record_of_an_encoder(begun: Begun, command: str) -> None:
     content = begun.store.read_bytes(begun.encoder)
@@ -176,6 +178,7 @@ LINE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "path"),
     [
@@ -199,6 +202,7 @@ def test_a_damaged_line(begun: Begun, command: str, path: str) -> None:
         assert ("keep only the lines before" if path == JOURNAL else "delete this line") in said
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", ["status", "logs"])
 def test_half_a_line_at_the_end_is_what_a_killed_process_leaves(begun: Begun, command: str) -> None:
     code, before = begun.run(command)
@@ -245,6 +249,7 @@ PARQUET: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "path"),
     [

@@ -115,6 +115,7 @@ def test_a_terminal_shows_the_events(run: Run, make_terminal: Callable[[], Termi
     assert "what the table has" not in text
 
 
+@pytest.mark.heavy
 def test_it_is_drawn_four_times_a_second_however_much_happens(
     run: Run, make_terminal: Callable[[], Terminal]
 ) -> None:
@@ -129,6 +130,7 @@ def test_it_is_drawn_four_times_a_second_however_much_happens(
     assert 2 <= terminal.n_drawn <= 4 * passed_s + 2
 
 
+@pytest.mark.heavy
 def test_a_signal_may_come_at_any_time(
     run: Run, make_terminal: Callable[[], Terminal], monkeypatch: pytest.MonkeyPatch
 ) -> None:

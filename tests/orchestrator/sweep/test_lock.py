@@ -55,6 +55,7 @@ def test_a_process_that_is_ended_from_without_lets_go(store: Store) -> None:
         assert not store.exists(paths.sweep_lock("probe")), "it was written again"
 
 
+@pytest.mark.heavy
 def test_the_lock_of_a_dead_process_is_taken_over_at_once(store: Store) -> None:
     code = (
         "import os, sys; from orchestrator.store.store import Store; from orchestrator.sweep.halt import Halt;"
@@ -70,6 +71,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_at_once(store: Store) -> None:
         assert lock_of(store)["token"] != dead["token"]
 
 
+@pytest.mark.heavy
 def test_a_process_with_the_id_of_the_dead_one_is_another(store: Store) -> None:
     with sweep_lock(store, "probe", Halt()):
         held = lock_of(store)
@@ -79,6 +81,7 @@ def test_a_process_with_the_id_of_the_dead_one_is_another(store: Store) -> None:
         assert lock_of(store)["token"] != "before"
 
 
+@pytest.mark.heavy
 def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
         assert lock_of(store)["token"] != "theirs"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("now", [False, True])
 def test_another_shell_can_ask_the_holder_to_stop(store: Store, now: bool) -> None:
     assert Holders(store).of("probe") == ("", False)
@@ -128,6 +132,7 @@ def test_another_shell_can_ask_the_holder_to_stop(store: Store, now: bool) -> No
             time.sleep(BEAT_S)
 
 
+@pytest.mark.heavy
 def test_a_process_that_was_taken_for_dead_ends(store: Store) -> None:
     halt = Halt()
     with sweep_lock(store, "probe", halt, beat_s=BEAT_S):
@@ -170,6 +175,7 @@ def test_a_holder_elsewhere_is_dead_after_four_beats_that_did_not_come(store: St
     assert holders.of("probe") == ("", False)
 
 
+@pytest.mark.heavy
 def test_files_without_content_count_as_not_there(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +197,7 @@ def test_files_without_content_count_as_not_there(
             time.sleep(BEAT_S)
 
 
+@pytest.mark.heavy
 def test_a_lock_that_is_empty_while_it_is_replaced_is_read_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +224,7 @@ def test_a_lock_whose_answer_was_lost_is_ours(
         assert lock_of(store)["pid"] == os.getpid()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"{}", bytes(20), b"\xff"], ids=str)
 def test_a_file_that_is_damaged_while_the_sweep_runs_ends_it(store: Store, content: bytes) -> None:
     for path in (paths.sweep_stop("probe"), paths.sweep_lock("probe")):

@@ -85,6 +85,7 @@ def begin(log: EventLog, *trials: str) -> None:
         log.emit("trial_started", trial=trial, signature=f"sig-{trial}", params={"x": 1})
 
 
+@pytest.mark.heavy
 def test_a_sweep(store: Store) -> None:
     with EventLog(store, paths.sweep_events("tau")) as log:
         begin(log, "t000", "t001", "t002", "t003")
@@ -119,6 +120,7 @@ def test_a_sweep(store: Store) -> None:
     assert of(found, "looks_failed_total") == 0
 
 
+@pytest.mark.heavy
 def test_what_a_training_says_of_itself(store: Store) -> None:
     pulse = Pulse(
         loss=0.625,
@@ -329,6 +331,7 @@ def test_a_damaged_line_and_what_a_training_says_cost_only_themselves(
     assert of(found, "sweep_trials", sweep="vast", state="complete") == 1
 
 
+@pytest.mark.heavy
 def test_scores_and_data_sets(store: Store) -> None:
     with EventLog(store, paths.score_events("abc")) as log:
         log.emit("scoring_started", n_tiles=5, n_pairs=50)
@@ -347,6 +350,7 @@ def test_scores_and_data_sets(store: Store) -> None:
     assert of(found, "ingest_recordings", dataset="ucddb", status="quarantined") == 1
 
 
+@pytest.mark.heavy
 def test_many_causes_are_added_up(store: Store) -> None:
     with EventLog(store, paths.sweep_events("tau")) as log:
         begin(log)
@@ -368,6 +372,7 @@ def test_many_causes_are_added_up(store: Store) -> None:
     assert causes["other"] == 15
 
 
+@pytest.mark.heavy
 def test_targets_are_this_server_and_those_of_ray(server: MetricsServer) -> None:
     with urllib.request.urlopen(f"{server.address}/targets", timeout=10) as answer:
         found = json.load(answer)
@@ -378,6 +383,7 @@ def test_targets_are_this_server_and_those_of_ray(server: MetricsServer) -> None
     ]
 
 
+@pytest.mark.heavy
 def test_a_store_that_is_away_leaves_what_was_known_and_is_counted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

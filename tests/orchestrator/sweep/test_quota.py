@@ -115,6 +115,7 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attempts:
     return Attempts(Store.open(str(tmp_path / "store")), monkeypatch)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("order", [(0, 1), (1, 2), (0, 3), (2, 3)], ids=str)
 @pytest.mark.parametrize("n_at_once", [1, 2, 4])
 def test_whichever_trial_exceeds_the_quota(
@@ -135,6 +136,7 @@ def test_whichever_trial_exceeds_the_quota(
     assert done <= set(again)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("n_bad", "quota"), [(1, 0.25), (2, 0.5), (29, 0.29), (1, 1.0)])
 def test_as_many_as_the_quota_allows_may_fail(attempts: Attempts, n_bad: int, quota: float) -> None:
     n_trials = 100 if n_bad > 4 else 4

@@ -575,6 +575,7 @@ def test_successive_halving_ends_what_is_behind(driver: Driver) -> None:
     assert [told.stopped_after for told in driver.told] == [None, None, 1, None]
 
 
+@pytest.mark.heavy
 def test_what_the_scheduler_ended_is_not_trained_again(driver: Driver) -> None:
     driver.options = {"scheduler": {"name": "threshold", "options": {"lower": 0.3}}}
     driver.identify = lambda params: "one"

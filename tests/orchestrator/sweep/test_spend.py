@@ -39,6 +39,7 @@ def test_a_price_is_asked_for_where_there_is_a_limit() -> None:
         check_priced(limited, [node(None)])
 
 
+@pytest.mark.heavy
 def test_a_meter_goes_on_from_what_was_spent_and_follows_the_machines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_meter_goes_on_from_what_was_spent_and_follows_the_machines(
     assert one_machine + 2.0 < meter.usd < 5.0 + 11 * passed
 
 
+@pytest.mark.heavy
 def test_a_machine_without_a_price_that_comes_later_stops_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

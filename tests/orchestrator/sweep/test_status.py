@@ -233,6 +233,7 @@ def test_the_commands(store: Store) -> None:
         assert json.loads(store.read_bytes(paths.sweep_stop("probe"))) == {"now": True}
 
 
+@pytest.mark.heavy
 def test_who_watches_stops_when_a_holder_elsewhere_has_died(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

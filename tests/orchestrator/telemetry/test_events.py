@@ -194,6 +194,7 @@ def test_on_s3_an_event_is_written_soon_though_none_follows(
         wait_for(lambda: told(remote, ON_S3) == [0, 1, 2])
 
 
+@pytest.mark.heavy
 def test_on_s3_the_log_is_not_written_at_each_event(
     remote: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_system_that_knows_neither_cgroups_nor_linux_names_is_no_error(
     assert Room.of_this_machine(None).total["CPU"] == os.cpu_count()
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.geteuid() != 0, reason="mounts, as root"
 )

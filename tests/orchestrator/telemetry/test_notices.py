@@ -84,6 +84,7 @@ def tell(notify: Notify, log: EventLog) -> None:
     log.emit("sweep_finished", n_trials=3)  # outside
 
 
+@pytest.mark.heavy
 def test_every_occasion_is_told_once_and_signed(
     server: Received, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_every_occasion_is_told_once_and_signed(
         assert KEY not in body.decode() + str(headers)
 
 
+@pytest.mark.heavy
 def test_only_what_is_wanted_is_told_and_unsigned_without_a_key(
     server: Received, log: EventLog
 ) -> None:
@@ -113,6 +115,7 @@ def test_only_what_is_wanted_is_told_and_unsigned_without_a_key(
     assert "X-Signature-256" not in server.headers[0]
 
 
+@pytest.mark.heavy
 def test_a_server_that_is_away_is_asked_again_and_one_that_refuses_is_not(
     server: Received,
     log: EventLog,
@@ -132,6 +135,7 @@ def test_a_server_that_is_away_is_asked_again_and_one_that_refuses_is_not(
     assert server.url not in said
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_delivers_nothing(
     code: int, server: Received, log: EventLog, capsys: pytest.CaptureFixture[str]
@@ -142,6 +146,7 @@ def test_a_redirect_delivers_nothing(
     assert f"a notice was not delivered: the server answers {code}" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 def test_the_end_waits_for_every_notice_that_is_under_way(
     server: Received, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +157,7 @@ def test_the_end_waits_for_every_notice_that_is_under_way(
     assert told == ["lost", "budget", "failed", "done"]
 
 
+@pytest.mark.heavy
 def test_a_sweep_that_is_ended_from_without_tells_of_it(server: Received, log: EventLog) -> None:
     with (
         notices(Notify(url=server.url), "tau", "s3://lab/runs", log),
@@ -162,6 +168,7 @@ def test_a_sweep_that_is_ended_from_without_tells_of_it(server: Received, log: E
     assert json.loads(body)["occasion"] == "failed"
 
 
+@pytest.mark.heavy
 def test_notices_that_the_end_does_not_wait_for_are_counted(
     server: Received,
     log: EventLog,

@@ -99,6 +99,7 @@ def test_the_owner_of_a_folder_above_could_exchange_it(tmp_path: Path) -> None:
     assert f"{theirs} belongs to user" in (risk(theirs / "mine") or "")
 
 
+@pytest.mark.heavy
 @only_root
 def test_a_second_user_gets_nowhere() -> None:
     """Where the folder is closed; into one that Ray opens, he gets."""

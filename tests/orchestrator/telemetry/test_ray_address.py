@@ -66,6 +66,7 @@ def gcs(*, wants_token: bool, port: int = 0) -> Iterator[int]:
             server.stop(None).wait()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "localhost:{}", "ray://127.0.0.1:{}"])
 def test_nobody_listens(form: str) -> None:
     with socket.create_server(("", 0)) as server:
@@ -76,17 +77,20 @@ def test_nobody_listens(form: str) -> None:
     assert "unset RAY_ADDRESS" in str(refused.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_who_listens_says_nothing(form: str, silent_port: int) -> None:
     with pytest.raises(ClusterUnreachableError, match=r"within 0\.3 s \(silence\)"):
         check_answers(form.format(silent_port), patience_s=0.3)
 
 
+@pytest.mark.heavy
 def test_who_answers_is_no_ray(web_port: int) -> None:
     with pytest.raises(ClusterUnreachableError, match="HTTP/2"):
         check_answers(f"127.0.0.1:{web_port}", patience_s=0.3)
 
 
+@pytest.mark.heavy
 def test_no_such_host() -> None:
     with pytest.raises(ClusterUnreachableError, match=r"nosuch\.invalid"):
         check_answers("nosuch.invalid:6379", patience_s=0.3)
@@ -117,6 +121,7 @@ def test_a_cluster_that_wants_a_token() -> None:
         check_answers(f"127.0.0.1:{port}")
 
 
+@pytest.mark.heavy
 def test_a_cluster_that_comes_up_meanwhile() -> None:
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]

@@ -44,6 +44,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.heavy
 def test_a_process_that_is_stuck_ends_all_the_same_and_says_its_last_words_first() -> None:
     with started(STUCK) as process:
         assert process.stdout is not None

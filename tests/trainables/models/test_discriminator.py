@@ -35,6 +35,7 @@ def test_weight_may_change_between_two_reversals() -> None:
     assert x.grad.tolist() == [-4.0, -4.0]
 
 
+@pytest.mark.heavy
 def test_discriminator_is_its_head_behind_the_reversal() -> None:
     torch.manual_seed(0)
     model = Discriminator(ConcatHead((6, 4), 3, 5))

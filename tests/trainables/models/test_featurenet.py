@@ -59,6 +59,7 @@ def textbook(extractor: FeatureExtractor, x: Tensor) -> Tensor:
     return torch.cat((narrow.flatten(1), wide.flatten(1)), dim=1)
 
 
+@pytest.mark.heavy
 def test_parameter_counts() -> None:
     extractor = FeatureExtractor()
     assert n_parameters(extractor.narrow_branch) == 84_192
@@ -142,6 +143,7 @@ def test_same_padding_of_an_even_kernel_is_one_more_on_the_right(
         assert convolution(pad(x))[0, 0, 0].tolist() == by_hand
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("n_planes", [1, 3])
 @pytest.mark.parametrize("training", [True, False])
 def test_values_and_gradients_are_those_of_the_layer_table(n_planes: int, training: bool) -> None:

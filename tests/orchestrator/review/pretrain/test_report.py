@@ -13,6 +13,8 @@ from orchestrator.review import write_review
 from orchestrator.review.pretrain import review_files
 from orchestrator.store import paths
 
+pytestmark = pytest.mark.heavy
+
 
 def text_of(page: bytes) -> str:
     """Text of a page, without pictures and style."""
@@ -70,7 +72,6 @@ def test_names_are_escaped(made: Any, save: Any) -> None:
     assert "a&lt;b&gt;" in page
 
 
-@pytest.mark.heavy
 def test_the_command_writes_the_same_bytes_twice(save: Any) -> None:
     store = save()
     write_review(store, "probe")

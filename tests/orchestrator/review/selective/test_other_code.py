@@ -28,6 +28,7 @@ def page(store: Store) -> str:
     return " ".join(render_page(read_sweep(store, "tau-lab"), b"", b"").split())
 
 
+@pytest.mark.heavy
 def test_it_is_named_with_both_codes(save_sweep: SaveSweep) -> None:
     store = save_sweep()
     record(store, paths.sweep_manifest("tau-lab"), **BEGAN_WITH)
@@ -43,6 +44,7 @@ def test_it_is_named_with_both_codes(save_sweep: SaveSweep) -> None:
     assert "other code" not in page(store)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("recorded", ["neither", "manifest", "encoder"])
 def test_where_one_records_no_code_the_page_is_as_it_was(
     recorded: str, save_sweep: SaveSweep

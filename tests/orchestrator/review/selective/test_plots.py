@@ -15,6 +15,8 @@ from orchestrator.review.selective.statistics import chosen_trial
 from orchestrator.review.selective.tau import curve_rows
 from orchestrator.review.selective.tau_plot import tau_curve_png
 
+pytestmark = pytest.mark.heavy
+
 
 def has_colour(png: bytes, colour: str) -> bool:
     pixels: NDArray[np.uint8] = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
@@ -22,7 +24,6 @@ def has_colour(png: bytes, colour: str) -> bool:
     return bool((pixels == wanted).all(axis=2).any())
 
 
-@pytest.mark.heavy
 def test_curve_shows_line_objective_arms_and_kept_batches(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials(rows)
@@ -46,7 +47,6 @@ def test_curve_says_how_many_runs_a_point_is(made: Any) -> None:
     assert tau_curve_png(rows, made.manifest(), None, n_runs=1) == one
 
 
-@pytest.mark.heavy
 def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     rows, _ = made.sweep()
     trials = read_trials([row | {"objective": row["objective"] - 40} for row in rows])
@@ -58,7 +58,6 @@ def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     assert tau_curve_png(without, made.manifest(objective="target_emd"), None) == png
 
 
-@pytest.mark.heavy
 def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     def curve(*n_steps: int) -> bytes:
         trials = [
@@ -73,7 +72,6 @@ def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     assert curve(30, 30) == usual
 
 
-@pytest.mark.heavy
 def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     rows, batch_rows = made.sweep()
     chosen, batches = chosen_trial(read_trials(rows)), read_batches(batch_rows)
@@ -86,7 +84,6 @@ def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     assert not has_colour(png, drawing.VERMILLION)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("n_subjects", [1, 30, 150])
 def test_reward_figure_takes_any_number_of_subjects(made: Any, n_subjects: int) -> None:
     batches = [made.batch(i, subject=f"subject-{i:03d}") for i in range(n_subjects)]
@@ -105,7 +102,6 @@ def test_names_with_dollar_signs_are_not_mathematics(made: Any) -> None:
     assert tau_curve_png((), manifest, None)
 
 
-@pytest.mark.heavy
 def test_settings_of_the_user_change_nothing(made: Any) -> None:
     import matplotlib as mpl
 

@@ -51,6 +51,7 @@ def table(store: Store, filename: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(read(store, filename).decode())))
 
 
+@pytest.mark.heavy
 def test_writes_every_file_and_returns_where_the_page_is(save_sweep: SaveSweep) -> None:
     store = save_sweep()
     assert write_review(store, "tau-lab") == store.uri_of("reviews/tau-lab/review.html")
@@ -67,6 +68,7 @@ def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
     assert b"Software" not in first["tau_curve.png"] + first["rewards.png"]
 
 
+@pytest.mark.heavy
 def test_page_needs_nothing_else(save_sweep: SaveSweep) -> None:
     html = page_with_figures(save_sweep())
     assert not re.search(r"https?://|<script|<link|@import|url\(", html)
@@ -98,6 +100,7 @@ def test_trials_are_sorted_by_objective_and_arms_stand_apart(
     assert order == sorted(order)
 
 
+@pytest.mark.heavy
 def test_other_steps_are_told_wherever_they_matter(save_sweep: SaveSweep, made: Any) -> None:
     rows = [
         made.trial_row("t000", objective=0.5),
@@ -118,6 +121,7 @@ def test_other_steps_are_told_wherever_they_matter(save_sweep: SaveSweep, made: 
     assert "30 steps in every trial and trained arm" in html
 
 
+@pytest.mark.heavy
 def test_what_was_not_trained_again_is_marked_and_counted(save_sweep: SaveSweep, made: Any) -> None:
     rows = [
         made.trial_row("t000"),
@@ -134,6 +138,7 @@ def test_what_was_not_trained_again_is_marked_and_counted(save_sweep: SaveSweep,
     assert [t["reused_from"] for t in table(store, "trials.csv")] == ["", "t000", "t000"]
 
 
+@pytest.mark.heavy
 def test_curve_table_keeps_every_digit(save_sweep: SaveSweep, made: Any) -> None:
     tau = math.nextafter(0.1, 0)
     rows = [
@@ -150,6 +155,7 @@ def test_curve_table_keeps_every_digit(save_sweep: SaveSweep, made: Any) -> None
     )
 
 
+@pytest.mark.heavy
 def test_tables_hold_every_trial_and_batch(save_sweep: SaveSweep, made: Any) -> None:
     batches = [made.batch_row(0, emd=0.0), made.batch_row(1, emd=4.0, selectable=False)]
     rows = [made.trial_row("t000"), made.trial_row("t001", state="failed", error="boom, twice")]
@@ -169,6 +175,7 @@ def test_text_of_the_sweep_is_escaped(save_sweep: SaveSweep, made: Any) -> None:
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 3
 
 
+@pytest.mark.heavy
 def test_oracle_objective_is_red(save_sweep: SaveSweep) -> None:
     html = page_with_figures(save_sweep(objective="oracle_target_val"))
     assert '<code class="oracle">oracle_target_val</code>' in html
@@ -256,12 +263,14 @@ def test_replicates_are_told_as_means_and_may_say_sensitive(
     assert not re.search("helped|hurt|verdict", said)
 
 
+@pytest.mark.heavy
 def test_single_trial_without_arms(save_sweep: SaveSweep, made: Any) -> None:
     html = page_with_figures(save_sweep(trials=[made.trial_row()], batches=[made.batch_row()]))
     assert "The objective chooses tau_quantile 0.50" in html
     assert html.count(">not run</td>") == 3
 
 
+@pytest.mark.heavy
 def test_no_trial_finished(save_sweep: SaveSweep, made: Any) -> None:
     nothing = {"objective": None, "target_macro_f1": None}
     rows = [made.trial_row(f"t{i:03d}", state="failed", error=None, **nothing) for i in range(7)]
@@ -271,6 +280,7 @@ def test_no_trial_finished(save_sweep: SaveSweep, made: Any) -> None:
     assert "and 2 more" in html
 
 
+@pytest.mark.heavy
 def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: Any) -> None:
     undefined = dict.fromkeys(
         ("objective", "target_macro_f1", "target_accuracy", "target_kappa"), math.nan
@@ -285,6 +295,7 @@ def test_metrics_that_are_all_undefined_are_dashes(save_sweep: SaveSweep, made: 
     assert "says nothing about tau" in html
 
 
+@pytest.mark.heavy
 def test_what_the_scheduler_ended_is_no_failure(save_sweep: SaveSweep, made: Any) -> None:
     ended = {"state": "stopped", "objective": None, "target_macro_f1": None, "stopped_after": 3}
     rows = [made.trial_row("t000"), made.trial_row("t001", **ended)]

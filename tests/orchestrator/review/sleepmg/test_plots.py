@@ -14,6 +14,8 @@ from orchestrator.review.sleepmg.domains_plot import domains_png
 from orchestrator.review.sleepmg.findings import Findings, find
 from orchestrator.review.sleepmg.parameters_plot import parameters_png
 
+pytestmark = pytest.mark.heavy
+
 
 def pixels(png: bytes) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
@@ -52,7 +54,6 @@ def test_lambda_zero_has_a_place_on_a_logarithmic_axis(made: Any) -> None:
     assert with_zero != only
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("n", [1, 4, 6, 9])
 def test_any_number_of_parameters_fits(made: Any, n: int) -> None:
     names = ["alpha_f", "alpha_y", "alpha_d", "dropout", "grl_weight", "learning_rate"]
@@ -81,7 +82,6 @@ def points(png: bytes) -> list[tuple[int, int]]:
     return sorted(((round(y), round(x)) for y, x in middles), key=lambda at: at[1])
 
 
-@pytest.mark.heavy
 def test_options_have_columns_and_equal_trials_stay_apart(made: Any) -> None:
     options = ["mean_pairwise", "mean_others"]
     trials = [

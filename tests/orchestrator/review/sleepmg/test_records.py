@@ -12,6 +12,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 
 
+@pytest.mark.heavy
 def test_tables_come_back_as_written(made: Any, save_sweep: Callable[[Any], Store]) -> None:
     manifest, lab = made.search()
     sweep = read_sweep(save_sweep((manifest, lab)), "balance")

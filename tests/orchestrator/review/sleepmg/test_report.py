@@ -81,6 +81,7 @@ def test_same_sweep_same_bytes_and_the_page_needs_nothing_else(
     assert all(re.search(r"numbers are in \w+\.csv", alt) for alt in images)
 
 
+@pytest.mark.heavy
 def test_search_page_from_top_to_bottom(made: Any, save_sweep: SaveSweep) -> None:
     html = page(save_sweep(made.search()))
     headings = re.findall(r"<h2>(.*?)</h2>", html)
@@ -104,6 +105,7 @@ def test_search_page_from_top_to_bottom(made: Any, save_sweep: SaveSweep) -> Non
     assert not re.search(r"\bnan\b|None", re.sub(r"base64,[^\"]+", "", html))
 
 
+@pytest.mark.heavy
 def test_numbers_of_a_search_by_hand(made: Any, save_sweep: SaveSweep) -> None:
     subjects = [f"s{i}" for i in range(6)]
     tables = {
@@ -172,6 +174,7 @@ def test_numbers_of_a_search_by_hand(made: Any, save_sweep: SaveSweep) -> None:
     assert folds[0] == [*("0", "s1", "s2", "2 of 3", "145", "0.600", "50", "0.600", "0.500")]
 
 
+@pytest.mark.heavy
 def test_a_choice_is_shown_by_its_options(made: Any, save_sweep: SaveSweep) -> None:
     manifest = made.manifest_json(
         searched=["alpha_y", "schedule"],
@@ -206,6 +209,7 @@ def test_a_choice_is_shown_by_its_options(made: Any, save_sweep: SaveSweep) -> N
     assert "Spearman" not in section(html, "Parameters")
 
 
+@pytest.mark.heavy
 def test_what_was_not_trained_again_is_marked_and_counted(made: Any, save_sweep: SaveSweep) -> None:
     trials = [
         made.trial_row("t000", objective=0.7),
@@ -224,6 +228,7 @@ def test_what_was_not_trained_again_is_marked_and_counted(made: Any, save_sweep:
     assert "saved" not in html
 
 
+@pytest.mark.heavy
 def test_numbers_of_an_ablation_by_hand(made: Any, save_sweep: SaveSweep) -> None:
     manifest = made.ablation_json(
         figure="Components", rows=[{"name": n, "ours": "Ours."} for n in "ABC"]
@@ -286,6 +291,7 @@ def test_numbers_of_an_ablation_by_hand(made: Any, save_sweep: SaveSweep) -> Non
     assert table(store, "folds.csv", "components")[0]["test_subjects"] == "s1 s4"
 
 
+@pytest.mark.heavy
 def test_nothing_finished_is_a_page_too(made: Any, save_sweep: SaveSweep) -> None:
     for manifest, run in (
         (made.manifest_json(), made.trial_row()),

@@ -1,5 +1,7 @@
 from typing import Any
 
+import pytest
+
 from orchestrator.review.sleepmg import notes, wording
 from orchestrator.review.sleepmg.findings import find
 
@@ -16,6 +18,7 @@ def tables_of(made: Any, trials: list[Any]) -> dict[str, Any]:
     return {"trials": trials, "recordings": recordings}
 
 
+@pytest.mark.heavy
 def test_answer_of_a_search_names_the_values_and_every_verdict(made: Any) -> None:
     rows = [{"name": n, "ours": None} for n in ("NaiveMG", "FeatureNet", "OGM", "Concat")]
     trials = [
@@ -49,6 +52,7 @@ def test_answer_of_an_ablation_ranks_by_the_mean_over_seeds(made: Any) -> None:
     )
 
 
+@pytest.mark.heavy
 def test_many_rows_are_counted_after_the_best(made: Any) -> None:
     names = ["NaiveMG", *(f"row {i}" for i in range(6))]
     trials = [made.row_row(n, test_macro_f1=0.5 + 0.02 * i) for i, n in enumerate(names)]

@@ -31,6 +31,7 @@ def test_roles_are_those_of_a_selective_sweep(
     assert plan.source.validation == selective.objective_recordings
 
 
+@pytest.mark.heavy
 def test_a_selective_sweep_with_the_same_values_needs_the_same_encoder(
     make_pretrain: MakePretrain, make_sweep: MakeSweep, store: Store
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_data_id_knows_the_role_of_each_recording(
     assert replace(plan, source=turned).data_id != plan.data_id
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [

@@ -28,6 +28,7 @@ def model() -> StageClassifier:
     return selective.build_model(EncoderSettings(), n_channels=1).eval()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
 @pytest.mark.parametrize("layer", ["afr_gap", "concat_gap"])
 def test_it_is_that_of_pot(model: StageClassifier, metric: Metric, layer: str) -> None:

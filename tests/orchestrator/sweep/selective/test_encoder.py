@@ -109,6 +109,7 @@ def test_a_pretraining_that_was_killed_goes_on_to_the_same_weights(
     assert passes == [1, 2, 3]
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_that_cannot_be_read_is_named(make_sweep: MakeSweep, store: Store) -> None:
     request = plan_sweep(make_sweep(), store).encoder_request()
     path = paths.encoder_checkpoint(request.encoder_id)

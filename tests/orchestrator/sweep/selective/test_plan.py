@@ -152,6 +152,7 @@ def test_one_validation_subject_is_refused(make_sweep: MakeSweep, store: Store) 
     assert "gives 1 subject (v1); at least 2" in message
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [

@@ -104,6 +104,7 @@ def test_a_trial_holds_no_stage_of_the_target(inputs: TrialInputs) -> None:
     assert "stage" not in " ".join(f.name for f in dataclasses.fields(UnlabelledEpochs))
 
 
+@pytest.mark.heavy
 def test_the_predictions_of_a_trial(inputs: TrialInputs) -> None:
     configuration = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
     assert configuration.kept.tolist() == [2, 4, 5]
@@ -136,6 +137,7 @@ def test_no_adapt_predicts_with_the_pretrained_model(inputs: TrialInputs) -> Non
         assert probability[rows].tobytes() == expected.tobytes()
 
 
+@pytest.mark.heavy
 def test_a_trial_trains_on_exactly_the_kept_batches(
     inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +158,7 @@ def test_a_trial_trains_on_exactly_the_kept_batches(
     assert seen["seed"] == 5
 
 
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_bytes(inputs: TrialInputs, tmp_path: Path) -> None:
     elsewhere = replace(inputs, store_uri=str(tmp_path / "elsewhere"))
     other_seed = replace(inputs, seed=6)
@@ -178,6 +181,7 @@ def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
+@pytest.mark.heavy
 def test_a_training_tells_what_it_took_and_a_look_up_nothing(inputs: TrialInputs) -> None:
     told: list[Seconds] = []
     trial.run(inputs, trial.arm_configuration(inputs, "no_adapt"), trained=told.append)
@@ -249,6 +253,7 @@ def asking_for_target_emd(inputs: TrialInputs) -> TrialInputs:
     return replace(inputs, sweep=inputs.sweep.model_copy(update={"search": search}))
 
 
+@pytest.mark.heavy
 def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective(
     inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +292,7 @@ def test_the_objective_is_minus_that_distance(inputs: TrialInputs) -> None:
     assert value == -float(table.schema.metadata[trial.TARGET_EMD]) < 0
 
 
+@pytest.mark.heavy
 def test_a_short_trial_is_not_slowed_by_checkpoints(
     inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +337,7 @@ def test_all_readings_of_tau_are_one_training(inputs: TrialInputs) -> None:
     assert len(names) == 1
 
 
+@pytest.mark.heavy
 def test_a_trial_may_have_steps_of_its_own(inputs: TrialInputs) -> None:
     params = {"tau_quantile": 0.0, "learning_rate": inputs.default_learning_rate}
     own, longer = (
@@ -395,6 +402,7 @@ def with_search(inputs: TrialInputs, **keys: Any) -> TrialInputs:
 ASHA = Scheduler(name="asha")
 
 
+@pytest.mark.heavy
 def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> None:
     thrice = with_search(inputs, replicates=3)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}

@@ -204,6 +204,7 @@ def test_a_discriminator_of_one_group_is_refused(
         inputs.check()
 
 
+@pytest.mark.heavy
 def test_a_damaged_checkpoint_is_named(inputs: CrossValidationInputs, store: Store) -> None:
     settings = inputs.sweep.settings()
     path = paths.fold_checkpoint(inputs.fold_id(inputs.folds[0], settings, 1))
