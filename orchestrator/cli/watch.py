@@ -31,7 +31,8 @@ def status(
 ) -> None:
     """Say where sweep NAME stands: trials, the best one, what runs. With --cluster alone, where the cluster stands."""
     from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.status import status_text, sweep_status
+    from orchestrator.sweep.status import sweep_status
+    from orchestrator.sweep.status_text import status_text
     from orchestrator.telemetry.progress import on_terminal
 
     if name is None:
@@ -88,8 +89,9 @@ def _watch(store: "Store", name: str) -> None:
 @click.option("--follow", is_flag=True, help="Go on with what comes, until it ends.")
 def logs(name: str, store_uri: str, cluster_file: str | None, as_json: bool, follow: bool) -> None:
     """Print the event log of sweep NAME."""
+    from orchestrator.sweep.event_text import event_text
     from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.status import event_text, sweep_events, sweep_status
+    from orchestrator.sweep.status import sweep_events, sweep_status
 
     store = _store(store_of(store_uri, cluster_file))
     holders = Holders(store)

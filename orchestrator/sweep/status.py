@@ -9,6 +9,7 @@ from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.event_text import ended_text
 from orchestrator.sweep.lock import Holders
 from orchestrator.telemetry.events import naming_line, read_events
 
@@ -216,7 +217,7 @@ class _Ended:
             kind=event["event"],
             objective=event["objective"] if event["event"] == "trial_done" else None,
             reused=event["reused_from"] is not None,
-            said=_ended_text(event),
+            said=ended_text(event),
         )
 
 
@@ -344,118 +345,3 @@ def _kept(started: Mapping[str, Any]) -> Kept | None:
 def _seconds(began: str, now: datetime) -> float:
     """Return how long it is since the time of an event; not below 0 where clocks of two machines disagree."""
     return max(0.0, (now - datetime.fromisoformat(began)).total_seconds())
-
-
-def _ended_text(event: Mapping[str, Any]) -> str:
-    """Return what came of a trial in a few words."""
-    if event["event"] == "trial_failed":
-        return f"{event['trial']} failed: {_short(event['error'])}"
-    if event["event"] == "trial_stopped":
-        return f"{event['trial']} ended by the scheduler after report {event['n_parts']}"
-    reused = f" (as {event['reused_from']})" if event["reused_from"] else ""
-    return f"{event['trial']}, objective {event['objective']:.3f}{reused}"
-
-
-def status_text(status: SweepStatus) -> str:
-    """Return a status for people."""
-    lines = [headline(status)]
-    if status.n_fixed:
-        lines.append(f"fixed configurations: {status.n_fixed} done")
-    if status.n_trials is not None:
-        lines.append(f"trials: {counts_text(status)}")
-    if status.n_lost:
-        lines.append(lost_text(status))
-    if status.running:
-        lines.append(f"running: {'; '.join(running_text(trial) for trial in status.running)}")
-    if status.best_trial is not None:
-        params = f", {params_text(status.best_params)}" if status.best_params else ""
-        kept = f", {kept_text(status.best_kept)}" if status.best_kept else ""
-        lines.append(
-            f"best: {status.best_trial}, objective {status.best_objective:.3f}{params}{kept}"
-        )
-    lines.append(f"elapsed: {duration_text(60 * status.minutes_run)}")
-    if status.minutes_left is not None:
-        lines.append(f"left: about {status.minutes_left:.0f} min at this pace")
-    if status.data_wait is not None:
-        lines.append(data_wait_text(status.data_wait))
-    if status.stopped_because:
-        lines.append(f"because: {status.stopped_because}")
-    lines.append(f"last event: {status.last_event}, {status.last_event_at}")
-    return "\n".join(lines)
-
-
-def headline(status: SweepStatus) -> str:
-    """Return which sweep it is, and in which state."""
-    return f"sweep {status.name}: {status.state}{f', {status.holder}' if status.holder else ''}"
-
-
-def counts_text(status: SweepStatus) -> str:
-    """Return how many trials came to what end."""
-    reused = f" ({status.n_reused} reused)" if status.n_reused else ""
-    stopped = f"{status.n_stopped} ended early, " if status.n_stopped else ""
-    n_done = status.n_complete + status.n_stopped + status.n_failed
-    return (
-        f"{n_done} of {status.n_trials} done, {status.n_complete} complete{reused}, {stopped}"
-        f"{status.n_failed} failed"
-    )
-
-
-def lost_text(status: SweepStatus) -> str:
-    """Return how many processes were lost under trials."""
-    return f"lost processes: {status.n_lost}; their trials went on"
-
-
-def data_wait_text(share: float) -> str:
-    """Return how much of the time of training waits for data."""
-    return f"data wait: {100 * share:.1f} % of training"
-
-
-def running_text(running: RunningTrial) -> str:
-    """Return how far a trial is."""
-    part = f" {part_text(running)}" if running.n_parts else ""
-    return f"{running.trial}{part}, {duration_text(running.running_s)}"
-
-
-def part_text(running: RunningTrial) -> str:
-    """Return which part of a trial is under way."""
-    return f"{running.unit} {running.n_parts_done + 1} of {running.n_parts}"
-
-
-def kept_text(kept: Kept) -> str:
-    """Return how many batches are kept, and how far these are from the target."""
-    mean = f", mean EMD {kept.mean_emd:.4g}" if kept.mean_emd is not None else ""
-    return f"{kept.n_kept} of {kept.n_batches} batches kept{mean}"
-
-
-def params_text(params: Mapping[str, Any]) -> str:
-    """Return sampled parameters in the order of the event log, by name, each to four digits."""
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in sorted(params.items())
-    )
-
-
-def duration_text(seconds: float) -> str:
-    """Return a time in the largest units that say something."""
-    minutes, rest = divmod(int(seconds), 60)
-    if not minutes:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def event_text(event: Mapping[str, Any]) -> str:
-    """Return an event as a line for people."""
-    shown = {
-        key: value
-        for key, value in event.items()
-        if key not in ("time", "event", "host", "pid") and value is not None
-    }
-    fields = " ".join(f"{key}={_short(value)}" for key, value in shown.items())
-    return f"{event['time']} {event['event']} {fields}".rstrip()
-
-
-def _short(value: object) -> str:
-    text = str(value).partition("\n")[0]
-    return text if len(text) <= 80 else f"{text[:77]}..."

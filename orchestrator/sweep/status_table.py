@@ -9,9 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.sweep.status import (
-    Kept,
-    SweepStatus,
+from orchestrator.sweep.status import Kept, SweepStatus
+from orchestrator.sweep.status_text import (
     counts_text,
     data_wait_text,
     duration_text,

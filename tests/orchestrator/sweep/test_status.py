@@ -14,17 +14,11 @@ from orchestrator.errors import ConfigError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import lock as lock_module
+from orchestrator.sweep.event_text import event_text
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.status import (
-    Kept,
-    State,
-    duration_text,
-    event_text,
-    status_text,
-    summary,
-    sweep_status,
-)
+from orchestrator.sweep.status import Kept, State, summary, sweep_status
+from orchestrator.sweep.status_text import duration_text, status_text
 from orchestrator.telemetry.events import EventLog
 
 

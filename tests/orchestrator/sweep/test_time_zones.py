@@ -17,7 +17,8 @@ from orchestrator.sweep.budget import gpu_time, n_without_gain, spent
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.last_heard import last_heard
 from orchestrator.sweep.lock import Holders, sweep_lock
-from orchestrator.sweep.status import status_text, sweep_status
+from orchestrator.sweep.status import sweep_status
+from orchestrator.sweep.status_text import status_text
 from orchestrator.sweep.study import Study, began_at, ended_at, note_began, note_outcome
 from orchestrator.telemetry.events import EventLog, read_events
 
