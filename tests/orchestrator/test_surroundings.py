@@ -46,7 +46,17 @@ def test_the_files_at_risk_pass(root: Path, surroundings: Mapping[str, str]) -> 
     kept = {k: v for k, v in os.environ.items() if k not in (*SHOWN, *LOCALE)}
     files = [f"tests/orchestrator/{file}" for file in AT_RISK]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not heavy", "-p", "no:cacheprovider", *files],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "not ray and not e2e and not slow",
+            "-p",
+            "no:cacheprovider",
+            *files,
+        ],
         cwd=root,
         env={**kept, **surroundings},
         preexec_fn=ignored_and_held_back,  # this thread is the only one that matters here
