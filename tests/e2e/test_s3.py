@@ -45,14 +45,18 @@ def s3_cli(cli: "Cli", client: Client, s3_server: "S3Server") -> Iterator[Callab
 
 
 def objects(client: Client, prefix: str) -> dict[str, bytes]:
-    """Return the content of all objects under a prefix, without the event logs."""
+    """Return the content of all objects under a prefix, without the event logs.
+
+    And without the empty ones that Arrow leaves for the folder of a file that it deleted: whether a training writes a
+    checkpoint depends on the time it takes.
+    """
     found = {}
     for page in client.get_paginator("list_objects_v2").paginate(
         Bucket=BUCKET, Prefix=f"{prefix}/"
     ):
         for item in page.get("Contents", ()):
             name = item["Key"].removeprefix(f"{prefix}/")
-            if not name.endswith("events.jsonl"):
+            if not name.endswith(("events.jsonl", "/")):
                 found[name] = client.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
     return found
 

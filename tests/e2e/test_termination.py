@@ -106,7 +106,7 @@ def test_while_trials_run(
         tiny,
         cli,
         ("n_trials: 8", "n_trials: 5"),
-        ("n_steps: 2\n", "n_steps: 40\n"),
+        ("n_steps: 2\n", "n_steps: 15\n"),
         ("search:\n", "arms: [no_adapt]\nsearch:\n"),
     )
     process = cli.start("sweep", file, "--cpus", "2")

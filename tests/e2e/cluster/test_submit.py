@@ -163,7 +163,7 @@ def test_on_a_cluster_where_the_wheel_is_installed(
     assert lab.trials() == ["complete"] * 2
 
 
-@in_full
+@pytest.mark.skipif("TEST_CLUSTER" not in os.environ, reason="a minute: make test-cluster")
 def test_on_a_cluster_that_gets_the_wheel_with_the_job(
     without: Path,
     wheel: Path,
