@@ -104,8 +104,8 @@ def prepare_ray_environment() -> None:
     # Each trial runs in a new thread of a reused process; glibc would give every thread an arena and keep them all.
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     # Pretraining has two threads, and one that waits for the other keeps its core busy for as long as GNU's OpenMP lets
-    # it. Where something else runs, both lose: on two cores, a step of two pretrainings at once took 2.1 s each, and 0.26 s
-    # alone. With the shorter wait it takes 0.49 s and 0.28 s.
+    # it. Where something else runs, both lose: of two pretrainings at once on two cores, a step took 2.1 s, and 0.26 s
+    # of one alone. With this shorter wait it takes 0.49 s and 0.28 s.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if "RAY_AUTH_MODE" not in os.environ and "RAY_ADDRESS" not in os.environ:
         # Ray's default would write its token to the home directory, which need not be writable.
