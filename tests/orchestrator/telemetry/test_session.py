@@ -24,6 +24,7 @@ NAMES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "GOMP_SPINCOUNT",
 )
 
 
@@ -73,6 +74,25 @@ def test_preparing_the_environment_does_not_import_ray() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="PyTorch has another OpenMP here")
+def test_a_thread_of_torch_that_waits_lets_others_have_its_core() -> None:
+    code = (
+        "from orchestrator.telemetry.session import prepare_ray_environment\n"
+        "prepare_ray_environment()\n"
+        "import torch"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"OMP_DISPLAY_ENV": "VERBOSE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "GOMP_SPINCOUNT = '1000'" in said.stderr
 
 
 @pytest.mark.ray
