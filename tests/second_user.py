@@ -24,5 +24,6 @@ def as_stranger(command: str) -> str:
         stderr=subprocess.PIPE,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     return done.stderr

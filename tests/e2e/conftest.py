@@ -97,6 +97,7 @@ class Cli:
                 stdin=subprocess.DEVNULL,
                 text=True,
                 start_new_session=True,
+                encoding="utf-8",
             )
         finally:
             signal.signal(signal.SIGINT, before)
@@ -214,8 +215,8 @@ def write_tiny(folder: Path, n_recordings: int = 6, n_epochs: int = 40) -> Tiny:
     data.mkdir()
     for i in range(1, n_recordings + 1):
         write_edf(data / f"s{i:02d}.edf", seed=i, n_epochs=n_epochs)
-    (folder / "tiny.yaml").write_text(TINY_DATASET)
-    (folder / "small.yaml").write_text(TINY_SWEEP)
+    (folder / "tiny.yaml").write_text(TINY_DATASET, encoding="utf-8")
+    (folder / "small.yaml").write_text(TINY_SWEEP, encoding="utf-8")
     return Tiny(
         data=data,
         dataset=folder / "tiny.yaml",
@@ -336,7 +337,7 @@ def descendants(pid: int) -> set[int]:
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = stat.read_text().rpartition(")")[2].split()
+            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
@@ -358,7 +359,10 @@ def command_line(pid: int) -> str:
 
 def is_running(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -517,6 +521,7 @@ def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         timeout=120,
         check=False,
         env={**os.environ, **(env or {})},
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
 
@@ -524,7 +529,7 @@ def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
 def _start_moto(server: S3Server, folder: Path) -> Callable[[], None]:
     command = Path(sys.executable).with_name("moto_server")
     port = server.endpoint.rpartition(":")[2]
-    with (folder / "moto.log").open("w") as log:
+    with (folder / "moto.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
             [command, "-H", "127.0.0.1", "-p", port],
             stdout=log,
@@ -533,7 +538,7 @@ def _start_moto(server: S3Server, folder: Path) -> Callable[[], None]:
         )
 
     def answers() -> bool:
-        assert process.poll() is None, (folder / "moto.log").read_text()
+        assert process.poll() is None, (folder / "moto.log").read_text(encoding="utf-8")
         try:
             with urllib.request.urlopen(f"{server.endpoint}/moto-api/data.json", timeout=5) as page:
                 return isinstance(json.load(page), dict)

@@ -46,6 +46,7 @@ class Account:
             capture_output=True,
             text=True,
             check=False,
+            encoding="utf-8",
         )
 
 
@@ -87,12 +88,12 @@ def test_an_account_is_prepared_once(account: Account) -> None:
 
 def test_a_key_file_that_is_there_is_left_alone(account: Account) -> None:
     key = account.folder / "key.pem"
-    key.write_text("of another region")
+    key.write_text("of another region", encoding="utf-8")
     refused = account.prepare()
     assert refused.returncode == 1
     assert f"{key} is there already" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert key.read_text() == "of another region"
+    assert key.read_text(encoding="utf-8") == "of another region"
     assert account.client("ec2").describe_key_pairs()["KeyPairs"] == []
     assert account.prepare("--key", str(account.folder / "other.pem")).returncode == 0
 
@@ -134,7 +135,7 @@ def test_at_the_end_of_its_time_a_machine_that_is_protected_does_not_keep_the_ot
     ec2.modify_instance_attribute(InstanceId=protected, DisableApiTermination={"Value": True})
     ec2.stop_instances(InstanceIds=[others[0]])  # a stopped one bills its disk
     log = account.folder / "expiry.log"
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         expiry = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.cluster.expiry", "0", REGION, "sleep-a"],
             env=dict(account.env),
@@ -143,11 +144,13 @@ def test_at_the_end_of_its_time_a_machine_that_is_protected_does_not_keep_the_ot
         )
     try:
         tools.wait_for(lambda: states()[head] == "terminated", timeout_s=60, what="the end")
-        assert expiry.poll() is None, log.read_text()  # it tries again for as long as it lives
+        assert expiry.poll() is None, log.read_text(
+            encoding="utf-8"
+        )  # it tries again for as long as it lives
     finally:
         expiry.kill()
         expiry.wait()
     assert [states()[name] for name in others] == ["terminated"] * 2
     assert states()[protected] == "running"
     assert states()[stranger] == "running"
-    assert f"{protected}: " in log.read_text()
+    assert f"{protected}: " in log.read_text(encoding="utf-8")

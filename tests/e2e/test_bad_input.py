@@ -152,13 +152,13 @@ def test_a_file_instead_of_the_folder(cli: "Cli", tiny: "Tiny") -> None:
 
 def edited(file: Path, folder: Path, old: str, new: str) -> tuple[Path, str]:
     """Write a YAML file with one change; return it and the ``line:column`` at which the change stands."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     assert text.count(old) == 1, old
     at = text.index(old)
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
     copy = folder / file.name
-    copy.write_text(text.replace(old, new))
+    copy.write_text(text.replace(old, new), encoding="utf-8")
     return copy, f"{line}:{column}"
 
 
@@ -194,7 +194,7 @@ def test_unknown_key_in_a_dataset_file(cli: "Cli", tiny: "Tiny") -> None:
 def test_tau_outside_its_range(tau: str, cli: "Cli", tiny: "Tiny") -> None:
     added = f"n_trials: 8\n  enqueue_taus: [0.5, {tau}]\n"
     file, _ = edited(tiny.sweep, cli.cwd, "n_trials: 8\n", added)
-    line = file.read_text().splitlines().index(f"  enqueue_taus: [0.5, {tau}]") + 1
+    line = file.read_text(encoding="utf-8").splitlines().index(f"  enqueue_taus: [0.5, {tau}]") + 1
     cli("sweep", file).fails(
         2, f"{file}:{line}:23:", tau, "space.tau_quantile [0, 0.95]", "enqueue_taus"
     )
@@ -207,7 +207,7 @@ def test_tau_outside_its_range(tau: str, cli: "Cli", tiny: "Tiny") -> None:
 def test_file_that_is_missing_or_not_yaml(cli: "Cli", tiny: "Tiny") -> None:
     missing = tiny.sweep.with_name("smal.yaml")
     cli("sweep", missing).fails(2, f"{missing}: no such file", "Did you mean 'small.yaml'?")
-    (cli.cwd / "broken.yaml").write_text("name: [tiny\nmethod: selective\n")
+    (cli.cwd / "broken.yaml").write_text("name: [tiny\nmethod: selective\n", encoding="utf-8")
     cli("sweep", "broken.yaml").fails(2, "broken.yaml:2:")
     (cli.cwd / "binary.yaml").write_bytes(bytes(range(256)))
     cli("sweep", "binary.yaml").fails(2, "binary.yaml")
@@ -247,7 +247,9 @@ def test_sweep_that_does_not_fit_the_store(
     old: str, new: str, says: tuple[str, ...], cli: "Cli", tiny: "Tiny", swept: Path
 ) -> None:
     file, _ = edited(tiny.sweep, cli.cwd, old, new)
-    file.write_text(file.read_text().replace("name: small", "name: other"))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("name: small", "name: other"), encoding="utf-8"
+    )
     before = everything(swept)
     cli("sweep", file, "--store", swept).fails(2, *says)
     assert everything(swept) == before
@@ -299,7 +301,7 @@ def test_store_of_somebody_else(cli: "Cli", tiny: "Tiny") -> None:
 
 @pytest.mark.parametrize("store", ["note", "note/runs"])
 def test_store_below_a_regular_file(store: str, cli: "Cli", tiny: "Tiny") -> None:
-    (cli.cwd / "note").write_text("not a folder")
+    (cli.cwd / "note").write_text("not a folder", encoding="utf-8")
     cli("ingest", tiny.dataset, "--data", tiny.data, "--store", store).fails(
         7, f"cannot use {cli.cwd / store}", "is a file, not a folder", "you may write to"
     )

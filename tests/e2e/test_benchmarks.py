@@ -17,6 +17,7 @@ def run(root: Path, script: str, *arguments: str) -> str:
         text=True,
         check=True,
         timeout=280,
+        encoding="utf-8",
     ).stdout
 
 

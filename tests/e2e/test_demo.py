@@ -33,7 +33,9 @@ def manifest(demo: "Result", demo_cli: "Cli") -> dict[str, Any]:
 def test_demo_prints_where_the_page_is(demo: "Result", demo_cli: "Cli") -> None:
     page = demo_cli.cwd / "runs" / "reviews" / "tau" / "review.html"
     assert demo.out.splitlines()[-1] == f"open {page}"
-    assert "Tau curve" in page.read_text() or "tau" in page.read_text()
+    assert "Tau curve" in page.read_text(encoding="utf-8") or "tau" in page.read_text(
+        encoding="utf-8"
+    )
     assert [line[:3] for line in demo.out.splitlines()[:4]] == ["1/4", "2/4", "3/4", "4/4"]
 
 

@@ -98,10 +98,10 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     store, sweep_file = cli.cwd / "runs", cli.cwd / "killed.yaml"
     # Everything up to the score table is there, so that the sweep starts with its trials.
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
-    head, mark, _ = tiny.sweep.read_text().partition("  n_trials:")
+    head, mark, _ = tiny.sweep.read_text(encoding="utf-8").partition("  n_trials:")
     assert mark
     search = f"  n_trials: {N_TRIALS}\n  n_steps: 30\narms: [no_adapt]\n"
-    sweep_file.write_text(head.replace("name: small", "name: killed") + search)
+    sweep_file.write_text(head.replace("name: small", "name: killed") + search, encoding="utf-8")
     folder = store / "sweeps" / "killed"
 
     process = started_until(2, cli, sweep_file, folder, tools)
@@ -118,7 +118,10 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     assert not (folder / "lock.json").exists()
     left = {trial.state for trial in study(folder).get_trials()}
     assert optuna.trial.TrialState.RUNNING not in left, "a drained sweep left a trial running"
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert "target_test" not in {event.get("split") for event in events}
 
     n_before = len(finished_trials(folder))
@@ -137,7 +140,7 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     assert "sweep 'killed' was begun with trainables/ bbbbbbbbbbbb (commit unknown)" in said
     assert f"encoder {begun['encoder_id']} was trained by trainables/" in said
     assert json.loads((folder / "manifest.json").read_bytes())["code"] == begun["code"]
-    page = (root / "docs" / "sweeps.md").read_text()
+    page = (root / "docs" / "sweeps.md").read_text(encoding="utf-8")
     block, *_ = re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)
     watch, follow, stop = (
         line.partition("#")[0].replace(" tau", " killed").split()[1:] for line in block.splitlines()
@@ -172,7 +175,7 @@ def begun_with_other_code(path: Path) -> dict[str, Any]:
     """Make a manifest say that its sweep was begun with another ``trainables/``, and return it."""
     manifest: dict[str, Any] = json.loads(path.read_bytes())
     manifest["code"] = {"commit": None, "dirty": None, "trainables_sha256": "b" * 64}
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest), encoding="utf-8")
     return manifest
 
 
@@ -184,7 +187,11 @@ def n_told(folder: Path) -> int:
 
 
 def whole_lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
 
 
 def study(folder: Path) -> Any:

@@ -21,10 +21,10 @@ MIB = 2**20
 
 
 def write_sweep(path: Path, tiny: "Tiny") -> Path:
-    head, mark, _ = tiny.sweep.read_text().partition("  n_trials:")
+    head, mark, _ = tiny.sweep.read_text(encoding="utf-8").partition("  n_trials:")
     assert mark
     search = f"  n_trials: {N_TRIALS}\n  n_steps: 40\n"
-    path.write_text(head.replace("name: small", f"name: {path.stem}") + search)
+    path.write_text(head.replace("name: small", f"name: {path.stem}") + search, encoding="utf-8")
     return path
 
 
@@ -96,7 +96,9 @@ def test_a_disk_that_fills_up_in_the_middle(
     events = store / "sweeps" / "filling" / "events.jsonl"
 
     def told(event: str) -> int:
-        lines = events.read_text().splitlines(keepends=True) if events.exists() else []
+        lines = (
+            events.read_text(encoding="utf-8").splitlines(keepends=True) if events.exists() else []
+        )
         return sum(json.loads(line)["event"] == event for line in lines if line.endswith("\n"))
 
     process = cli.start("sweep", sweep_file, "--cpus", "2", "--store", store)

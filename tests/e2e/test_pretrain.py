@@ -38,7 +38,7 @@ def test_a_selective_sweep_takes_the_best_encoder_from_the_store(
     store = cli.cwd / "runs"
     shutil.copytree(tiny_done.store / "epochs", store / "epochs")
     path = cli.cwd / "recipes.yaml"
-    path.write_text(SWEEP)
+    path.write_text(SWEEP, encoding="utf-8")
     printed = cli("sweep", path).ok().out
     assert "next: orchestrator review recipes" in printed
     trials = pq.read_table(store / "sweeps" / "recipes" / "trials.parquet").to_pylist()
@@ -46,21 +46,23 @@ def test_a_selective_sweep_takes_the_best_encoder_from_the_store(
     assert all(row["encoder_id"] in printed for row in trials)
     assert trials[0]["batch_size"] == 16
     assert {row["n_subjects"] for row in trials} == {2}  # s04 and s05; s03 stops early
-    events = (store / "sweeps" / "recipes" / "events.jsonl").read_text().splitlines()
+    events = (
+        (store / "sweeps" / "recipes" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    )
     splits = [e["split"] for e in map(json.loads, events) if e["event"] == "labels_read"]
     assert splits == ["source_train", "source_early_stop", "source_validation"]
     best = max(trials, key=lambda row: row["objective"])
     page = cli("review", "recipes").ok().out.strip()
-    sections = (store / "reviews" / "recipes" / "encoder.yaml").read_text()
-    assert best["encoder_id"] in (store / page).read_text()
+    sections = (store / "reviews" / "recipes" / "encoder.yaml").read_text(encoding="utf-8")
+    assert best["encoder_id"] in (store / page).read_text(encoding="utf-8")
 
     replayed = cli("replay", "recipes").ok().out
     assert "sweep recipes: 2 of 2 configurations gave the same again" in replayed
 
-    pasted = yaml.safe_load(tiny.sweep.read_text()) | yaml.safe_load(sections)
+    pasted = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8")) | yaml.safe_load(sections)
     pasted["source"]["validation"] = ["s03", "s04", "s05"]
     selective = cli.cwd / "small.yaml"
-    selective.write_text(yaml.safe_dump(pasted))
+    selective.write_text(yaml.safe_dump(pasted), encoding="utf-8")
     before = tools.tree(store, "encoders")
     assert f"encoder {best['encoder_id']}:" in cli("pretrain", selective).ok().out
     assert tools.tree(store, "encoders") == before

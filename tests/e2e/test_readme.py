@@ -20,7 +20,7 @@ DOCUMENTS = (
 
 
 def commands_of(document: Path) -> list[str]:
-    return commands_in(document.read_text())
+    return commands_in(document.read_text(encoding="utf-8"))
 
 
 def commands_in(text: str) -> list[str]:
@@ -33,7 +33,7 @@ def test_real_data_commands_of_readme_are_those_that_the_tests_run(
     root: Path, test_data: Path, ucddb_done: "Done"
 ) -> None:
     # Those of the section on several modalities are taken from README and run by tests/e2e/test_sleepmg.py.
-    text = (root / "README.md").read_text()
+    text = (root / "README.md").read_text(encoding="utf-8")
     section = text[text.index("## With real recordings") : text.index("## Several modalities")]
     written = [command.split() for command in commands_in(section)]
     data = str(test_data / "ucddb")
@@ -63,6 +63,7 @@ def test_make_commands_of_readme_run_what_the_tests_run(root: Path) -> None:
             capture_output=True,
             text=True,
             check=True,
+            encoding="utf-8",
         ).stdout.splitlines()[-1]
         for target in ("demo", "test")
     }
@@ -79,7 +80,7 @@ def test_all_commands_of_the_documents_are_of_a_kind_that_is_tested(root: Path) 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_relative_links_lead_somewhere(root: Path, document: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (root / document).read_text())
+    links = re.findall(r"\]\(([^)#]+)\)", (root / document).read_text(encoding="utf-8"))
     missing = [
         link
         for link in links
@@ -89,4 +90,4 @@ def test_relative_links_lead_somewhere(root: Path, document: str) -> None:
 
 
 def test_readme_fits_on_a_page(root: Path) -> None:
-    assert len((root / "README.md").read_text().splitlines()) <= 80
+    assert len((root / "README.md").read_text(encoding="utf-8").splitlines()) <= 80

@@ -32,7 +32,7 @@ def rows(store: Path, name: str) -> list[dict[str, Any]]:
 
 
 def commands_of_the_page(root: Path) -> list[list[str]]:
-    page = (root / "docs" / "sweeps.md").read_text()
+    page = (root / "docs" / "sweeps.md").read_text(encoding="utf-8")
     section = page[page.index("## The same again") :]
     block = section[section.index("```console\n") + 11 :].partition("```")[0]
     return [line.partition("#")[0].split()[1:] for line in block.splitlines()]

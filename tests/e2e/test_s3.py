@@ -135,6 +135,7 @@ def test_a_write_that_is_killed_leaves_the_object_as_it_was(
         env={**cli.env, **s3_server.env},
         stdout=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "writing\n"

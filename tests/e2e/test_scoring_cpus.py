@@ -16,18 +16,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture
 def flat_sweep(root: Path, tmp_path: Path) -> Path:
     """The example file with one pass of pretraining and flattened features."""
-    text = (root / "sweeps" / "tau-ucddb.yaml").read_text()
+    text = (root / "sweeps" / "tau-ucddb.yaml").read_text(encoding="utf-8")
     for old, new in (("n_passes: 8", "n_passes: 1"), ("layer: afr_gap", "layer: afr_flat")):
         assert text.count(old) == 1
         text = text.replace(old, new)
     path = tmp_path / "flat.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
 def score_events(store: Path) -> list[dict[str, Any]]:
     (log,) = (store / "scores").glob("*/events.jsonl")
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.usefixtures("test_data")

@@ -26,7 +26,7 @@ CHANGES: dict[str, Any] = {
 
 def readme_commands(root: Path, *names: str) -> list[list[str]]:
     """Return the commands of README's section on several modalities."""
-    text = (root / "README.md").read_text()
+    text = (root / "README.md").read_text(encoding="utf-8")
     section = text[text.index("## Several modalities") :]
     block = section[section.index("```console\n") + 11 :].partition("```")[0]
     commands = [line.partition("#")[0].split() for line in block.splitlines()]
@@ -38,11 +38,11 @@ def readme_commands(root: Path, *names: str) -> list[list[str]]:
 
 def write_sweep(root: Path, folder: Path, example: str, **changes: Any) -> Path:
     """Write a published sweep file with changes into the same place below `folder`."""
-    content = yaml.safe_load((root / "sweeps" / f"{example}.yaml").read_text())
+    content = yaml.safe_load((root / "sweeps" / f"{example}.yaml").read_text(encoding="utf-8"))
     content |= CHANGES | changes
     path = folder / "sweeps" / f"{example}.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 
 
@@ -68,7 +68,9 @@ def test_two_rows_of_an_ablation_end_in_figures(
     ingested: Path, root: Path, make_cli: "Callable[[Path], Cli]"
 ) -> None:
     cli = make_cli(ingested)
-    rows = yaml.safe_load((root / "sweeps" / "sleepmg-baselines.yaml").read_text())["rows"]
+    rows = yaml.safe_load((root / "sweeps" / "sleepmg-baselines.yaml").read_text(encoding="utf-8"))[
+        "rows"
+    ]
     kept = [row for row in rows if row["name"] in {"FeatureNet+M", "NaiveMG"}]
     assert len(kept) == 2
     path = write_sweep(root, ingested, "sleepmg-baselines", rows=kept, seeds=[1], exclude=["*-01"])
@@ -91,7 +93,7 @@ def test_two_rows_of_an_ablation_end_in_figures(
     for row in trials:
         assert sum(c["n"] for c in confusion if c["trial"] == row["trial"]) == n_epochs
     page = Path(cli("review", "sleepmg-baselines").ok().out.strip())
-    assert "FeatureNet+M" in page.read_text()
+    assert "FeatureNet+M" in page.read_text(encoding="utf-8")
     assert (page.parent / "confusion.png").read_bytes()[:4] == b"\x89PNG"
     assert (page.parent / "confusion.csv").exists()
 
@@ -100,7 +102,9 @@ def test_a_search_ends_in_a_page(
     ingested: Path, root: Path, make_cli: "Callable[[Path], Cli]"
 ) -> None:
     cli = make_cli(ingested)
-    search = yaml.safe_load((root / "sweeps" / "sleepmg.yaml").read_text())["search"]
+    search = yaml.safe_load((root / "sweeps" / "sleepmg.yaml").read_text(encoding="utf-8"))[
+        "search"
+    ]
     space = {**search["space"], "schedule": {"choice": ["constant", "dann"]}}
     enqueue = [*search["enqueue"], {"schedule": "dann"}]
     write_sweep(
@@ -112,7 +116,11 @@ def test_a_search_ends_in_a_page(
     assert [row["trial"] for row in trials] == ["t000", "t001"]
     assert [row["schedule"] for row in trials] == ["constant", "dann"]
     assert len({row["signature"] for row in trials}) == 2
-    events = (ingested / "runs" / "sweeps" / "sleepmg" / "events.jsonl").read_text().splitlines()
+    events = (
+        (ingested / "runs" / "sweeps" / "sleepmg" / "events.jsonl")
+        .read_text(encoding="utf-8")
+        .splitlines()
+    )
     ledger = [e for e in map(json.loads, events) if e["event"] in {"labels_read", "trial_done"}]
     splits = [e.get("split", e["event"]) for e in ledger]
     assert splits == ["fold_train", "fold_validation", "trial_done", "trial_done", "fold_test"]
@@ -120,8 +128,8 @@ def test_a_search_ends_in_a_page(
     assert {row["modality"] for row in modalities} == {"eeg", "eog", "emg", "ecg"}
     assert all(row["k_y"] is not None for row in modalities if row["trial"] == "t000")
     page = Path(cli(*review).ok().out.strip())
-    assert "NaiveMG" in page.read_text()
-    assert "schedule of lambda" in page.read_text()
+    assert "NaiveMG" in page.read_text(encoding="utf-8")
+    assert "schedule of lambda" in page.read_text(encoding="utf-8")
     trained = sorted((ingested / "runs" / "folds").rglob("*"))
     cli(*sweep).ok()  # looks everything up
     assert sorted((ingested / "runs" / "folds").rglob("*")) == trained

@@ -23,18 +23,18 @@ MANY_PASSES = ("n_passes: 1", "n_passes: 100000"), ("patience: 1", "patience: 10
 
 def sweep_of(tiny: "Tiny", cli: "Cli", *changes: tuple[str, str]) -> Path:
     """Write the small sweep with some changes, under another name."""
-    text = tiny.sweep.read_text()
+    text = tiny.sweep.read_text(encoding="utf-8")
     for before, after in (("name: small", "name: ended"), *changes):
         assert before in text
         text = text.replace(before, after)
     file = cli.cwd / "ended.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return file
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
     log = folder / "events.jsonl"
-    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 

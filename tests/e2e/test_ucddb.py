@@ -48,7 +48,10 @@ def manifest(sweep_folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def events(sweep_folder: Path) -> list[dict[str, Any]]:
     """Events of the sweep, oldest first."""
-    return [json.loads(line) for line in (sweep_folder / "events.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (sweep_folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_commands_end_well_and_say_where_things_are(
@@ -160,7 +163,7 @@ def test_pretraining_saw_training_subjects_only(
     folder = ucddb_done.store / "encoders" / manifest["encoder_id"]
     ledger = [
         e
-        for e in map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+        for e in map(json.loads, (folder / "events.jsonl").read_text(encoding="utf-8").splitlines())
         if e["event"] == "labels_read"
     ]
     assert [e["split"] for e in ledger] == ["source_train", "source_early_stop"]
@@ -172,7 +175,7 @@ def test_pretraining_saw_training_subjects_only(
 
 
 def test_tau_curve_csv(review_folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-    with (review_folder / "tau_curve.csv").open(newline="") as file:
+    with (review_folder / "tau_curve.csv").open(newline="", encoding="utf-8") as file:
         curve = list(csv.DictReader(file))
     assert sorted(row["trial"] for row in curve) == sorted(rows)
     line = [row for row in curve if row["enqueued"] == "true" and row["kind"] == "trial"]
@@ -184,7 +187,7 @@ def test_tau_curve_csv(review_folder: Path, rows: dict[str, dict[str, Any]]) -> 
 
 
 def test_page_needs_no_other_file(review_folder: Path) -> None:
-    page = (review_folder / "review.html").read_text()
+    page = (review_folder / "review.html").read_text(encoding="utf-8")
     assert "http" not in page
     assert "data:image/png;base64," in page
     references = re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page)

@@ -42,12 +42,12 @@ TRAIN = [f"ucddb0{n}" for n in ("02", "03", "05", "06", "07", "09", "11", "13", 
 @pytest.fixture(scope="module")
 def sweep(root: Path, tmp_path_factory: pytest.TempPathFactory) -> SelectiveSweep:
     """The example file with one pass of pretraining and flattened features."""
-    text = (root / "sweeps" / "tau-ucddb.yaml").read_text()
+    text = (root / "sweeps" / "tau-ucddb.yaml").read_text(encoding="utf-8")
     for old, new in (("n_passes: 8", "n_passes: 1"), ("layer: afr_gap", f"layer: {LAYER}")):
         assert text.count(old) == 1
         text = text.replace(old, new)
     path = tmp_path_factory.mktemp("sweep") / "flat.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     sweep = load_sweep(path)
     assert isinstance(sweep, SelectiveSweep)
     return sweep

@@ -41,7 +41,12 @@ def test_demo_of_an_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path)
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = "from orchestrator import demo; print(demo._example('sweeps/tau.yaml'))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert (
         Path(done.stdout.strip()) == tmp_path / "orchestrator" / "examples" / "sweeps" / "tau.yaml"
@@ -58,5 +63,6 @@ def test_an_installed_wheel_knows_the_commit_it_was_built_from(wheel: Path, tmp_
         check=True,
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.stdout.strip() == repr(this_code())

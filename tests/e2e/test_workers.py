@@ -37,7 +37,9 @@ def epochs(root: Path, tmp_path_factory: Any, make_cli: "Callable[[Path], Cli]")
 
 def sleepmg(root: Path, **training: Any) -> dict[str, Any]:
     """Return the published sweep, smaller, and with two workers a trial."""
-    content: dict[str, Any] = yaml.safe_load((root / "sweeps" / "sleepmg.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load(
+        (root / "sweeps" / "sleepmg.yaml").read_text(encoding="utf-8")
+    )
     content |= {**TAKING_TURNS, "rows": [], "stages": ["W", "N2", "N3"]}
     content["folds"]["n_folds"] = 2
     content["training"] |= {"n_passes": 2, "batch_size": 16, **training}
@@ -52,11 +54,11 @@ def test_sleepmg(
     shutil.copytree(epochs, tmp_path / "runs" / "epochs")
     content = sleepmg(root)
     path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     crowded = cli("sweep", path, "--cpus", "2")
     crowded.fails(2, "2 trials at a time of 2 workers with 0.5 CPUs each", "need 3 CPUs", "has 2")
     content["search"] |= {"max_concurrent": 1}
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     cli("sweep", path, "--cpus", "2").ok()
     assert [row["state"] for row in trials(tmp_path, "sleepmg")] == ["complete"] * 2
     assert not list((tmp_path / "runs" / "sweeps" / "sleepmg" / "train").rglob("*.json"))
@@ -77,7 +79,7 @@ def test_killed_workers_go_on_at_the_last_pass_to_nearly_the_same_weights(
         cli = make_cli(tmp_path / name)
         cli.cwd.mkdir()
         shutil.copytree(epochs, cli.cwd / "runs" / "epochs")
-        (cli.cwd / "sweep.yaml").write_text(yaml.safe_dump(content))
+        (cli.cwd / "sweep.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         folds = cli.cwd / "runs" / "folds"
         if name == "killed":
             process = cli.start("sweep", "sweep.yaml", "--cpus", "2")
@@ -101,11 +103,11 @@ def test_killed_workers_go_on_at_the_last_pass_to_nearly_the_same_weights(
 
 def test_selective(cli: "Cli", tiny: "Tiny") -> None:
     cli("ingest", tiny.dataset, "--data", tiny.data).ok()
-    content = yaml.safe_load(tiny.sweep.read_text())
+    content = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
     content |= {**TAKING_TURNS, "arms": ["no_adapt", "random"]}
     content["search"] |= {"n_trials": 2, "max_concurrent": 1}
     path = cli.cwd / "sweep.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     cli("sweep", path, "--cpus", "2").ok()
     assert [row["state"] for row in trials(cli.cwd, "small")] == ["complete"] * 2
     printed = cli("replay", "small", "--cpus", "2").ok().out

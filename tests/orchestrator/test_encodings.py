@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = ("orchestrator", "trainables", "search_spaces", "cluster", "benchmarks", "docs")
+CODE = ("orchestrator", "trainables", "search_spaces", "cluster", "benchmarks", "docs", "tests")
 
 
 def texts_without_encoding(code: str) -> Iterator[int]:
@@ -32,10 +32,10 @@ def is_of_text(call: ast.Call) -> bool:
 
 
 @pytest.mark.heavy
-def test_the_program_says_the_encoding_of_every_text(root: Path) -> None:
+def test_the_encoding_of_every_text_is_said(root: Path) -> None:
     found = [
         f"{path.relative_to(root)}:{line}"
-        for folder in PROGRAM
+        for folder in CODE
         for path in sorted((root / folder).rglob("*.py"))
         for line in texts_without_encoding(path.read_text(encoding="utf-8"))
     ]

@@ -135,8 +135,10 @@ def test_keys_of_the_caller_are_not_in_rays_logs(
     assert node is not None
     session = Path(node.get_logs_dir_path())
     logs = [path for path in session.rglob("*") if path.is_file()]
-    assert [p.name for p in logs if "PL_DISABLE_FORK" in p.read_text(errors="replace")]
-    assert [p.name for p in logs if secret in p.read_text(errors="replace")] == []
+    assert [
+        p.name for p in logs if "PL_DISABLE_FORK" in p.read_text(errors="replace", encoding="utf-8")
+    ]
+    assert [p.name for p in logs if secret in p.read_text(errors="replace", encoding="utf-8")] == []
 
 
 def test_the_same_seed_gives_the_same_sweep(ray_cluster: Any, tmp_path: Path) -> None:
@@ -258,7 +260,7 @@ def test_a_process_that_dies_is_replaced_and_one_that_always_dies_fails(sweep: S
     def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
         mark = Path(folder, value_of(params))
         if params["x"] == 0.5 or not mark.exists():
-            with mark.open("a") as file:
+            with mark.open("a", encoding="utf-8") as file:
                 file.write(".")
             os.kill(os.getpid(), signal.SIGKILL)
         return {SIGNATURE: value_of(params)}
@@ -266,7 +268,7 @@ def test_a_process_that_dies_is_replaced_and_one_that_always_dies_fails(sweep: S
     trials = sweep.search(trial, n_trials=2)
     assert trials[0].value == 0.25
     assert error_of(trials[1]) == DIED
-    assert Path(folder, value_of({"x": 0.5})).read_text() == "." * (MAX_RETRIES + 1)
+    assert Path(folder, value_of({"x": 0.5})).read_text(encoding="utf-8") == "." * (MAX_RETRIES + 1)
     assert [event["trial"] for event in sweep.events("trial_lost")] == ["t000"] + ["t001"] * 3
 
 
@@ -305,12 +307,12 @@ def test_equal_trainings_are_done_once(sweep: Sweep) -> None:
         return f"{round(2 * params['x']) / 2:.1f}"
 
     def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
-        with Path(folder, "trained").open("a") as file:
+        with Path(folder, "trained").open("a", encoding="utf-8") as file:
             file.write(f"{half(params)}\n")
         return {SIGNATURE: half(params)}
 
     trials = sweep.search(trial, n_trials=12, max_concurrent=2, identify=half)
-    trained = Path(folder, "trained").read_text().split()
+    trained = Path(folder, "trained").read_text(encoding="utf-8").split()
     assert len(trained) == len(set(trained)) <= 3
     assert sum(reused_from(trial) is None for trial in trials) == len(trained)
     by_name = {name_of(trial): trial for trial in trials}
@@ -323,7 +325,9 @@ def test_equal_trainings_are_done_once(sweep: Sweep) -> None:
 def test_a_scheduler_ends_trials_between_their_parts(sweep: Sweep) -> None:
     def trial(inputs_ref: InputsRef, params: Mapping[str, float], after_part: AfterPart) -> Outcome:
         for n_done in range(1, 10):
-            with (Path(ray.get(inputs_ref[0])) / value_of(params)).open("a") as file:
+            with (Path(ray.get(inputs_ref[0])) / value_of(params)).open(
+                "a", encoding="utf-8"
+            ) as file:
                 file.write("part\n")
             after_part(n_done, params["x"])
         return {SIGNATURE: value_of(params)}
@@ -333,7 +337,10 @@ def test_a_scheduler_ends_trials_between_their_parts(sweep: Sweep) -> None:
     sweep.inputs = str(folder)
     keys = {"scheduler": {"name": "asha", "options": {"reduction_factor": 3}}}
     trials = sweep.search(trial, n_trials=12, keys=keys)
-    parts = {t.params["x"]: (folder / value_of(t.params)).read_text().count("part") for t in trials}
+    parts = {
+        t.params["x"]: (folder / value_of(t.params)).read_text(encoding="utf-8").count("part")
+        for t in trials
+    }
     stopped = {t.params["x"]: stopped_after(t) for t in trials if stopped_after(t) is not None}
     assert len(stopped) >= 6, "more than half ends early, in rungs of 1, 3 and 9 parts"
     assert all(n == parts[x] and n in (1, 3) for x, n in stopped.items())

@@ -46,7 +46,12 @@ def test_mkl_sums_in_the_same_order_from_run_to_run() -> None:
     code = "import trainables.inference, torch; torch.ones(16, 240) @ torch.ones(240, 5)"
     environment = {k: v for k, v in os.environ.items() if k != "MKL_CBWR"} | {"MKL_VERBOSE": "1"}
     said = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     assert "SGEMM" in said.stdout
     assert "CNR:AUTO" in said.stdout

@@ -67,8 +67,8 @@ class Cluster:
         self.nodes.append(node)
 
         def is_up() -> bool:
-            assert node.poll() is None, log.read_text()
-            return "block forever" in log.read_text()
+            assert node.poll() is None, log.read_text(encoding="utf-8")
+            return "block forever" in log.read_text(encoding="utf-8")
 
         self.tools.wait_for(is_up, timeout_s=60, what=f"{log} says that the node is up")
 

@@ -173,7 +173,11 @@ class S3:
 
     def script(self, action: str, *arguments: str) -> None:
         done = subprocess.run(
-            [RGW, action, self.folder, *arguments], capture_output=True, text=True, check=False
+            [RGW, action, self.folder, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            encoding="utf-8",
         )
         assert done.returncode == 0, done.stderr
 
@@ -229,7 +233,7 @@ def undisturbed(
         cli("ingest", root / "datasets" / "synthetic-isruc-s3.yaml", "--data", "data").ok()
     files = {name: folder / f"{name}.yaml" for name in sweeps_to_run()}
     for name, file in files.items():
-        file.write_text(yaml.safe_dump({"name": name, **SWEEPS[name]}))
+        file.write_text(yaml.safe_dump({"name": name, **SWEEPS[name]}), encoding="utf-8")
         cli("sweep", file, "--cpus", "2").ok()
     return Undisturbed(folder / "runs", files)
 
@@ -291,7 +295,11 @@ class Round:
     def _start(self, file: Path) -> "subprocess.Popen[str]":
         command = f"exec {self.cli_path} sweep {file} --store s3://{BUCKET}/{self.prefix} >>{file.stem}.log 2>&1"
         return subprocess.Popen(
-            ["bash", "-c", command], cwd=self.cli.cwd, env=dict(self.cli.env), text=True
+            ["bash", "-c", command],
+            cwd=self.cli.cwd,
+            env=dict(self.cli.env),
+            text=True,
+            encoding="utf-8",
         )
 
     @property
@@ -299,7 +307,7 @@ class Round:
         return str(Path(sys.executable).with_name("orchestrator"))
 
     def _output(self, file: Path) -> str:
-        return (self.cli.cwd / f"{file.stem}.log").read_text()
+        return (self.cli.cwd / f"{file.stem}.log").read_text(encoding="utf-8")
 
     def _finished(self, name: str) -> set[str]:
         """Return what was trained, without the arm ``no_adapt``."""
@@ -351,7 +359,7 @@ def test_a_sweep_survives_everything(
         Path(os.environ["CHAOS_RECORD"]) / f"{seed}.json" if "CHAOS_RECORD" in os.environ else None
     )
     if record is not None and record.exists():
-        pytest.skip(f"passed before: {record.read_text()}")
+        pytest.skip(f"passed before: {record.read_text(encoding='utf-8')}")
     began = time.monotonic()
     cluster = make_cluster(s3.env)
     prefix = f"round-{seed}"
@@ -376,7 +384,7 @@ def test_a_sweep_survives_everything(
     record_property("chaos", json.dumps(summary))
     if record is not None:
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(summary, indent=1))
+        record.write_text(json.dumps(summary, indent=1), encoding="utf-8")
 
 
 @pytest.mark.skipif(not IN_FULL, reason="three minutes: make test-chaos")
@@ -388,7 +396,7 @@ def test_with_a_sampler_nothing_is_lost_or_proposed_twice(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "sampled.yaml"
-    file.write_text(yaml.safe_dump({"name": "sampled", **SAMPLED}))
+    file.write_text(yaml.safe_dump({"name": "sampled", **SAMPLED}), encoding="utf-8")
     round_ = Round(make_cluster(s3.env), s3, cli, "sampled", undisturbed, {"sampled": file})
     victims = ("trial actor", "driver", "raylet", "S3 server", "driver", "trial actor")
     round_.run([Kill(victim, "sampled", 1 + i, 0.3 * i) for i, victim in enumerate(victims)])

@@ -143,7 +143,9 @@ def test_launch_use_and_end(
     assert "whole is up; it ends at " in launched.out
     (head,) = cloud.alive("whole")
     _check_head(cloud, head)
-    known = json.loads((cloud.state / "clusters" / "sleep-whole" / "running.json").read_text())
+    known = json.loads(
+        (cloud.state / "clusters" / "sleep-whole" / "running.json").read_text(encoding="utf-8")
+    )
     os.kill(known["pid"], signal.SIGKILL)  # the tunnel, as without network
     (group,) = head["SecurityGroups"]
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
@@ -165,10 +167,10 @@ def test_launch_use_and_end(
 
     cli("ingest", tiny.dataset, "--data", tiny.data, "--store", f"s3://{BUCKET}/whole").ok()
     sweep = tmp_path / "sweep.yaml"
-    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
+    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
     content |= {"name": "far", "arms": ["no_adapt"]}
     content["search"] |= {"n_trials": 8, "n_steps": 300, "max_usd": 100}
-    sweep.write_text(yaml.safe_dump(content))
+    sweep.write_text(yaml.safe_dump(content), encoding="utf-8")
     job = cli.start("submit", sweep, "--cluster", file)
     workers: list[dict[str, Any]] = []
 

@@ -58,13 +58,13 @@ class Lab:
     def running(self) -> dict[str, Any]:
         """Return what was noted of the cluster that runs."""
         found: dict[str, Any] = json.loads(
-            (self.state / "clusters" / "sleep-lab" / "running.json").read_text()
+            (self.state / "clusters" / "sleep-lab" / "running.json").read_text(encoding="utf-8")
         )
         return found
 
     def token(self) -> str:
         """Return the cluster's token."""
-        return (self.state / "clusters" / "sleep-lab" / "token").read_text()
+        return (self.state / "clusters" / "sleep-lab" / "token").read_text(encoding="utf-8")
 
     def holding(self, secret: str) -> set[str]:
         """Return the files with a secret that are not made to hold it: on the machines, here, and in the store."""
@@ -123,12 +123,12 @@ def lab(
             net.add(f"{SUBNET}.{last}", env=s3.env | SMALL)
         cli = make_cli(folder).having(**s3.env, ORCHESTRATOR_HOME=str(folder / "state"))
         head, *workers = net.machines.values()
-        content = yaml.safe_load((root / "cluster" / "onprem.yaml").read_text())
+        content = yaml.safe_load((root / "cluster" / "onprem.yaml").read_text(encoding="utf-8"))
         content["orchestrator"] |= {"store": f"s3://{BUCKET}/runs", "install": False}
         content["provider"] |= {"head_ip": head.ip, "worker_ips": [m.ip for m in workers]}
         content["auth"] |= {"ssh_user": "root", "ssh_private_key": str(net.key)}
         file = folder / "onprem.yaml"
-        file.write_text(yaml.safe_dump(content))
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
         yield Lab(net, s3, cli, file, folder / "state", root)
     finally:
         net.stop()
@@ -159,11 +159,11 @@ def up(lab: Lab, other_ray: str) -> "Result":
 def far_sweep(lab: Lab, tiny: "Tiny", name: str, n_trials: int) -> Path:
     """Write a sweep file whose trials take seconds, and ingest what it needs."""
     lab.cli("ingest", tiny.dataset, "--data", tiny.data, "--store", f"s3://{BUCKET}/runs").ok()
-    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
+    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
     content |= {"name": name, "arms": ["no_adapt"]}
     content["search"] |= {"n_trials": n_trials, "n_steps": 200}
     sweep = lab.cli.cwd / f"{name}.yaml"
-    sweep.write_text(yaml.safe_dump(content))
+    sweep.write_text(yaml.safe_dump(content), encoding="utf-8")
     return sweep
 
 
@@ -177,13 +177,13 @@ def wrong(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """A cluster file of two machines that something is wrong with; nothing of it is left afterwards."""
 
     def write(options: Mapping[str, Any] = {}, **auth: str) -> Path:
-        content = yaml.safe_load(lab.file.read_text())
+        content = yaml.safe_load(lab.file.read_text(encoding="utf-8"))
         content["cluster_name"] = "wrong"
         content["provider"]["worker_ips"] = [lab.machines[2].ip]
         content["auth"] |= auth
         content["orchestrator"] |= options
         file = tmp_path / "wrong.yaml"
-        file.write_text(yaml.safe_dump(content))
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
         return file
 
     yield write
@@ -296,7 +296,7 @@ ON_THE_HEAD = EVERYWHERE | {
 
 
 def test_every_open_port_is_known_and_asks_for_the_token(lab: Lab, up: "Result") -> None:
-    page = (lab.root / "docs" / "cluster.md").read_text()
+    page = (lab.root / "docs" / "cluster.md").read_text(encoding="utf-8")
     for machine in lab.machines:
         known = ON_THE_HEAD if machine is lab.machines[0] else EVERYWHERE
         found: set[Door] = set()
@@ -332,7 +332,10 @@ def test_a_sweep_outlives_a_machine(
     sweep = far_sweep(lab, tiny, "far", 12)
     told = "cat > ~/notice; printf %s $NOTICE_SIGNATURE > ~/signature"  # on the head
     notify = {"command": ["sh", "-c", told], "key_variable": "NOTICE_KEY", "on": ["done"]}
-    sweep.write_text(yaml.safe_dump(yaml.safe_load(sweep.read_text()) | {"notify": notify}))
+    sweep.write_text(
+        yaml.safe_dump(yaml.safe_load(sweep.read_text(encoding="utf-8")) | {"notify": notify}),
+        encoding="utf-8",
+    )
     lab.cli("submit", sweep, "--cluster", file).fails(
         2, "NOTICE_KEY: this environment variable is not set"
     )
@@ -341,7 +344,7 @@ def test_a_sweep_outlives_a_machine(
         lambda: n_done(lab, "far") >= 2 or job.poll() is not None, timeout_s=300, what="two trials"
     )
     command_lines = subprocess.run(
-        ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+        ["ps", "-eo", "args"], capture_output=True, text=True, check=True, encoding="utf-8"
     ).stdout  # of the machines, too: they share this kernel
     assert "ray::" in command_lines
     tunnel = lab.running()["pid"]

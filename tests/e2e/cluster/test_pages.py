@@ -26,7 +26,9 @@ pytestmark = [
 
 def commands_of(page: Path) -> list[list[str]]:
     """Return what a page tells to type, without what only shows how something is called."""
-    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    blocks = re.findall(
+        r"^```console\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -39,14 +41,18 @@ def cli(cloud: Cloud, tiny: "Tiny", tools: "type[Tools]") -> Iterator["Cli"]:
     for folder in shipped:
         folder.mkdir()
     cloud.file("page").rename(shipped[0] / "aws.yaml")
-    local: dict[str, Any] = yaml.safe_load((cloud.root / "cluster" / "local.yaml").read_text())
+    local: dict[str, Any] = yaml.safe_load(
+        (cloud.root / "cluster" / "local.yaml").read_text(encoding="utf-8")
+    )
     local["cluster_name"] = f"page-{secrets.token_hex(3)}"
     local["provider"] |= {"port": tools.free_ports(1), "dashboard_port": tools.free_ports(1)}
-    (shipped[0] / "local.yaml").write_text(yaml.safe_dump(local))
-    sweep = yaml.safe_load(tiny.sweep.read_text()) | {"name": "sleepmg", "arms": []}
+    (shipped[0] / "local.yaml").write_text(yaml.safe_dump(local), encoding="utf-8")
+    sweep = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8")) | {"name": "sleepmg", "arms": []}
     sweep["search"]["n_trials"] = 2
-    (shipped[1] / "sleepmg.yaml").write_text(yaml.safe_dump(sweep))
-    store = yaml.safe_load((shipped[0] / "aws.yaml").read_text())["orchestrator"]["store"]
+    (shipped[1] / "sleepmg.yaml").write_text(yaml.safe_dump(sweep), encoding="utf-8")
+    store = yaml.safe_load((shipped[0] / "aws.yaml").read_text(encoding="utf-8"))["orchestrator"][
+        "store"
+    ]
     cli("ingest", tiny.dataset, "--data", tiny.data, "--store", store).ok()
     cli("ingest", tiny.dataset, "--data", tiny.data).ok()  # the store ./runs
     yield cli

@@ -52,29 +52,38 @@ def test_rules_do_what_they_say(prometheus_folder: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
+            encoding="utf-8",
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_has_a_test_and_a_line_on_the_page(prometheus_folder: Path, root: Path) -> None:
-    rules = yaml.safe_load((prometheus_folder / "rules.yml").read_text())["groups"][0]["rules"]
+    rules = yaml.safe_load((prometheus_folder / "rules.yml").read_text(encoding="utf-8"))["groups"][
+        0
+    ]["rules"]
     alerts = {rule["alert"] for rule in rules}
-    tests = yaml.safe_load((prometheus_folder / "rules.test.yml").read_text())["tests"]
+    tests = yaml.safe_load((prometheus_folder / "rules.test.yml").read_text(encoding="utf-8"))[
+        "tests"
+    ]
     assert alerts == {
         case["alertname"] for t in tests for case in t["alert_rule_test"] if case["exp_alerts"]
     }
-    page = (root / "docs" / "operations.md").read_text()
+    page = (root / "docs" / "operations.md").read_text(encoding="utf-8")
     assert [alert for alert in alerts if f"`{alert}`" not in page] == []
 
 
 def panels(root: Path) -> list[dict[str, Any]]:
-    dashboard = json.loads((root / "cluster" / "grafana" / "dashboard.json").read_text())
+    dashboard = json.loads(
+        (root / "cluster" / "grafana" / "dashboard.json").read_text(encoding="utf-8")
+    )
     found: list[dict[str, Any]] = dashboard["panels"]
     return found
 
 
 def test_the_dashboard_is_one_that_grafana_imports(root: Path) -> None:
-    dashboard = json.loads((root / "cluster" / "grafana" / "dashboard.json").read_text())
+    dashboard = json.loads(
+        (root / "cluster" / "grafana" / "dashboard.json").read_text(encoding="utf-8")
+    )
     assert dashboard["schemaVersion"] >= 36
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     assert variables["datasource"]["type"] == "datasource"
@@ -121,17 +130,17 @@ def start_prometheus(
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(metrics: str) -> Server:
-        config = yaml.safe_load((prometheus_folder / "prometheus.yml").read_text())
+        config = yaml.safe_load((prometheus_folder / "prometheus.yml").read_text(encoding="utf-8"))
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         (job,) = config["scrape_configs"]
         (discovery,) = job["http_sd_configs"]
         assert discovery["url"].endswith("/targets")
         discovery |= {"url": f"{metrics}/targets", "refresh_interval": "1s"}
-        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-        rules = (prometheus_folder / "rules.yml").read_text()
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        rules = (prometheus_folder / "rules.yml").read_text(encoding="utf-8")
         assert "> 1800" in rules
         (tmp_path / "rules.yml").write_text(
-            rules.replace("> 1800", "> 20").replace("for: 5m", "for: 0s")
+            rules.replace("> 1800", "> 20").replace("for: 5m", "for: 0s"), encoding="utf-8"
         )
         port = tools.free_ports(1)
         url = f"http://127.0.0.1:{port}"
@@ -151,7 +160,9 @@ def start_prometheus(
         server = Server(url)
 
         def is_ready() -> bool:
-            assert processes[-1].poll() is None, (tmp_path / "prometheus.log").read_text()
+            assert processes[-1].poll() is None, (tmp_path / "prometheus.log").read_text(
+                encoding="utf-8"
+            )
             try:
                 with urllib.request.urlopen(f"{url}/-/ready", timeout=5):
                     return True
@@ -181,13 +192,13 @@ def test_a_running_sweep_in_a_real_prometheus(
     folder.mkdir()
     cli = make_cli(folder).having(ORCHESTRATOR_HOME=str(folder / "state"))
     cluster = folder / "local.yaml"
-    content = yaml.safe_load((root / "cluster" / "local.yaml").read_text())
+    content = yaml.safe_load((root / "cluster" / "local.yaml").read_text(encoding="utf-8"))
     content["provider"] |= {
         "port": tools.free_ports(1),
         "dashboard_port": tools.free_ports(1),
         "cpus": 2,
     }
-    cluster.write_text(yaml.safe_dump(content))
+    cluster.write_text(yaml.safe_dump(content), encoding="utf-8")
     store = str(folder / "runs")
     cli("launch", cluster, "--yes").ok()
     metrics = None
@@ -203,7 +214,7 @@ def test_a_running_sweep_in_a_real_prometheus(
         began = time.time()
         prometheus = start_prometheus(address)
         sweep = folder / "sweep.yaml"
-        sweep.write_text(yaml.safe_dump(_sweep()))
+        sweep.write_text(yaml.safe_dump(_sweep()), encoding="utf-8")
         job = cli.start("submit", sweep, "--cluster", cluster, "--store", store)
 
         def has(query: str) -> Callable[[], bool]:
@@ -240,7 +251,7 @@ def test_a_running_sweep_in_a_real_prometheus(
 @contextmanager
 def _held(state: Path, tools: "type[Tools]") -> Iterator[None]:
     """Have the processes of trials stand still inside the block."""
-    node = json.loads((state / "running.json").read_text())["pid"]
+    node = json.loads((state / "running.json").read_text(encoding="utf-8"))["pid"]
     trials = [
         pid for pid in in_session(node) if tools.command_line(pid).startswith("ray::ImplicitFunc")
     ]

@@ -80,11 +80,11 @@ def test_a_trial_leaves_a_machine_that_goes_and_outlives_one_that_is_gone(
     cli("launch", file, "--yes").ok()
     try:
         cli("ingest", tiny.dataset, "--data", tiny.data, "--store", f"s3://{BUCKET}/spot").ok()
-        content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
+        content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
         content |= {"name": NAME, "arms": []}
         content["search"] |= {"n_trials": 2, "max_concurrent": 2, "n_steps": N_STEPS}
         sweep_file = tmp_path / "sweep.yaml"
-        sweep_file.write_text(yaml.safe_dump(content))
+        sweep_file.write_text(yaml.safe_dump(content), encoding="utf-8")
         sweep = Sweep(cloud)
         job = cli.start("submit", sweep_file, "--cluster", file)
         tools.wait_for(

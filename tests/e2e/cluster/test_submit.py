@@ -45,13 +45,15 @@ def environment(folder: Path) -> Path:
     (site,) = folder.glob("lib/python*/site-packages")
     # A path in a .pth file is searched, but .pth files in it, such as that of our own sources, are not read.
     needed = Path(sys.executable).parents[1] / site.relative_to(folder)
-    (site / "needed.pth").write_text(f"{needed}\n")
+    (site / "needed.pth").write_text(f"{needed}\n", encoding="utf-8")
     return folder / "bin"
 
 
 def run(python: Path, code: str) -> "subprocess.CompletedProcess[str]":
     command = [str(python / "python"), "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd="/", encoding="utf-8"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +92,21 @@ class Lab:
 def lab(tiny: "Tiny", tiny_done: "Done", tmp_path: Path) -> Lab:
     store = tmp_path / "store"
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps", "reviews"))
-    content = yaml.safe_load(tiny.sweep.read_text())
+    content = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
     content |= {"name": "job", "arms": []}
     content["search"]["n_trials"] = 2
     sweep = tmp_path / "submitted" / "sweep.yaml"
     sweep.parent.mkdir()
-    sweep.write_text(yaml.safe_dump(content))
+    sweep.write_text(yaml.safe_dump(content), encoding="utf-8")
     return Lab(store, sweep)
 
 
 def commands_of_the_page(root: Path, cluster: "Cluster", lab: Lab) -> tuple[list[str], list[str]]:
     """Return the two commands of docs/sweeps.md, without the program, with this cluster, store and file."""
     *_, block = re.findall(
-        r"^```console\n(.*?)^```", (root / "docs" / "sweeps.md").read_text(), re.M | re.S
+        r"^```console\n(.*?)^```",
+        (root / "docs" / "sweeps.md").read_text(encoding="utf-8"),
+        re.M | re.S,
     )
     for written, here in (
         ("http://127.0.0.1:8265", cluster.job_server),
@@ -137,6 +141,7 @@ def test_on_a_cluster_where_the_wheel_is_installed(
             capture_output=True,
             text=True,
             check=False,
+            encoding="utf-8",
         )
 
     refused = ray(rays[: rays.index("--store")])  # the default store would be ./runs
@@ -148,7 +153,10 @@ def test_on_a_cluster_where_the_wheel_is_installed(
     assert "next: orchestrator review job" in cli(*ours).ok().out
 
     wrong = lab.sweep.with_name("wrong.yaml")
-    wrong.write_text(lab.sweep.read_text().replace("dataset: tiny", "dataset: tinny"))
+    wrong.write_text(
+        lab.sweep.read_text(encoding="utf-8").replace("dataset: tiny", "dataset: tinny"),
+        encoding="utf-8",
+    )
     result = cli(
         "submit", wrong, "--address", cluster.job_server, "--store", lab.store, "--as", "w"
     )
@@ -181,7 +189,9 @@ def test_on_a_cluster_that_gets_the_wheel_with_the_job(
     assert "next: orchestrator review job" in done.out
     cluster.stop()
     assert lab.trials() == ["complete"] * 2
-    events = (lab.store / "sweeps" / "job" / "events.jsonl").read_text().splitlines()
+    events = (
+        (lab.store / "sweeps" / "job" / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    )
     assert json.loads(events[-1])["event"] == "sweep_finished"
 
 

@@ -31,25 +31,25 @@ def cli(make_cli: "MakeCli", tmp_path: Path) -> "Cli":
 @pytest.fixture
 def file(root: Path, tmp_path: Path, cli: "Cli", tools: "type[Tools]") -> Iterator[Path]:
     """cluster/local.yaml with ports that are free, and a name that no other test has; ended in the end."""
-    content = yaml.safe_load((root / "cluster" / "local.yaml").read_text())
+    content = yaml.safe_load((root / "cluster" / "local.yaml").read_text(encoding="utf-8"))
     content["cluster_name"] = f"local-{secrets.token_hex(3)}"
     ports = {"port": tools.free_ports(1), "dashboard_port": tools.free_ports(1)}
     content["provider"] |= {**ports, "cpus": 2}
     file = tmp_path / "local.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     yield file
     cli("down", file)
 
 
 def change(file: Path, section: str, **values: Any) -> None:
-    content = yaml.safe_load(file.read_text())
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
     content[section] |= values
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 def rays_folder(cli: "Cli", file: Path) -> Path:
     """Return where Ray has its files of the cluster."""
-    name = yaml.safe_load(file.read_text())["cluster_name"]
+    name = yaml.safe_load(file.read_text(encoding="utf-8"))["cluster_name"]
     return cluster_folder(Path(cli.env["ORCHESTRATOR_HOME"]) / "clusters" / name)
 
 
@@ -79,20 +79,22 @@ def test_launch_use_and_end_next_to_another_ray(
         planted = folder / "session_latest" / "runtime_resources" / "planted"
         assert "Permission denied" in as_stranger(f"touch {planted}")
     taken = cli("exec", file, "--", "sh", "-c", "echo $RAY_ADDRESS").ok()
-    assert str(yaml.safe_load(file.read_text())["provider"]["port"]) in taken.out
+    assert str(yaml.safe_load(file.read_text(encoding="utf-8"))["provider"]["port"]) in taken.out
 
     store = tmp_path / "runs"
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
-    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text())
+    content: dict[str, Any] = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
     content["search"] |= {"n_trials": 100}
     sweep = tmp_path / "sweep.yaml"
-    sweep.write_text(yaml.safe_dump(content))
+    sweep.write_text(yaml.safe_dump(content), encoding="utf-8")
     job = cli.start("submit", sweep, "--cluster", file, "--store", store)
 
     log = store / "sweeps" / "small" / "events.jsonl"
 
     def runs() -> bool:
-        return job.poll() is not None or (log.exists() and '"trial_done"' in log.read_text())
+        return job.poll() is not None or (
+            log.exists() and '"trial_done"' in log.read_text(encoding="utf-8")
+        )
 
     tools.wait_for(runs, timeout_s=240, what="a trial is done")
     assert job.poll() is None, job.communicate()

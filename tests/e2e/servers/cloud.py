@@ -46,7 +46,7 @@ class Cloud:
 
     def file(self, name: str, **changes: Any) -> Path:
         """Write cluster/aws.yaml as ``sleep-NAME``, with what is this account's, and with changes by dotted key."""
-        content = yaml.safe_load((self.root / "cluster" / "aws.yaml").read_text())
+        content = yaml.safe_load((self.root / "cluster" / "aws.yaml").read_text(encoding="utf-8"))
         content |= {"cluster_name": f"sleep-{name}", "idle_timeout_minutes": 0.5}
         content["orchestrator"] |= {"install": False, "store": f"s3://{BUCKET}/{name}"}
         content["orchestrator"]["ssh_from"] = f"{self.net.gateway}/32"
@@ -61,13 +61,13 @@ class Cloud:
                 section = section[step.replace("_gpu", "-gpu")]
             section[last] = value
         path = self.cli.cwd / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
         return path
 
     @contextmanager
     def refusing(self, *lines: str) -> Iterator[None]:
         """Have EC2 refuse inside the block: an instance type, or ``*``, and a code a line."""
-        self.refusals.write_text("\n".join(lines))
+        self.refusals.write_text("\n".join(lines), encoding="utf-8")
         try:
             yield
         finally:
@@ -102,7 +102,7 @@ def start_moto(host: str, port: int, refusals: Path, log: Path) -> "subprocess.P
         )
     deadline = time.monotonic() + 60
     while not _answers(host, port):
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text(encoding="utf-8")
         assert time.monotonic() < deadline, "moto does not answer"
         time.sleep(0.1)
     return process
@@ -158,7 +158,7 @@ def account(
             aws_secret_access_key=s3.secret,
         )
         cli = cli.having(**env, ORCHESTRATOR_HOME=str(state))
-        public = net.key.with_suffix(".pub").read_text()
+        public = net.key.with_suffix(".pub").read_text(encoding="utf-8")
         ec2.import_key_pair(KeyName="sleep-orchestrator", PublicKeyMaterial=public.encode())
         prepare = [sys.executable, str(root / "cluster" / "prepare_aws.py"), "--bucket", BUCKET]
         for _ in range(2):  # the second time changes nothing
@@ -168,6 +168,7 @@ def account(
                 capture_output=True,
                 text=True,
                 check=False,
+                encoding="utf-8",
             )
             assert said.returncode == 0, said.stderr
         # Ceph 16 takes a request without any ACL for one with a public ACL, and refuses it.

@@ -38,7 +38,7 @@ def describe_images(self: Any) -> Any:
 
 def refuse(what: str, only: str = "") -> None:
     file = Path(os.environ["REFUSALS"])
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     for refused, code in (line.split() for line in lines):
         if refused == what and code.startswith(only):
             raise EC2ClientError(code, f"{code} for {what}.")

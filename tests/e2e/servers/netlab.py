@@ -158,14 +158,16 @@ class Netlab:
         for part in ("home/.ssh", "tmp", "etc"):
             (own / part).mkdir(parents=True)
         (own / "home/.ssh").chmod(0o700)
-        keys = public_key or (self.folder / "id.pub").read_text()
-        (own / "home/.ssh/authorized_keys").write_text(keys)
+        keys = public_key or (self.folder / "id.pub").read_text(encoding="utf-8")
+        (own / "home/.ssh/authorized_keys").write_text(keys, encoding="utf-8")
         path = ":".join(str(p / "bin") for p in self.shared if (p / "bin").is_dir())
         settings = "".join(f"export {k}={shlex.quote(v)}\n" for k, v in (env or {}).items())
-        (own / "home/.bashrc").write_text(f'export PATH="{path}:$PATH"\n{settings}')
-        (own / "home/.profile").write_text(". ~/.bashrc\n")
+        (own / "home/.bashrc").write_text(
+            f'export PATH="{path}:$PATH"\n{settings}', encoding="utf-8"
+        )
+        (own / "home/.profile").write_text(". ~/.bashrc\n", encoding="utf-8")
         shutil.copy(self.folder / "host_key", own / "etc/host_key")
-        (own / "etc/sshd_config").write_text(_SSHD.format(ip=ip, home=HOME))
+        (own / "etc/sshd_config").write_text(_SSHD.format(ip=ip, home=HOME), encoding="utf-8")
         self.boot(machine)
         return machine
 
@@ -173,10 +175,12 @@ class Netlab:
         """Start a machine; its disk is as it was."""
         own = self.folder / machine.name
         hosts = "".join(f"{m.ip} {m.name}\n" for m in self.machines.values())
-        (own / "etc/hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
+        (own / "etc/hosts").write_text(f"127.0.0.1 localhost\n{hosts}", encoding="utf-8")
         script = own / "boot.sh"
         shared = " ".join(shlex.quote(str(path)) for path in self.shared)
-        script.write_text(_BOOT.format(name=machine.name, folder=own, shared=shared, home=HOME))
+        script.write_text(
+            _BOOT.format(name=machine.name, folder=own, shared=shared, home=HOME), encoding="utf-8"
+        )
         alone = ("unshare", "-m", "-p", "-u", "-i", "-f", "--kill-child=SIGKILL", "--mount-proc")
         with (own / "boot.log").open("wb") as log:
             machine.process = subprocess.Popen(
@@ -188,7 +192,7 @@ class Netlab:
             )
         deadline = time.monotonic() + 20
         while not _takes_ssh(machine.ip):
-            log_text = (own / "boot.log").read_text()
+            log_text = (own / "boot.log").read_text(encoding="utf-8")
             assert machine.process.poll() is None, f"{machine.name} did not boot: {log_text}"
             assert time.monotonic() < deadline, f"{machine.name}: sshd does not answer: {log_text}"
             time.sleep(0.05)
@@ -206,6 +210,7 @@ class Netlab:
             text=True,
             check=False,
             timeout=120,
+            encoding="utf-8",
         )
 
     def cut(self, machine: Machine) -> None:
@@ -241,7 +246,7 @@ class Netlab:
     def _first_process(self, machine: Machine) -> int:
         assert machine.process is not None
         pid = machine.process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()[0])
 
     def _kill(self, machine: Machine) -> None:
         if machine.process is not None:
@@ -262,5 +267,5 @@ def _takes_ssh(ip: str) -> bool:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr}"

@@ -23,8 +23,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unpriced(root: Path, tmp_path: Path) -> Path:
     file = tmp_path / "c.yaml"
-    text = (root / "cluster" / "aws.yaml").read_text()
-    file.write_text(text.replace("g5.xlarge", "g6.xlarge"))
+    text = (root / "cluster" / "aws.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("g5.xlarge", "g6.xlarge"), encoding="utf-8")
     return file
 
 
@@ -91,8 +91,8 @@ def test_a_cluster_that_runs_takes_up_no_machine_without_a_price(
 def test_all_that_is_refused_is_told_at_once(
     unpriced: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = unpriced.read_text()
-    unpriced.write_text(text.replace("ssh_from: caller", "ssh_from: 0.0.0.0/0"))
+    text = unpriced.read_text(encoding="utf-8")
+    unpriced.write_text(text.replace("ssh_from: caller", "ssh_from: 0.0.0.0/0"), encoding="utf-8")
     assert ended("launch", unpriced, "--yes") == 2
     error = capsys.readouterr().err
     assert "--allow-insecure" in error

@@ -36,6 +36,7 @@ def loaded_after(statements: str) -> set[str]:
         text=True,
         timeout=60,
         check=True,
+        encoding="utf-8",
     )
     return set(done.stdout.splitlines()[-1].split())
 
@@ -69,7 +70,7 @@ def test_validating_a_sweep_file_loads_nothing_heavy(root: Path, file: str) -> N
 
 @pytest.mark.heavy
 def test_a_wrong_sweep_file_is_refused_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
-    (tmp_path / "wrong.yaml").write_text("name: x\nmethod: selektive\n")
+    (tmp_path / "wrong.yaml").write_text("name: x\nmethod: selektive\n", encoding="utf-8")
     assert not loaded_after(
         "from orchestrator.cli.main import main\n"
         f"try: main(['sweep', {str(tmp_path / 'wrong.yaml')!r}, '--store', {str(tmp_path)!r}])\n"

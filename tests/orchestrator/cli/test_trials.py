@@ -88,7 +88,7 @@ def test_a_choice_has_a_column_where_it_is_searched(
     searched: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "probe.yaml"
-    path.write_text(SWEEP % searched)
+    path.write_text(SWEEP % searched, encoding="utf-8")
     rows: list[dict[str, Any]] = [
         {**VALUES, "trial": "t000", "alpha_y": 0.125, "ratio": "mean_pairwise"},
         {

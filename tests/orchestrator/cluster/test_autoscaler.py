@@ -26,14 +26,14 @@ MANY = 20
 
 def write(folder: Path, **kinds: dict[str, int]) -> Path:
     """Write cluster/aws.yaml with changed kinds, of which each has something that no other one has."""
-    content = yaml.safe_load(AWS.read_text())
+    content = yaml.safe_load(AWS.read_text(encoding="utf-8"))
     for name, kind in content["available_node_types"].items():
         if (changes := kinds.get(name.replace("-", "_"))) is not None:
             del kind["max_workers"]
             kind |= changes
         kind["resources"] = {"CPU": 1, name: 1}
     file = folder / "c.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file
 
 
@@ -65,7 +65,7 @@ def launched(config: dict[str, Any], wanted: str | None) -> int:
 
 def filled_out(file: Path) -> dict[str, Any]:
     """Return what Ray makes of a file, with its own defaults."""
-    content = yaml.safe_load(file.read_text())
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
     del content["orchestrator"]
     content["auth"] = {}  # Ray would read the key
     config: dict[str, Any] = prepare_config(content)

@@ -11,7 +11,7 @@ from orchestrator.cluster.boot import user_data
 def minutes(script: str, folder: Path) -> int:
     """Run a script with a `shutdown` that only says when it would."""
     stand_in = folder / "shutdown"
-    stand_in.write_text('#!/bin/sh\necho "$@"\n')
+    stand_in.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
     stand_in.chmod(0o755)
     said = subprocess.run(
         ["sh", "-c", script],
@@ -19,6 +19,7 @@ def minutes(script: str, folder: Path) -> int:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     option, when = said.stdout.split()
     assert option == "-h"

@@ -15,7 +15,7 @@ from orchestrator.cluster.job_server import answers, get, is_guarded
 @pytest.fixture
 def token(tmp_path: Path) -> Path:
     file = tmp_path / "token"
-    file.write_text("s3cr3t\n")
+    file.write_text("s3cr3t\n", encoding="utf-8")
     return file
 
 
@@ -78,7 +78,7 @@ def test_it_is_asked_with_the_token(token: Path) -> None:
         address = f"http://127.0.0.1:{server.server_port}"
         assert get(address, "/api/version", token) == {"version": "4"}
         assert is_guarded(address)
-        token.write_text("another")
+        token.write_text("another", encoding="utf-8")
         assert not answers(address, token)
         server.shutdown()
         thread.join()

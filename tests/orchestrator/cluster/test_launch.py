@@ -44,7 +44,7 @@ def load(folder: Path, *changes: tuple[str, str]) -> tuple[ClusterFile, Mapping[
         assert old in text
         text = text.replace(old, new)
     file = folder / "c.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     cluster, source = load_cluster(file)
     return cluster, source.data
 
@@ -199,7 +199,7 @@ def test_a_machine_that_is_gone_is_taken_out_of_the_file(
         "provider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2, 10.0.0.3]}\n"
     )
     file = tmp_path / "lab.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     cluster, source = load_cluster(file)
     state = ClusterState.of("lab")
     state.note(RUNNING)
@@ -214,7 +214,9 @@ def test_a_machine_that_is_gone_is_taken_out_of_the_file(
     monkeypatch.setattr(Ssh, "run", run)
     with pytest.raises(RemainsError, match=r"no SSH to 10\.0\.0\.3 .*take it out of the file"):
         end_cluster(cluster, source.data, verify=True, say=lambda _: None)
-    file.write_text(text.replace(", 10.0.0.3", "").replace("10.0.0.2", "10.0.0.4"))
+    file.write_text(
+        text.replace(", 10.0.0.3", "").replace("10.0.0.2", "10.0.0.4"), encoding="utf-8"
+    )
     cluster, source = load_cluster(file)
     asked.clear()
     end_cluster(cluster, source.data, verify=True, say=lambda _: None)
@@ -260,7 +262,7 @@ def test_a_head_that_ray_would_replace_keeps_its_file(
     state.note(RUNNING)
     head = yaml.safe_load(AWS.read_text(encoding="utf-8"))["available_node_types"]["head"]
     given = {"available_node_types": {"head": head}}  # before Amazon's own keys were added
-    (state.folder / "ray.yaml").write_text(json.dumps(given))
+    (state.folder / "ray.yaml").write_text(json.dumps(given), encoding="utf-8")
     monkeypatch.setattr(OnAws, "check", lambda _: None)  # these two ask EC2
     monkeypatch.setattr(Ec2, "closed_group", lambda _: "sg-1")
     with pytest.raises(

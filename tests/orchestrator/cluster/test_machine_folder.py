@@ -41,6 +41,7 @@ def shell(command: str) -> "subprocess.CompletedProcess[str]":
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
 
 
@@ -95,7 +96,7 @@ def test_the_end_removes_nothing_of_others(kind: str, folder: Path) -> None:
 
 
 def test_ray_is_not_started_where_it_is_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "env").write_text("")
+    (tmp_path / "env").write_text("", encoding="utf-8")
     started = tmp_path / "ray.pid"
     folder.mkdir()
     folder.chmod(0o755)
@@ -122,7 +123,8 @@ def cluster_of(folder: Path, name: str, user: str) -> ClusterFile:
     file = folder / "c.yaml"
     file.write_text(
         f"cluster_name: {name}\nprovider: {{type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}}\n"
-        f"auth: {{ssh_user: {user!r}}}\n"
+        f"auth: {{ssh_user: {user!r}}}\n",
+        encoding="utf-8",
     )
     return load_cluster(file)[0]
 

@@ -26,7 +26,7 @@ def plan_of(folder: Path, *changes: tuple[str, str]) -> Plan:
         assert old in text, old
         text = text.replace(old, new)
     path = folder / "c.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return plan_cluster(*load_cluster(path))
 
 
@@ -229,7 +229,8 @@ def test_on_premises_a_stop_of_everything_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(
         "cluster_name: lab\nprovider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\n"
-        "auth: {ssh_user: sleep}\nworker_start_ray_commands: [ray stop, ray start --address=x]\n"
+        "auth: {ssh_user: sleep}\nworker_start_ray_commands: [ray stop, ray start --address=x]\n",
+        encoding="utf-8",
     )
     plan = plan_cluster(*load_cluster(path))
     assert (plan.nodes, plan.cost) == ((), None)

@@ -31,7 +31,7 @@ def config_of(file: Path, token: Path, wheel: Path | None = None) -> dict[str, A
 @pytest.mark.parametrize("name", ["aws", "aws-cpu", "onprem"])
 def test_rays_own_schema_takes_it(name: str, tmp_path: Path) -> None:
     token = tmp_path / "token"
-    token.write_text("s3cr3t")
+    token.write_text("s3cr3t", encoding="utf-8")
     config = config_of(CLUSTER / f"{name}.yaml", token)
     for kind in config.get("available_node_types", {}).values():
         kind.setdefault("resources", {})  # Ray fills them in from the instance type
@@ -65,7 +65,8 @@ def test_commands_of_the_users_own_start_ray_with_the_token(tmp_path: Path) -> N
     file = tmp_path / "c.yaml"
     file.write_text(
         "cluster_name: lab\nprovider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2]}\n"
-        f"auth: {{ssh_user: sleep}}\nhead_start_ray_commands: ['{start}']\n"
+        f"auth: {{ssh_user: sleep}}\nhead_start_ray_commands: ['{start}']\n",
+        encoding="utf-8",
     )
     config = config_of(file, tmp_path / "token")
     (command,) = config["head_start_ray_commands"]
@@ -82,7 +83,11 @@ def test_ray_is_ended_at_the_end_of_its_time(left_s: int, waits_s: int) -> None:
     found = re.search(wanted, command)
     assert found is not None, command
     said = subprocess.run(
-        ["bash", "-c", f"echo {found[1]}"], capture_output=True, text=True, check=True
+        ["bash", "-c", f"echo {found[1]}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     assert waits_s <= int(said.stdout) <= waits_s + 1
 
@@ -90,9 +95,9 @@ def test_ray_is_ended_at_the_end_of_its_time(left_s: int, waits_s: int) -> None:
 def test_what_a_cluster_left_on_a_machine_is_removed_and_nothing_of_others(tmp_path: Path) -> None:
     folder = tmp_path / ".sleep-orchestrator" / "sleep-lab"
     folder.mkdir(parents=True)
-    (folder / "token").write_text("s3cr3t")
+    (folder / "token").write_text("s3cr3t", encoding="utf-8")
     key, config = tmp_path / "ray_bootstrap_key.pem", tmp_path / "ray_bootstrap_config.yaml"
-    key.write_text("private")
+    key.write_text("private", encoding="utf-8")
 
     def forget() -> None:
         command = forget_command("~/.sleep-orchestrator/sleep-lab", "sleep-lab")
@@ -100,11 +105,11 @@ def test_what_a_cluster_left_on_a_machine_is_removed_and_nothing_of_others(tmp_p
             ["bash", "-c", command], env={**os.environ, "HOME": str(tmp_path)}, check=True
         )
 
-    config.write_text(json.dumps({"cluster_name": "another", "max_workers": 2}))
+    config.write_text(json.dumps({"cluster_name": "another", "max_workers": 2}), encoding="utf-8")
     forget()
     assert key.exists()
     assert not (folder / "token").exists()
-    config.write_text(json.dumps({"cluster_name": "sleep-lab", "max_workers": 2}))
+    config.write_text(json.dumps({"cluster_name": "sleep-lab", "max_workers": 2}), encoding="utf-8")
     forget()
     assert not key.exists()
     assert not config.exists()
@@ -119,7 +124,7 @@ def test_commands_of_one_kind_come_after_those_of_all(tmp_path: Path) -> None:
         "worker_setup_commands": ["own-2"],
     }
     file = tmp_path / "aws.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     cluster, source = load_cluster(file)
     wheel = tmp_path / "sleep_orchestrator-0.1.0-py3-none-any.whl"
     config = ray_config(cluster, source.data, tmp_path / "token", wheel, ["off"])

@@ -60,6 +60,7 @@ def test_ray_knows_the_command() -> None:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     ).stdout
     for option in (word for word in command if word.startswith("--")):
         assert option in known

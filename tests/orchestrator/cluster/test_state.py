@@ -50,7 +50,7 @@ def test_what_can_change_while_a_cluster_runs(
         "head_node_type: head", "head_node_type: ray.head.default"
     )
     file = tmp_path / "aws.yaml"
-    file.write_text(text.replace("\n  head:\n", "\n  ray.head.default:\n"))
+    file.write_text(text.replace("\n  head:\n", "\n  ray.head.default:\n"), encoding="utf-8")
     cluster, source = load_cluster(file)
     assert provider_of(cluster, source.data, ClusterState(tmp_path)).can_change(key) == can
 
@@ -84,6 +84,6 @@ def test_what_is_noted_of_a_cluster_is_of_another_version(
     state.note(noted)
     assert state.running() == noted
     file = tmp_path / "running.json"
-    file.write_text(file.read_text().replace(old, new))
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(IntegrityError, match=what):
         state.running()

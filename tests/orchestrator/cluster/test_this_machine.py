@@ -65,8 +65,10 @@ def test_that_of_another_user_stays(state: ClusterState, former: Path) -> None:
 def note_of_0_1(state: ClusterState) -> None:
     state.note(ENDED)
     noted = state.folder / "running.json"
-    noted.write_text(noted.read_text().replace(',\n "ray_folder": null', ""))
-    assert "ray_folder" not in noted.read_text()
+    noted.write_text(
+        noted.read_text(encoding="utf-8").replace(',\n "ray_folder": null', ""), encoding="utf-8"
+    )
+    assert "ray_folder" not in noted.read_text(encoding="utf-8")
 
 
 def test_a_folder_that_another_user_may_have_made_is_refused_before_a_launch(

@@ -32,7 +32,7 @@ def file(tmp_path: Path, named: Path) -> Path:
     content = yaml.safe_load(AWS.read_text(encoding="utf-8"))
     content["orchestrator"] |= {"wheel": str(named)}
     file = tmp_path / "aws.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return file
 
 
@@ -48,7 +48,9 @@ def test_a_named_wheel_is_kept_as_it_was_launched(file: Path, named: Path, tmp_p
 def test_a_link_is_followed_to_the_wheels_own_name(file: Path, named: Path, tmp_path: Path) -> None:
     link = tmp_path / "latest.whl"
     link.symlink_to(named)
-    file.write_text(file.read_text(encoding="utf-8").replace(str(named), str(link)))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace(str(named), str(link)), encoding="utf-8"
+    )
     made = make_wheel(load_cluster(file)[0], tmp_path / "state")
     assert made is not None
     assert made.name == NAME
@@ -59,7 +61,9 @@ def test_the_next_launch_has_its_own_wheel_alone(file: Path, named: Path, tmp_pa
     make_wheel(cluster, tmp_path / "state")
     newer = named.with_name("sleep_orchestrator-0.2.0-py3-none-any.whl")
     newer.write_bytes(b"newer")
-    file.write_text(file.read_text(encoding="utf-8").replace(str(named), str(newer)))
+    file.write_text(
+        file.read_text(encoding="utf-8").replace(str(named), str(newer)), encoding="utf-8"
+    )
     cluster, _ = load_cluster(file)
     made = make_wheel(cluster, tmp_path / "state")
     assert made is not None
@@ -70,7 +74,7 @@ def test_machines_that_have_the_program_get_no_wheel(tmp_path: Path) -> None:
     content = yaml.safe_load(AWS.read_text(encoding="utf-8"))
     content["orchestrator"] |= {"install": False}
     file = tmp_path / "aws.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert make_wheel(load_cluster(file)[0], tmp_path / "state") is None
     assert launched_wheel(tmp_path / "state") is None
 
@@ -82,7 +86,7 @@ def test_a_running_cluster_that_takes_up_a_change_keeps_its_wheel(
 
     def launcher(config: Mapping[str, Any], state: ClusterState, *_: object, **__: object) -> None:
         given.append(config)
-        (state.folder / "ray.yaml").write_text(json.dumps(config))
+        (state.folder / "ray.yaml").write_text(json.dumps(config), encoding="utf-8")
         if len(given) == 1:
             raise SetupError("far enough for a launch: what follows is there once it runs")
 

@@ -28,7 +28,7 @@ auth:
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "c.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -180,7 +180,7 @@ def test_one_address_is_a_network(tmp_path: Path) -> None:
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
-    key.write_text("")
+    key.write_text("", encoding="utf-8")
     key.chmod(0o644)
     (found,) = mistakes(tmp_path, ONPREM + f"  ssh_private_key: {key}\n")
     assert "others may read it, so ssh refuses it; chmod 600" in found
@@ -193,5 +193,7 @@ def test_checking_a_file_imports_nothing_heavy() -> None:
         f"load_cluster({str(AWS)!r})\n"
         "print([name for name in ('ray', 'torch', 'mne', 'boto3') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout == "[]\n"

@@ -38,7 +38,7 @@ filter_hz:
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "lab.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

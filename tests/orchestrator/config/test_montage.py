@@ -18,7 +18,7 @@ channels:
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "ours.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -43,7 +43,7 @@ def loaded(tmp_path: Path) -> Load:
             assert text.count(old) == 1, old
             text = text.replace(old, new)
         path = tmp_path / "probe.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         sweep = load_sweep(path)
         assert isinstance(sweep, PretrainSweep)
         return sweep
@@ -102,13 +102,13 @@ def test_exactly_the_named_parameters_vary(loaded: Load) -> None:
 def test_without_a_space_all_of_the_declared_one_is_searched(loaded: Load, tmp_path: Path) -> None:
     start, _, rest = FULL.partition("  space:")
     path = tmp_path / "whole.yaml"
-    path.write_text(start)
+    path.write_text(start, encoding="utf-8")
     sweep = load_sweep(path)
     assert isinstance(sweep, PretrainSweep)
     assert sweep.search.space.declared() == dict(SPACE)
     assert isinstance(sweep.search.space.declared()["learning_rate"], LogUniform)
     assert rest
-    path.write_text(dump(sweep))
+    path.write_text(dump(sweep), encoding="utf-8")
     assert load_sweep(path) == sweep
 
 

@@ -46,7 +46,7 @@ ENQUEUE = "n_steps: 30\n  enqueue_taus: "
 
 def write(folder: Path, text: str, name: str = "probe.yaml") -> Path:
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -73,7 +73,7 @@ K_FOLD = "{kind: k_fold, n_folds: 3}"
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "probe.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

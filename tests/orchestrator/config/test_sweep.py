@@ -42,7 +42,7 @@ def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
         assert text.count(old) == 1
         text = text.replace(old, new)
     path = folder / "probe.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return load_sweep(path)
 
 

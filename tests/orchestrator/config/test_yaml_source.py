@@ -165,5 +165,6 @@ def test_loading_imports_no_heavy_library() -> None:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     assert done.stdout.strip() == "[]"

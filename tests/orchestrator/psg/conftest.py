@@ -122,7 +122,7 @@ def dataset(tmp_path: Path) -> Callable[..., DatasetFile]:
             assert text.count(old) == 1
             text = text.replace(old, new)
         path = tmp_path / "tiny.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return load_dataset(path)
 
     return load

@@ -388,7 +388,9 @@ def test_the_form_that_physionet_publishes(
     dataset = load_dataset(root / "datasets" / "ucddb.yaml")
     recording = make_edf({"Lefteye": (noise(9, 1, 64), 64), "C3A2": (noise(9), 128)})
     (tmp_path / "ucddb002.rec").write_bytes(recording)
-    (tmp_path / "ucddb002_stage.txt").write_text("\n".join("012345678"[:8]) + "\n")
+    (tmp_path / "ucddb002_stage.txt").write_text(
+        "\n".join("012345678"[:8]) + "\n", encoding="utf-8"
+    )
     (tmp_path / "ucddb002_lifecard.edf").write_bytes(make_edf({"ECG": (noise(9), 128)}))
     data = Store.open(str(tmp_path))
     (source,) = find_recordings(dataset, data)

@@ -224,7 +224,7 @@ def test_one_missing_hypnogram_is_quarantined(
     store: Store, dataset: LoadDataset, tiny_nights: TinyNights
 ) -> None:
     folder = tiny_nights(2)
-    (folder / "p0-night.txt").write_text("0\n1\n1\n0\n")
+    (folder / "p0-night.txt").write_text("0\n1\n1\n0\n", encoding="utf-8")
     codes = "from: codes\n      file: '{stem}.txt'\n      codes: {0: W, 1: N3}"
     report = ingest(dataset({"from: annotations": codes}), str(folder), store)
     assert [(row["recording"], row["reason"]) for row in report.quarantined] == [
@@ -232,7 +232,7 @@ def test_one_missing_hypnogram_is_quarantined(
     ]
     assert rows(store)["p0-night"]["n_N3"] == 2
     # A line changed in the stage file alone: the recording is another one.
-    (folder / "p0-night.txt").write_text("0\n1\n1\n1\n")
+    (folder / "p0-night.txt").write_text("0\n1\n1\n1\n", encoding="utf-8")
     assert ingest(dataset({"from: annotations": codes}), str(folder), store).n_converted == 1
     assert rows(store)["p0-night"]["n_N3"] == 3
 

@@ -242,7 +242,7 @@ class TestBadInput:
         assert not (tmp_path / "out").exists()
 
     def test_a_folder_that_cannot_be_one(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("taken")
+        (tmp_path / "file").write_text("taken", encoding="utf-8")
         with pytest.raises(SetupError, match=r"recordings cannot be written: .*file"):
             write(tmp_path / "file" / "out")
 
@@ -268,7 +268,7 @@ class TestBadInput:
         arguments: list[str],
         exit_code: int,
     ) -> None:
-        (tmp_path / "file").write_text("taken")
+        (tmp_path / "file").write_text("taken", encoding="utf-8")
         with pytest.raises(SystemExit) as exit_info:
             main(["synth", str(tmp_path / "file" / "out"), *arguments])
         assert exit_info.value.code == exit_code
@@ -295,7 +295,7 @@ def test_the_command_takes_a_montage_of_ones_own_and_says_how_to_read_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "ours.yaml").write_text(
-        "name: ours\ntitle: x\nchannels: {eeg: [Cz, Oz], eog: [E1]}\n"
+        "name: ours\ntitle: x\nchannels: {eeg: [Cz, Oz], eog: [E1]}\n", encoding="utf-8"
     )
     options = ["--subjects", "1", "--hours", "0.05", "--spread", "0.5", "--dominance", "eeg=0"]
     with pytest.raises(SystemExit) as exit_info:

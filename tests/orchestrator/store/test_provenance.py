@@ -44,7 +44,7 @@ def copied(tmp_path: Path) -> Path:
 def test_the_hash_is_of_the_sources_alone_wherever_they_lie(copied: Path) -> None:
     expected = trainables_sha256(INSTALLED)
     assert trainables_sha256(copied) == expected
-    (copied / "notes.txt").write_text("nothing that runs")
+    (copied / "notes.txt").write_text("nothing that runs", encoding="utf-8")
     (copied / "__pycache__").mkdir()
     (copied / "__pycache__" / "fold.cpython-311.pyc").write_bytes(b"compiled")
     assert trainables_sha256(copied) == expected
@@ -88,7 +88,7 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
     def run(*arguments: str) -> str:
         name = ("-c", "user.name=n", "-c", "user.email=n@example.org")
         done = subprocess.run(
-            ["git", *name, *arguments], capture_output=True, text=True, check=True
+            ["git", *name, *arguments], capture_output=True, text=True, check=True, encoding="utf-8"
         )
         return done.stdout.strip()
 
@@ -101,9 +101,9 @@ def checkout(tmp_path: Path, git: Git) -> Path:
     root = tmp_path / "checkout"
     for package in PACKAGES:
         (root / package).mkdir(parents=True)
-        (root / package / "__init__.py").write_text('"""A package."""\n')
-    (root / ".gitignore").write_text("__pycache__/\n.venv/\n")
-    (root / "README.md").write_text("A program.\n")
+        (root / package / "__init__.py").write_text('"""A package."""\n', encoding="utf-8")
+    (root / ".gitignore").write_text("__pycache__/\n.venv/\n", encoding="utf-8")
+    (root / "README.md").write_text("A program.\n", encoding="utf-8")
     git("init", "--quiet", str(root))
     git("-C", str(root), "add", ".")
     git("-C", str(root), "commit", "--quiet", "--message", "Begin")
@@ -133,7 +133,7 @@ def test_changes_of_the_packages_count_and_no_others(
 ) -> None:
     git("-C", str(checkout), "config", "status.showUntrackedFiles", "no")
     (checkout / path).parent.mkdir(parents=True, exist_ok=True)
-    (checkout / path).write_text("# changed\n")
+    (checkout / path).write_text("# changed\n", encoding="utf-8")
     commit, found = checkout_state(checkout)
     assert commit is not None
     assert found is dirty
@@ -187,7 +187,7 @@ def test_what_git_is_told_of_another_repository_does_not_count(
 def test_without_git_or_a_repository_that_is_in_order_there_is_no_commit(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (checkout / ".git" / "HEAD").write_text("damaged")
+    (checkout / ".git" / "HEAD").write_text("damaged", encoding="utf-8")
     assert checkout_state(checkout) == (None, None)
     monkeypatch.setenv("PATH", str(checkout))
     assert checkout_state(checkout) == (None, None)
@@ -211,7 +211,7 @@ def test_a_git_that_hangs_is_not_waited_for(
 ) -> None:
     hangs = tmp_path / "bin" / "git"
     hangs.parent.mkdir()
-    hangs.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
+    hangs.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n", encoding="utf-8")
     hangs.chmod(0o755)
     monkeypatch.setenv("PATH", str(hangs.parent))
     monkeypatch.setattr("orchestrator.store.checkout._PATIENCE_S", 0.2)
@@ -231,7 +231,7 @@ def test_code_is_that_of_the_packages_in_a_folder(
         commit=None, dirty=None, trainables_sha256=trainables_sha256(INSTALLED)
     )
     (wheel / BUILT).parent.mkdir()
-    (wheel / BUILT).write_text(json.dumps({"commit": "c" * 40, "dirty": True}))
+    (wheel / BUILT).write_text(json.dumps({"commit": "c" * 40, "dirty": True}), encoding="utf-8")
     assert (code_in(wheel).commit, code_in(wheel).dirty) == ("c" * 40, True)
 
 

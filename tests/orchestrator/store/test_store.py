@@ -197,7 +197,9 @@ def test_the_same_rows_give_the_same_bytes() -> None:
         "t = pa.table({'epoch_index': pa.array([0, 1, 2], pa.int32()), 'stage': pa.array([0, 4, -1])})\n"
         "print(sha256(parquet_bytes(t)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout.strip() == sha256(parquet_bytes(TABLE))
     assert parquet_bytes(TABLE.slice(0, 2)) != parquet_bytes(TABLE)
 

@@ -102,7 +102,7 @@ def make_sweep(tmp_path: Path) -> MakeSweep:
             **changes,
         }
         path = tmp_path / "sweep.yaml"
-        path.write_text(SWEEP.format(**parts))
+        path.write_text(SWEEP.format(**parts), encoding="utf-8")
         sweep = load_sweep(path)
         assert isinstance(sweep, SelectiveSweep)
         return sweep

@@ -41,7 +41,7 @@ class Terminal:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._parent, child = pty.openpty()
-        self._stderr = os.fdopen(child, "w")
+        self._stderr = os.fdopen(child, "w", encoding="utf-8")
         self._chunks: list[bytes] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

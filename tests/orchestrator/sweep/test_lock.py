@@ -96,7 +96,7 @@ def test_a_holder_elsewhere_that_gives_a_sign_of_life_keeps_the_lock(
             "machine": "another",
             "host": "node7",
         }
-        alive.write_text(json.dumps(theirs))
+        alive.write_text(json.dumps(theirs), encoding="utf-8")
         with (
             pytest.raises(ConfigError, match=r"on node7, since .* min\)"),
             sweep_lock(store, "alive", Halt(), silent_s=1.0),

@@ -17,5 +17,7 @@ def test_a_trial_imports_nothing_of_the_search() -> None:
         "heavy = ('optuna', 'ray.tune', 'scipy.stats', 'matplotlib', 'mne', 'boto3', 'pandas')\n"
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert json.loads(done.stdout) == []

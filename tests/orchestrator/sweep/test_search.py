@@ -402,7 +402,7 @@ def put_back(journal: Path, by: timedelta) -> None:
         if "began_at" in line.get("user_attr", {}):
             earlier = datetime.fromisoformat(line["user_attr"]["began_at"]) - by
             line["user_attr"]["began_at"] = earlier.isoformat()
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def test_between_a_kill_and_the_next_attempt_no_time_is_spent(driver: Driver) -> None:

@@ -59,9 +59,9 @@ def put_back(journal: Path, by: timedelta) -> None:
             return value
         return (datetime.fromisoformat(str(value)) - by).isoformat(timespec="microseconds")
 
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     moved = ({key: earlier(key, value) for key, value in line.items()} for line in lines)
-    journal.write_text("".join(json.dumps(line) + "\n" for line in moved))
+    journal.write_text("".join(json.dumps(line) + "\n" for line in moved), encoding="utf-8")
 
 
 def test_the_zone_of_the_next_attempt_changes_no_budget(tmp_path: Path, move_to: MoveTo) -> None:
@@ -100,12 +100,12 @@ def test_the_hour_that_comes_twice_counts_twice(tmp_path: Path, move_to: MoveTo)
         note_outcome(trial, "signature", "s", reused_from=None)
         study._study.tell(trial.number, (0.5, 0.7, 0.6)[k])
     put_back(journal, began - datetime(2026, 10, 25, 1, 10, tzinfo=UTC))
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     for line in lines:  # from ten past two, when that is for the second time
         if "ended_at" in line.get("user_attr", {}):
             ends = datetime(2026, 10, 25, 1, 40, tzinfo=UTC) + line["trial_id"] * HOUR
             line["user_attr"]["ended_at"] = ends.isoformat()
-    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     trials = Study("probe", journal).all_trials
     assert 2.5 * HOUR - timedelta(minutes=1) < spent(trials, datetime.now(UTC)) <= 2.5 * HOUR
     assert n_without_gain(trials) == 1

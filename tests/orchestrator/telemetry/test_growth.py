@@ -17,7 +17,7 @@ def cluster(root: Path, tmp_path: Path, name: str, **workers: dict[str, object])
     for kind, changes in workers.items():
         content["available_node_types"][kind.replace("_", "-")].update(changes)
     file = tmp_path / name
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
     return load_cluster(file)[0]
 
 
@@ -50,7 +50,7 @@ def test_of_a_machine_that_is_in_no_table_anything_may_come(root: Path, tmp_path
         .replace("g5.xlarge", "g6.xlarge")
     )
     file = tmp_path / "c.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     growth = growth_of(load_cluster(file)[0])
     assert growth is not None
     assert growth.total == growth.largest == {"CPU": math.inf, "GPU": math.inf}

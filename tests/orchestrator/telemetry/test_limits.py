@@ -159,7 +159,7 @@ def test_a_container_s_limit_is_seen_where_the_kernel_shows_it(tmp_path: Path) -
     mounted = ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount]
     if subprocess.run([*mounted[:-1], "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine lets nobody mount")
-    done = subprocess.run(mounted, capture_output=True, text=True, check=True)
+    done = subprocess.run(mounted, capture_output=True, text=True, check=True, encoding="utf-8")
     memory, cpus = done.stdout.split("|")
     assert memory.startswith("1.0 GiB free, as far as a cgroup lets this process")
     assert cpus.startswith("1 CPU")
@@ -169,4 +169,4 @@ def write_all(root: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")

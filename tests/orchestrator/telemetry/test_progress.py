@@ -39,7 +39,7 @@ def test_a_bar_on_a_terminal_shows_names_as_they_are(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     with os.fdopen(parent, "rb", buffering=0) as terminal:
-        with os.fdopen(child, "w") as stderr:
+        with os.fdopen(child, "w", encoding="utf-8") as stderr:
             monkeypatch.setattr(sys, "stderr", stderr)
             with progress("ingest", 2) as advance:
                 advance("night [1]")

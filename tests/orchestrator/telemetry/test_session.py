@@ -72,7 +72,9 @@ def test_preparing_the_environment_does_not_import_ray() -> None:
         "import sys; from orchestrator.telemetry.session import prepare_ray_environment\n"
         "prepare_ray_environment(); print('ray' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout == "False\n"
 
 
@@ -91,6 +93,7 @@ def test_a_thread_of_torch_that_waits_lets_others_have_its_core() -> None:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     assert "GOMP_SPINCOUNT = '1000'" in said.stderr
 
@@ -128,6 +131,7 @@ def test_a_session_of_ones_own_is_closed_to_others_and_leaves_nothing(tmp_path: 
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
     )
     assert session.stdout is not None
     folder = Path(session.stdout.readline().strip())
@@ -172,5 +176,6 @@ def test_a_signal_to_our_process_group_does_not_reach_ray() -> None:
         text=True,
         start_new_session=True,
         check=True,
+        encoding="utf-8",
     )
     assert done.stdout == "told\nalive\n"

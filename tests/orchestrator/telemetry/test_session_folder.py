@@ -88,6 +88,7 @@ def test_what_a_killed_session_left_is_removed_and_nothing_of_a_living_one(tmp: 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
         )
         for _ in range(2)
     )

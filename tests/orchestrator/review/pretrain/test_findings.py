@@ -53,7 +53,7 @@ def test_a_trial_with_the_same_encoder_is_no_other_trial(made: Any, save: Any) -
 def test_the_sections_hold_the_chosen_values_and_the_files_own(save: Any, tmp_path: Any) -> None:
     sections = found_in(save).sections
     assert sections is not None
-    (tmp_path / "encoder.yaml").write_text(sections)
+    (tmp_path / "encoder.yaml").write_text(sections, encoding="utf-8")
     assert load(tmp_path / "encoder.yaml").data == {
         "encoder": {"architecture": "mrcnn", "dropout": 0.2},
         "pretrain": {

@@ -32,7 +32,7 @@ def make_pretrain(tmp_path: Path) -> MakePretrain:
     def make(**changes: str) -> PretrainSweep:
         parts = {"source": "home", "exclude": "[]", "validation": "[v1, v2]", "more": "", **changes}
         path = tmp_path / "pretrain.yaml"
-        path.write_text(SWEEP.format(**parts))
+        path.write_text(SWEEP.format(**parts), encoding="utf-8")
         sweep = load_sweep(path)
         assert isinstance(sweep, PretrainSweep)
         return sweep

@@ -93,7 +93,7 @@ def make_sweep(tmp_path: Path) -> Callable[..., SleepMGSweep]:
             "batch_size": "8",
         }
         path = tmp_path / "sweep.yaml"
-        path.write_text(SWEEP.format(**parts | changes))
+        path.write_text(SWEEP.format(**parts | changes), encoding="utf-8")
         sweep = load_sweep(path)
         assert isinstance(sweep, SleepMGSweep)
         return sweep
