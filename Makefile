@@ -13,10 +13,9 @@ PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard test
 
 .PHONY: demo quick test test-unit test-long test-cluster test-chaos lint lint-style lint-types lint-imports lint-examples format bench ablations studies reference clean
 
-# Not compiled: what is imported is, when it is, and that is a small part.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	touch $@
 
 demo: .venv/installed  ## the whole story on made-up recordings; prints where the page is
