@@ -2,18 +2,20 @@
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import ray
 
-from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.config.sweep import SelectiveSweep, dump
 from orchestrator.errors import ConfigError, IntegrityError, TerminatedSweepError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import runner
+from orchestrator.sweep.begun import check_changes
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.runner import _tell_other_version, _telling_why, run_sweep
 from orchestrator.sweep.selective.run import SelectiveRun
@@ -50,6 +52,71 @@ def test_a_limit_in_money_without_prices_is_refused_before_anything_is_done(
     with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price.*or remove max_usd"):
         run_sweep(store, sweep)
     assert not store.exists(paths.sweep_file("probe")), "it could not go on without the limit"
+
+
+def test_a_limit_in_money_that_comes_later_is_refused_before_anything_is_done(
+    store: Store, make_sweep: MakeSweep, two_sites: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"Alive": True, "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 8.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(runner, "ray_session", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(SelectiveRun, "prepare", lambda _: pytest.fail("hours of work"))
+    begun = dump(make_sweep()).encode()
+    store.write_bytes(paths.sweep_file("probe"), begun)
+    with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price"):
+        run_sweep(store, make_sweep(more_search="  max_usd: 5"))
+    assert store.read_bytes(paths.sweep_file("probe")) == begun
+
+
+def read_test_stages(store: Store) -> None:
+    """Have the event log of a sweep that was killed before its final table was written."""
+    with EventLog(store, paths.sweep_events("probe")) as log:
+        log.emit("labels_read", split="target_test", recordings=[])
+
+
+def test_a_longer_search_comes_too_late_once_test_stages_were_read(
+    store: Store, make_sweep: MakeSweep, two_sites: None
+) -> None:
+    sweep = make_sweep()
+    store.write_bytes(paths.sweep_file("probe"), dump(sweep).encode())
+    longer = sweep.model_copy(update={"search": sweep.search.model_copy(update={"n_trials": 99})})
+    assert [one.key for one in check_changes(store, longer)] == ["search.n_trials"]
+    read_test_stages(store)
+    with pytest.raises(
+        ConfigError, match=r"has ended, .*search\.n_trials: .* -> 99 comes too late"
+    ):
+        run_sweep(store, longer)
+    with pytest.raises(ConfigError, match="--retry-failed comes too late"):
+        run_sweep(store, sweep, retry_failed=True)
+
+
+@pytest.mark.parametrize("meanwhile", ["begun", "ended"])
+def test_what_another_process_did_before_the_lock_was_ours_counts(
+    meanwhile: str,
+    store: Store,
+    make_sweep: MakeSweep,
+    two_sites: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweep, table = make_sweep(), pa.table({"trial": ["t000"]})
+    other = sweep.model_copy(update={"seed": sweep.seed + 1})
+
+    @contextlib.contextmanager
+    def lock(*_: object) -> Iterator[None]:
+        if meanwhile == "begun":
+            store.write_bytes(paths.sweep_file("probe"), dump(other).encode())
+        else:
+            store.write_table(paths.sweep_trials("probe"), table)
+        yield
+
+    monkeypatch.setattr(runner, "sweep_lock", lock)
+    monkeypatch.setattr(runner, "ray_session", lambda *_: pytest.fail("it ran"))
+    if meanwhile == "ended":
+        assert run_sweep(store, sweep).equals(table)
+    else:
+        with pytest.raises(ConfigError, match="was begun with other settings: seed"):
+            run_sweep(store, sweep)
 
 
 def test_why_a_sweep_stopped_counts_though_the_log_cannot_be_written(tmp_path: Path) -> None:
