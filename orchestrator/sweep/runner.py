@@ -1,7 +1,6 @@
 """Run a sweep of whichever method: once, from where it was, or not at all where its final table is in the store."""
 
 import contextlib
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -43,6 +42,7 @@ from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
 from orchestrator.telemetry.progress import note
+from orchestrator.telemetry.ray_address import cluster_address
 from orchestrator.telemetry.session import ray_session
 from orchestrator.telemetry.termination import last_word
 
@@ -105,7 +105,7 @@ def run_sweep(
             "Without it, the final table is written."
         )
     check_stored_journal(store, sweep.name)
-    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):  # told before Ray is started
+    if not ray.is_initialized() and cluster_address() is None:  # told before Ray is started
         check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
     halt = Halt()
     with signals_to(halt), sweep_lock(store, sweep.name, halt):
@@ -168,12 +168,12 @@ def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
 
     def tell(error: BaseException) -> None:
         with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
-            log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+            if all(event["event"] != "sweep_finished" for event in log.events()):
+                log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
 
     def tell_at_last() -> None:
-        if all(event["event"] != "sweep_finished" for event in log.events()):
-            tell(_interrupted(name, TerminatedSweepError))
-            log.close()
+        tell(_interrupted(name, TerminatedSweepError))
+        log.close()
 
     try:
         with last_word(tell_at_last):
