@@ -168,3 +168,12 @@ def test_a_sweep_that_is_ended_from_without_has_its_event_unless_it_was_finished
         termination._say_last_words()
     told = [event["event"] for event in read_events(store, "events.jsonl")]
     assert told == (["sweep_finished"] if finished else ["sweep_started", "sweep_stopped"])
+
+
+def test_a_signal_after_the_end_is_no_reason(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    with EventLog(store, "events.jsonl") as log:
+        log.emit("sweep_finished")
+        with pytest.raises(KeyboardInterrupt), _telling_why(log, "probe", Halt()):
+            raise KeyboardInterrupt  # while Ray is shut down
+    assert [event["event"] for event in read_events(store, "events.jsonl")] == ["sweep_finished"]
