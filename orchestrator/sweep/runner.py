@@ -78,7 +78,7 @@ def run_sweep(
     store : Store
     sweep : SweepFile
     n_cpus : int, optional
-        CPUs of a Ray session started here; all of the machine's by default.
+        CPUs of a Ray session started here; all that this process may use by default.
     retry_failed : bool
         Try the failed trials of a sweep that has not ended again.
 
