@@ -40,33 +40,28 @@ def test_another_version_of_the_package_is_told(
     assert ("was begun with version 0.0.1" in capsys.readouterr().err) == (before == "0.0.1")
 
 
+@pytest.fixture
+def _no_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of one machine without a price, on which nothing may be prepared."""
+    node = {"Alive": True, "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 8.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(runner, "ray_session", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(SelectiveRun, "prepare", lambda _: pytest.fail("hours of work"))
+
+
+@pytest.mark.usefixtures("_no_prices", "two_sites")
+@pytest.mark.parametrize("has_begun", [False, True])
 def test_a_limit_in_money_without_prices_is_refused_before_anything_is_done(
-    store: Store, make_sweep: MakeSweep, two_sites: None, monkeypatch: pytest.MonkeyPatch
+    has_begun: bool, store: Store, make_sweep: MakeSweep
 ) -> None:
-    node = {"Alive": True, "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 8.0}}
-    monkeypatch.setattr(ray, "nodes", lambda: [node])
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
-    monkeypatch.setattr(runner, "ray_session", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(SelectiveRun, "prepare", lambda _: pytest.fail("hours of work"))
-    sweep = make_sweep(more_search="  max_usd: 5")
+    """It could not go on without the limit, or would have trained arms before it says so."""
+    before = dump(make_sweep()).encode() if has_begun else None
+    if before is not None:
+        store.write_bytes(paths.sweep_file("probe"), before)
     with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price.*or remove max_usd"):
-        run_sweep(store, sweep)
-    assert not store.exists(paths.sweep_file("probe")), "it could not go on without the limit"
-
-
-def test_a_limit_in_money_that_comes_later_is_refused_before_anything_is_done(
-    store: Store, make_sweep: MakeSweep, two_sites: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = {"Alive": True, "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 8.0}}
-    monkeypatch.setattr(ray, "nodes", lambda: [node])
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
-    monkeypatch.setattr(runner, "ray_session", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(SelectiveRun, "prepare", lambda _: pytest.fail("hours of work"))
-    begun = dump(make_sweep()).encode()
-    store.write_bytes(paths.sweep_file("probe"), begun)
-    with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price"):
         run_sweep(store, make_sweep(more_search="  max_usd: 5"))
-    assert store.read_bytes(paths.sweep_file("probe")) == begun
+    assert store.read_if_there(paths.sweep_file("probe")) == before
 
 
 def read_test_stages(store: Store) -> None:
