@@ -92,6 +92,7 @@ def started_until(
     return process
 
 
+@pytest.mark.full
 def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     cli: "Cli", root: Path, tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
 ) -> None:

@@ -98,6 +98,7 @@ def test_two_rows_of_an_ablation_end_in_figures(
     assert (page.parent / "confusion.csv").exists()
 
 
+@pytest.mark.full
 def test_a_search_ends_in_a_page(
     ingested: Path, root: Path, make_cli: "Callable[[Path], Cli]"
 ) -> None:

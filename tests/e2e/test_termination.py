@@ -96,6 +96,7 @@ def test_before_the_trials(
     assert events_of(folder)[-1]["reason"] == "TerminatedSweepError"
 
 
+@pytest.mark.full
 def test_while_trials_run(
     cli: "Cli", tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
 ) -> None:
