@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.alignment.selection import select_quantile
+from orchestrator.config.arms import ARMS
 from orchestrator.config.proposals import Scheduler
-from orchestrator.config.selective import ARMS
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
