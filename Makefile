@@ -11,7 +11,7 @@ UNIT := --ignore=tests/e2e --ignore=tests/ray -m 'not ray and not e2e and not sl
 # What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
 PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
-.PHONY: demo quick test test-unit test-long test-cluster test-chaos lint format bench ablations studies reference clean
+.PHONY: demo quick test test-unit test-long test-cluster test-chaos lint lint-style lint-types lint-imports lint-examples format bench ablations studies reference clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -43,11 +43,19 @@ test-cluster: .venv/installed  ## clusters: of this machine, over SSH, on an EC2
 test-chaos: .venv/installed  ## 20 rounds in which everything dies once; those that passed are not run again (.chaos)
 	CHAOS_ROUNDS=20 CHAOS_RECORD=$(CURDIR)/.chaos $(PYTEST) -q -m chaos -rA $(PYTEST_ARGS)
 
-lint: .venv/installed  ## style, types, who may import whom, examples in docstrings
+lint: lint-style lint-types lint-imports lint-examples  ## style, types, who may import whom, examples in docstrings
+
+lint-style: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint-types: .venv/installed
 	$(BIN)/mypy
+
+lint-imports: .venv/installed
 	$(BIN)/lint-imports
+
+lint-examples: .venv/installed
 	$(PYTEST) -q --doctest-modules orchestrator search_spaces trainables
 
 format: .venv/installed

@@ -137,8 +137,8 @@ def _memory() -> Finding:
         problems.append("the demo takes about 3 GB")
     if shared is not None and shared < SMALLEST_STORE:
         problems.append(
-            f"/dev/shm has {shared / 2**20:.0f} MiB, so what tasks share goes over the disk: start a container with "
-            "--shm-size=2g"
+            f"/dev/shm has {shared / 2**20:.0f} MiB free, so what tasks share goes over the disk: start a "
+            "container with --shm-size=2g"
         )
     status = Status.WARN if problems else Status.OK
     return Finding(name="memory", status=status, detail="; ".join([detail, *problems]))

@@ -33,7 +33,8 @@ class Split(StrEnum):
     FOLD_TEST = "fold_test"
 
 
-_JUDGING = (Split.TARGET_TEST, Split.FOLD_TEST)
+JUDGING = (Split.TARGET_TEST, Split.FOLD_TEST)
+"""Stages that are read once, after the last trial."""
 
 
 class LabelGate:
@@ -71,7 +72,7 @@ class LabelGate:
         IntegrityError
             Test labels while the search is running, or a second time.
         """
-        if split in _JUDGING:
+        if split in JUDGING:
             self._open_test(split, purpose)
         stages = [
             np.asarray(

@@ -29,7 +29,7 @@ cpus_option: Callable[..., Any] = click.option(
     "--cpus",
     "n_cpus",
     type=click.IntRange(min=1),
-    help="CPUs to use on this machine; all by default.",
+    help="CPUs to use on this machine; by default all that the process may use.",
 )
 
 

@@ -15,7 +15,8 @@ import stat
 from pathlib import Path
 
 from orchestrator.config.cluster import ClusterFile
-from orchestrator.telemetry.private_folder import make_private
+from orchestrator.errors import SetupError
+from orchestrator.telemetry.private_folder import make_private, risk
 from orchestrator.telemetry.session_folder import SOCKET_BYTES_ON_LINUX, SOCKET_OF_A_CLUSTER
 
 _ROOM = SOCKET_BYTES_ON_LINUX - len(f"/tmp/sleep-/ray{SOCKET_OF_A_CLUSTER}")
@@ -58,14 +59,21 @@ def guard_launcher_here() -> None:
     Raises
     ------
     SetupError
-        Their folder is another user's.
+        Their folder is another user's, or could be exchanged by others.
     """
     user = hashlib.sha256(getpass.getuser().encode()).hexdigest()[:10]
     folder = Path(f"{_RAYS_SSH_FOLDER}{user}")
+    if reason := risk(folder.parent):
+        raise SetupError(f"{reason}. Ray's launcher has its sockets there; have it put right.")
     with contextlib.suppress(FileNotFoundError):
         found = folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o022:
-            shutil.rmtree(folder)
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise SetupError(
+                    f"others could write into {folder}, and it cannot be removed: {error}. Have it removed."
+                ) from error
     make_private(folder, others_may=0o055)
 
 
@@ -81,7 +89,7 @@ def remove_command(folder: str, cluster_name: str) -> str:
     former = f"/tmp/sleep-{cluster_name}"
     return (
         f"if {_is_ones_own(folder)}; then rm -rf {folder}; fi; "
-        f"if {_is_ones_own(former)} && [ -L {former}/session_latest ]; then rm -rf {former}; fi"
+        f"if {_is_ones_own(former)} && [ -L {former}/session_latest ]; then rm -rf {former}; fi; true"
     )
 
 

@@ -134,14 +134,19 @@ class OnThisMachine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._await(lambda: not self._processes(running), _LAST_S)
-        if running is not None:
-            self._remove_rays_folder(running)
+        for folder in self._rays_folders(running):
+            remove(folder)
         return there
 
     def remaining(self, *, only_billed: bool = False) -> list[str]:
-        """Return the processes that still run."""
-        left = self._processes(self.state.running())
-        return [f"process {pid} on this machine" for pid in sorted(left)]
+        """Return the processes that still run, and the folders that are still there."""
+        running = self.state.running()
+        left = self._processes(running)
+        folders = [] if only_billed else self._rays_folders(running)
+        return [
+            *(f"process {pid} on this machine" for pid in sorted(left)),
+            *(f"{folder} on this machine" for folder in folders),
+        ]
 
     @staticmethod
     def _await(condition: Callable[[], bool], seconds: float) -> None:
@@ -182,13 +187,16 @@ class OnThisMachine:
             *(text for flag, n in limits.items() if n is not None for text in (flag, str(n))),
         ]
 
-    def _remove_rays_folder(self, running: Running) -> None:
-        if running.ray_folder is not None:
-            remove(Path(running.ray_folder))
-            return
-        folder = Path("/tmp") / f"sleep-{os.getuid()}-{self.state.folder.name}"  # of version 0.1
-        if os.path.lexists(folder) and folder.lstat().st_uid == os.geteuid():
-            remove(folder)
+    def _rays_folders(self, running: Running | None) -> list[Path]:
+        """Return the folders for Ray's files of this cluster that are there, also where nothing is noted of it."""
+        if running is not None and running.ray_folder is not None:
+            folder = Path(running.ray_folder)
+        elif running is not None:  # of version 0.1
+            folder = Path("/tmp") / f"sleep-{os.getuid()}-{self.state.folder.name}"
+        else:
+            folder = cluster_folder(self.state.folder)
+        is_there = os.path.lexists(folder) and folder.lstat().st_uid == os.geteuid()
+        return [folder] if is_there else []
 
     def _environment(self, token_file: Path) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}

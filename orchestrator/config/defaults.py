@@ -24,7 +24,10 @@ class Change:
     key: tuple[str, ...]
     """Path from the top of the file, such as ``("pretrain", "n_passes")``."""
     before: Any
-    """What a file without the key meant until then, as YAML has it."""
+    """What a file without the key meant until then, as YAML has it. That the key had no value cannot be said: one whose
+    absence meant "none" stays so."""
+    in_optional_section: bool = False
+    """Whether a file may lack the key's section, as an ablation lacks ``search``: then nothing was meant."""
 
 
 CHANGES: tuple[Change, ...] = ()
@@ -52,7 +55,9 @@ def as_meant(data: Mapping[str, Any], number: int) -> dict[str, Any]:
             *sections, key = change.key
             inside: Any = meant
             for section in sections:
-                inside = inside.setdefault(section, {}) if isinstance(inside, dict) else None
+                is_there = isinstance(inside, dict) and section in inside
+                may_be_made = isinstance(inside, dict) and not change.in_optional_section
+                inside = inside.setdefault(section, {}) if is_there or may_be_made else None
             if isinstance(inside, dict):  # anything else is a mistake, which its model reports
                 inside.setdefault(key, deepcopy(change.before))
     return meant

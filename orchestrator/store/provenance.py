@@ -94,6 +94,10 @@ def recorded_code(store: Store, path: str) -> Code | None:
         raise damaged(store.uri_of(path), f"its {KEY!r} is {code!r}")
     if "trainables_sha256" not in code:
         return None
+    kinds = {"commit": str | None, "dirty": bool | None, "trainables_sha256": str}
+    for key, kind in kinds.items():
+        if not isinstance(code.get(key), kind):
+            raise damaged(store.uri_of(path), f"{key!r} of its {KEY!r} is {code.get(key)!r}")
     return Code(
         commit=code.get("commit"),
         dirty=code.get("dirty"),

@@ -5,9 +5,11 @@ from pathlib import Path
 from orchestrator.config.changes import OF_THE_RUN, Difference, differences, why_not
 from orchestrator.config.sweep import SweepFile, load_sweep, renamed
 from orchestrator.errors import ConfigError, IntegrityError
+from orchestrator.labels import JUDGING
 from orchestrator.store import paths
 from orchestrator.store.decoding import advice
 from orchestrator.store.store import Store
+from orchestrator.telemetry.events import read_events
 
 
 def stored_sweep(store: Store, name: str) -> SweepFile | None:
@@ -79,10 +81,24 @@ def check_changes(store: Store, sweep: SweepFile) -> list[Difference]:
             f"another name with `--as NEWNAME`, or remove {folder}."
         )
     late = [str(one) for one in found if one.key not in OF_THE_RUN]
-    if late and store.exists(paths.sweep_trials(sweep.name)):
+    if late and test_stages_were_read(store, sweep.name):
         raise ConfigError(
             f"sweep {sweep.name!r} has ended, and its test stages were read: {'; '.join(late)} comes too late. Run the "
             f"changed file under another name with `--as NEWNAME`; with search.warm_start: [{sweep.name}] its sampler "
             "learns from the trials of this one."
         )
     return found
+
+
+def test_stages_were_read(store: Store, name: str) -> bool:
+    """Whether a sweep has come to its end, be it that its final table is still to be written.
+
+    Raises
+    ------
+    IntegrityError
+        A line of its event log is damaged.
+    """
+    if store.exists(paths.sweep_trials(name)):
+        return True
+    events = read_events(store, paths.sweep_events(name))
+    return any(e["event"] == "labels_read" and e.get("split") in JUDGING for e in events)

@@ -250,7 +250,7 @@ def _study(store: Store, name: str, copy: Path) -> Study | None:
     if journal is None:
         return None
     copy.write_bytes(whole_lines(journal))
-    check_journal(copy, store.uri_of(paths.sweep_journal(name)))
+    check_journal(copy, store.uri_of(paths.sweep_journal(name)), name)
     return Study(name, copy)
 
 

@@ -1,7 +1,6 @@
 """Run a sweep of whichever method: once, from where it was, or not at all where its final table is in the store."""
 
 import contextlib
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -29,7 +28,7 @@ from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
-from orchestrator.sweep.begun import check_changes
+from orchestrator.sweep.begun import check_changes, test_stages_were_read
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.journal import check_stored_journal
@@ -43,6 +42,7 @@ from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices
 from orchestrator.telemetry.progress import note
+from orchestrator.telemetry.ray_address import cluster_address
 from orchestrator.telemetry.session import ray_session
 from orchestrator.telemetry.termination import last_word
 
@@ -78,7 +78,7 @@ def run_sweep(
     store : Store
     sweep : SweepFile
     n_cpus : int, optional
-        CPUs of a Ray session started here; all of the machine's by default.
+        CPUs of a Ray session started here; all that this process may use by default.
     retry_failed : bool
         Try the failed trials of a sweep that has not ended again.
 
@@ -94,18 +94,43 @@ def run_sweep(
     InterruptedSweepError
         Ctrl-C during the trials, or SIGTERM at any time; the same call goes on.
     """
-    changes = check_changes(store, sweep)
+    check_changes(store, sweep)
     method = _method_run(store, sweep)
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
+    if retry_failed and test_stages_were_read(store, sweep.name):
+        raise ConfigError(
+            f"sweep {sweep.name!r} has come to its end, and its test stages were read: --retry-failed comes too late. "
+            "Without it, the final table is written."
+        )
     check_stored_journal(store, sweep.name)
-    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):  # told before Ray is started
+    if not ray.is_initialized() and cluster_address() is None:  # told before Ray is started
         check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
     halt = Halt()
+    with signals_to(halt), sweep_lock(store, sweep.name, halt):
+        # Again: until the lock was ours, another process could begin the sweep with other settings, or end it.
+        changes = check_changes(store, sweep)
+        _check_same_data(store, sweep.name, *method.data_id)
+        if store.exists(paths.sweep_trials(sweep.name)):
+            return store.read_table(paths.sweep_trials(sweep.name))
+        return _run_locked(
+            store, sweep, method, halt, changes, n_cpus=n_cpus, retry_failed=retry_failed
+        )
+
+
+def _run_locked(
+    store: Store,
+    sweep: SweepFile,
+    method: MethodRun,
+    halt: Halt,
+    changes: Sequence[Difference],
+    *,
+    n_cpus: int | None,
+    retry_failed: bool,
+) -> pa.Table:
+    """Run a sweep whose lock is ours, and return its final table."""
     with (
-        signals_to(halt),
-        sweep_lock(store, sweep.name, halt),
         EventLog(store, paths.sweep_events(sweep.name), failed=halt.stop) as log,
         notices(sweep.notify, sweep.name, store.uri, log),
         _telling_why(log, sweep.name, halt),
@@ -119,7 +144,9 @@ def run_sweep(
             n_gpus=resources.get("GPU", 0),
         )
         check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
-        if not store.exists(paths.sweep_file(sweep.name)):  # later, only if trials are left
+        # Of a sweep that goes on with its budget, only if trials are left.
+        begins = not store.exists(paths.sweep_file(sweep.name))
+        if begins or any(change.key == "search.max_usd" for change in changes):
             check_priced(sweep.search, ray.nodes())  # type: ignore[no-untyped-call]
         if changes:
             _tell_changes(sweep.name, changes, log)
@@ -141,12 +168,12 @@ def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
 
     def tell(error: BaseException) -> None:
         with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
-            log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+            if all(event["event"] != "sweep_finished" for event in log.events()):
+                log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
 
     def tell_at_last() -> None:
-        if all(event["event"] != "sweep_finished" for event in log.events()):
-            tell(_interrupted(name, TerminatedSweepError))
-            log.close()
+        tell(_interrupted(name, TerminatedSweepError))
+        log.close()
 
     try:
         with last_word(tell_at_last):

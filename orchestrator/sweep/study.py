@@ -11,15 +11,13 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.config.sweep_sections import Direction
-from orchestrator.sweep.journal import OwnBackend
+from orchestrator.sweep.journal import BEGAN_AT, ENDED_AT, OwnBackend
 from search_spaces.space import Params
 
 _FIXED = "fixed_params"  # where Optuna keeps what an enqueued trial was enqueued with
 _NAME = "trial"
 _SAMPLED = "sampled"
 _REUSED_FROM = "reused_from"
-_BEGAN_AT = "began_at"
-_ENDED_AT = "ended_at"
 _SIGNATURE = "signature"
 _ERROR = "error"
 _ATTEMPT = "attempt"
@@ -162,7 +160,7 @@ class Study:
             # In this order: killed in between, a configuration is tried once more, and never lost.
             self._requeue(trial)
             noted = max(ended_at, began_at(trial) or ended_at).isoformat()
-            self.storage.set_trial_user_attr(trial._trial_id, _ENDED_AT, noted)
+            self.storage.set_trial_user_attr(trial._trial_id, ENDED_AT, noted)
             self._study.tell(trial.number, state=TrialState.FAIL)
         return len(running)
 
@@ -202,7 +200,7 @@ def give_name(trial: optuna.Trial, name: str) -> str:
 
 def note_began(trial: optuna.Trial) -> None:
     """Note when a trial began. Optuna does so, too, but gives it back as the local time of whoever reads it."""
-    trial.set_user_attr(_BEGAN_AT, datetime.now(UTC).isoformat())
+    trial.set_user_attr(BEGAN_AT, datetime.now(UTC).isoformat())
 
 
 def note_waiting(trial: optuna.Trial, training: str) -> None:
@@ -232,7 +230,7 @@ def note_outcome(
         Objective with each seed, where a trial has several.
     """
     trial.set_user_attr(key, value)
-    trial.set_user_attr(_ENDED_AT, datetime.now(UTC).isoformat())
+    trial.set_user_attr(ENDED_AT, datetime.now(UTC).isoformat())
     if reused_from is not None:
         trial.set_user_attr(_REUSED_FROM, reused_from)
     if len(replicates) > 1:
@@ -282,13 +280,13 @@ def reused_from(trial: FrozenTrial) -> str | None:
 
 def began_at(trial: FrozenTrial) -> datetime | None:
     """Return when a trial began, in UTC; None while it is only proposed."""
-    return _time(trial, _BEGAN_AT, trial.datetime_start)
+    return _time(trial, BEGAN_AT, trial.datetime_start)
 
 
 def ended_at(trial: FrozenTrial) -> datetime | None:
     """Return when a trial ended, in UTC; None while it runs."""
     # Of a trial whose process was killed, Optuna only knows when the next attempt found it.
-    return _time(trial, _ENDED_AT, trial.datetime_complete)
+    return _time(trial, ENDED_AT, trial.datetime_complete)
 
 
 def error_of(trial: FrozenTrial) -> str | None:

@@ -43,7 +43,7 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         (),
     ),
     "settings_changed": (
-        "It goes on with other settings, none of which changes what is trained; the new ones are stored now.",
+        "It goes on with other settings, none of which changes what is trained; they are stored once all is prepared.",
         {"changes": {"type": "array", "items": _TEXT}},
         (),
     ),

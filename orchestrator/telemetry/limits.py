@@ -112,7 +112,7 @@ def _number(file: Path, word: int = 0) -> int | None:
     """Return a number of a file; None where there is no such file, or where it says ``max``."""
     try:
         return int(file.read_text(encoding="utf-8").split()[word])
-    except (OSError, ValueError):
+    except (IndexError, OSError, ValueError):
         return None
 
 

@@ -3,6 +3,7 @@
 Ray itself would try for minutes, and end in a traceback or an abort.
 """
 
+import os
 import time
 
 from orchestrator.errors import ClusterUnreachableError, ConfigError, SetupError
@@ -12,8 +13,8 @@ ANSWER_S = 5.0
 
 _PAUSE_S = 0.5
 _CLIENT = "ray://"
-_LOCAL = "local"
-"""Ray's word for a session of one's own."""
+_NONE = ("", "local")
+"""What Ray takes for a session of one's own, too."""
 
 _REMEDY = (
     "Give the address of a cluster that is up, or unset RAY_ADDRESS: a command then starts Ray for itself on this "
@@ -24,14 +25,20 @@ _IS_ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _HEALTH = "/grpc.health.v1.Health/Check"
 
 
+def cluster_address() -> str | None:
+    """Return the address of the cluster that the environment names; None where a command starts Ray for itself."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return None if address in _NONE else address
+
+
 def check_answers(address: str, *, patience_s: float = ANSWER_S) -> None:
     """See that a cluster answers, and takes the token of this process.
 
     Parameters
     ----------
     address : str
-        ``host:port`` of a cluster, ``ray://host:port`` of its server for clients, ``auto`` for the cluster that runs
-        on this machine, or ``local`` for none.
+        ``host:port`` of a cluster, ``ray://host:port`` of its server for clients, or ``auto`` for the cluster that runs
+        on this machine.
     patience_s : float
         Seconds to wait for an answer.
 
@@ -44,8 +51,6 @@ def check_answers(address: str, *, patience_s: float = ANSWER_S) -> None:
     SetupError
         The cluster does not let this process in.
     """
-    if address == _LOCAL:
-        return
     target = _target(address)
     refusal = _ask(target, is_client=address.startswith(_CLIENT), patience_s=patience_s)
     if refusal:

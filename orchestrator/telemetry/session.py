@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.telemetry.growth import Growth
 from orchestrator.telemetry.limits import n_usable_cpus, object_store_bytes
-from orchestrator.telemetry.ray_address import check_answers
+from orchestrator.telemetry.ray_address import check_answers, cluster_address
 from orchestrator.telemetry.session_folder import session_folder
 from orchestrator.telemetry.termination import ended_in_time, starting_ray
 
@@ -54,7 +54,7 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         configure_data()
         yield
         return
-    files = contextlib.nullcontext() if os.environ.get("RAY_ADDRESS") else session_folder()
+    files = session_folder() if cluster_address() is None else contextlib.nullcontext()
     with ended_in_time(), files as folder:
         try:
             _start(n_cpus, folder)
@@ -76,7 +76,9 @@ def _start(n_cpus: int | None, folder: Path | None) -> None:
     import ray
 
     if folder is None:
-        check_answers(os.environ["RAY_ADDRESS"])
+        address = cluster_address()
+        assert address is not None
+        check_answers(address)
         options: dict[str, Any] = {"runtime_env": {"env_vars": _worker_env()}}
     else:
         options = {
@@ -107,7 +109,7 @@ def prepare_ray_environment() -> None:
     # it. Where something else runs, both lose: of two pretrainings at once on two cores, a step took 2.1 s, and 0.26 s
     # of one alone. With this shorter wait it takes 0.49 s and 0.28 s.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    if "RAY_AUTH_MODE" not in os.environ and "RAY_ADDRESS" not in os.environ:
+    if "RAY_AUTH_MODE" not in os.environ and cluster_address() is None:
         # Ray's default would write its token to the home directory, which need not be writable.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

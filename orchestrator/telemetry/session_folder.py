@@ -103,7 +103,7 @@ def _own_folder(parents: Sequence[Path], *inside: str) -> Path:
     room = SOCKET_BYTES - len("".join(inside)) - len(f"/{name}")
     elsewhere = f"set RAY_TMPDIR to a folder of your own whose path has at most {room} bytes."
     reasons = []
-    for parent in parents:
+    for parent in map(Path.resolve, parents):  # a link in it could be led elsewhere by others
         folder = parent / name
         length = len(os.fsencode(parent))
         if length > room:
@@ -140,7 +140,10 @@ def _chosen_folder() -> Sequence[Path]:
     chosen = os.environ.get("RAY_TMPDIR")
     if not chosen:
         return ()
-    folder = Path(chosen).expanduser().absolute()
+    try:
+        folder = Path(chosen).expanduser().absolute()
+    except RuntimeError as error:  # ~ of a user who is not there
+        raise SetupError(f"RAY_TMPDIR is {chosen}: {error} Give the path of a folder.") from error
     with contextlib.suppress(OSError):  # it is told what is wrong with it
         make_parents(folder)
     return (folder,)

@@ -17,7 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from orchestrator.errors import InterruptedSweepError
+from orchestrator.errors import InterruptedSweepError, OrchestratorError
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """Of a shutdown, and of a terminal that is closed."""
@@ -37,16 +37,19 @@ _watched = threading.Event()
 def ended_like_ctrl_c() -> Iterator[None]:
     """Have the signals end the block like Ctrl-C; not what is ignored already, as under nohup.
 
-    The first one counts: what cleans up is not disturbed by another. Outside the main thread, where Python allows no
-    handler, signals are left alone.
+    The first one counts: what cleans up is not disturbed by another. What goes wrong afterwards counts as the signal,
+    too, such as writing to the terminal that was closed. Outside the main thread, where Python allows no handler,
+    signals are left alone.
     """
     if not _in_main_thread():
         yield
         return
+    came = threading.Event()
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        came.set()
         raise KeyboardInterrupt
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
@@ -55,6 +58,12 @@ def ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, interrupt)
     try:
         yield
+    except OrchestratorError:
+        raise
+    except Exception as error:
+        if came.is_set():
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -160,19 +169,24 @@ def _watch(wakeups: socket.socket, orderly_s: float) -> None:
 
 def _end() -> None:
     """Say the last words, and end the process without asking anybody."""
-    speaker = threading.Thread(target=_say_last_words, daemon=True)
-    speaker.start()
-    speaker.join(_LAST_WORDS_S)
-    with contextlib.suppress(OSError):  # of a terminal that is gone
-        print(
-            "Interrupted, and ended before it had cleaned up. The same command goes on where it was.",
-            file=sys.stderr,
-            flush=True,
-        )
-    os._exit(InterruptedSweepError.exit_code)
+    try:
+        # In another thread: also a terminal that takes no more, and a pipe that nobody reads, can hold it up for ever.
+        speaker = threading.Thread(target=_say_last_words, daemon=True)
+        speaker.start()
+        speaker.join(_LAST_WORDS_S)
+    finally:
+        os._exit(InterruptedSweepError.exit_code)
 
 
 def _say_last_words() -> None:
-    for say in reversed(_last_words):
+    for say in (*reversed(_last_words), _say_that_it_was_interrupted):
         with contextlib.suppress(Exception):  # the others count, too
             say()
+
+
+def _say_that_it_was_interrupted() -> None:
+    print(
+        "Interrupted, and ended before it had cleaned up. The same command goes on where it was.",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -76,7 +76,7 @@ def test_ingest_goes_on_after_ctrl_c_and_after_kill(
     assert tools.tree(store, "epochs") == tools.tree(nights_done.store, "epochs")
 
 
-N_TRIALS = 14
+N_TRIALS = 12
 
 
 def started_until(
@@ -100,7 +100,7 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     shutil.copytree(tiny_done.store, store, ignore=shutil.ignore_patterns("sweeps"))
     head, mark, _ = tiny.sweep.read_text(encoding="utf-8").partition("  n_trials:")
     assert mark
-    search = f"  n_trials: {N_TRIALS}\n  n_steps: 30\narms: [no_adapt]\n"
+    search = f"  n_trials: {N_TRIALS}\n  n_steps: 20\narms: [no_adapt]\n"
     sweep_file.write_text(head.replace("name: small", "name: killed") + search, encoding="utf-8")
     folder = store / "sweeps" / "killed"
 

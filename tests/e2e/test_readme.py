@@ -1,17 +1,20 @@
 """Every command in the documents is run by a test, and every link leads somewhere."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Done
+    from tests.e2e.conftest import Cli, Done
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
@@ -29,26 +32,40 @@ def commands_in(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def real_data_commands(root: Path) -> list[list[str]]:
+    # Those of the section on several modalities are run by tests/e2e/test_sleepmg.py.
+    text = (root / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## With real recordings") : text.index("## Several modalities")]
+    return [command.split() for command in commands_in(section)]
+
+
 def test_real_data_commands_of_readme_are_those_that_the_tests_run(
     root: Path, test_data: Path, ucddb_done: "Done"
 ) -> None:
-    # Those of the section on several modalities are taken from README and run by tests/e2e/test_sleepmg.py.
-    text = (root / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("## With real recordings") : text.index("## Several modalities")]
-    written = [command.split() for command in commands_in(section)]
-    data = str(test_data / "ucddb")
+    known = {
+        str(test_data / "ucddb"): "DIR",
+        str(root / "datasets" / "ucddb.yaml"): "datasets/ucddb.yaml",
+    }
+    known[str(ucddb_done.store.parent / "tau-ucddb.yaml")] = "sweeps/tau-ucddb.yaml"  # shorter
     ran = [
-        [
-            "orchestrator",
-            *(
-                "DIR" if argument == data else argument.removeprefix(f"{root}/")
-                for argument in result.arguments
-            ),
-        ]
+        ["orchestrator", *(known.get(argument, argument) for argument in result.arguments)]
         for result in ucddb_done.results
     ]
-    assert written == ran
-    assert all(result.code == 0 for result in ucddb_done.results)
+    assert real_data_commands(root) == ran
+
+
+@pytest.mark.slow  # tests/e2e/test_ucddb.py does it with a shorter sweep
+def test_real_data_commands_of_readme_as_they_are(root: Path, test_data: Path, cli: "Cli") -> None:
+    for folder in ("datasets", "sweeps"):
+        shutil.copytree(root / folder, cli.cwd / folder)
+    for _, *arguments in real_data_commands(root):
+        cli(*(str(test_data / "ucddb") if word == "DIR" else word for word in arguments)).ok()
+    sweep = cli.cwd / "runs" / "sweeps" / "tau-ucddb"
+    rows = pq.read_table(sweep / "trials.parquet").to_pylist()
+    assert [row["state"] for row in rows] == ["complete"] * (12 + 3)
+    reached = json.loads((sweep / "manifest.json").read_bytes())["pretrain"]
+    assert reached["source_val_macro_f1"] > reached["majority_macro_f1"] + 0.15
+    assert (cli.cwd / "runs" / "reviews" / "tau-ucddb" / "review.html").exists()
 
 
 def test_make_commands_of_readme_run_what_the_tests_run(root: Path) -> None:

@@ -108,7 +108,7 @@ def test_real_nights_on_s3_give_the_same_bytes(
     # The encoder is looked up; that pretraining gives the same bytes is the test above.
     for name, content in tools.tree(ucddb_done.store, "encoders").items():
         client.put_object(Bucket=BUCKET, Key=f"ucddb/{name}", Body=content)
-    scored = s3_cli("score", root / "sweeps" / "tau-ucddb.yaml", "--store", store).ok()
+    scored = s3_cli("score", ucddb_done.store.parent / "tau-ucddb.yaml", "--store", store).ok()
     assert "110 source batches x 25 target batches of 32 epochs, 98 of the source" in scored.out
     assert "pretrain" not in scored.err
     wanted = tools.tree(ucddb_done.store, "epochs", "encoders", "features", "scores")

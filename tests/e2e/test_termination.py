@@ -105,7 +105,7 @@ def test_while_trials_run(
     file = sweep_of(
         tiny,
         cli,
-        ("n_trials: 8", "n_trials: 5"),
+        ("n_trials: 8", "n_trials: 4"),
         ("n_steps: 2\n", "n_steps: 15\n"),
         ("search:\n", "arms: [no_adapt]\nsearch:\n"),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from ray.autoscaler._private.command_runner import SSHCommandRunner
 
+from orchestrator.cluster import machine_folder
 from orchestrator.cluster.machine_folder import (
     guard_command,
     guard_launcher_command,
@@ -178,3 +179,13 @@ def test_the_launchers_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"{folder} must be" in shell(guard_launcher_command()).stderr
     finally:
         folder.unlink() if folder.is_symlink() else folder.rmdir()
+
+
+def test_the_launchers_sockets_where_others_could_exchange_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_folder, "_RAYS_SSH_FOLDER", f"{tmp_path}/ray_ssh_")
+    tmp_path.chmod(0o777)
+    with pytest.raises(SetupError, match=f"{tmp_path} can be written by others.*sockets there"):
+        guard_launcher_here()
+    assert list(tmp_path.iterdir()) == []

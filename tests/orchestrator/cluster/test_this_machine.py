@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cluster import this_machine
 from orchestrator.cluster.state import ClusterState, Running
 from orchestrator.cluster.this_machine import OnThisMachine
 from orchestrator.config.cluster import ThisMachine
@@ -44,6 +45,21 @@ def test_its_end_removes_the_folder_that_was_noted(state: ClusterState, tmp_path
     assert on_this_machine(state).end() is False
     assert not folder.exists()
     assert folder.parent.exists()
+
+
+def test_its_end_removes_the_folder_where_nothing_is_noted_of_it(
+    state: ClusterState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a note that was damaged and removed."""
+    folder = tmp_path / "own" / "cluster"
+    monkeypatch.setattr(this_machine, "cluster_folder", lambda _: folder)
+    assert on_this_machine(state).remaining() == []
+    folder.mkdir(parents=True)
+    assert on_this_machine(state).remaining() == [f"{folder} on this machine"]
+    assert on_this_machine(state).remaining(only_billed=True) == []
+    on_this_machine(state).end()
+    assert not folder.exists()
+    assert on_this_machine(state).remaining() == []
 
 
 def test_its_end_removes_the_folder_of_version_0_1(state: ClusterState, former: Path) -> None:

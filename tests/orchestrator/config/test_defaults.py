@@ -102,3 +102,17 @@ def test_the_numbers_of_the_table_rise_one_by_one() -> None:
     numbers = [change.number for change in defaults.CHANGES]
     assert numbers == sorted(numbers)
     assert set(numbers) == set(range(1, newest() + 1))
+
+
+def test_a_section_that_may_be_absent_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = Change(
+        number=1,
+        method="sleepmg",
+        key=("search", "max_concurrent"),
+        before=4,
+        in_optional_section=True,
+    )
+    monkeypatch.setattr(defaults, "CHANGES", (change,))
+    assert as_meant({"method": "sleepmg"}, 0) == {"method": "sleepmg"}
+    meant = {"method": "sleepmg", "search": {"max_concurrent": 4}}
+    assert as_meant({"method": "sleepmg", "search": {}}, 0) == meant

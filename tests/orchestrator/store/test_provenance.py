@@ -251,6 +251,13 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     ):
         store.write_bytes("manifest.json", json.dumps(content).encode())
         assert recorded_code(store, "manifest.json") == expected
+    for key, value in (("trainables_sha256", 5), ("commit", []), ("dirty", "no")):
+        content = {"code": asdict(OTHER) | {key: value}}
+        store.write_bytes("manifest.json", json.dumps(content).encode())
+        with pytest.raises(
+            IntegrityError, match=rf"manifest\.json is damaged: '{key}' of its 'code'"
+        ):
+            recorded_code(store, "manifest.json")
     store.write_bytes("manifest.json", b'{\n "code": {"com')
     with pytest.raises(IntegrityError, match=r"manifest\.json:2:11 is damaged"):
         recorded_code(store, "manifest.json")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -12,8 +13,8 @@ from orchestrator.errors import IntegrityError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.journal import OwnBackend, journal_of
-from orchestrator.sweep.study import Study
+from orchestrator.sweep.journal import OwnBackend, check_stored_journal, journal_of
+from orchestrator.sweep.study import Study, note_began
 
 PATH = paths.sweep_journal("probe")
 
@@ -116,3 +117,33 @@ def test_a_damaged_line_is_named_where_the_user_knows_it(
         ):
             pass
         assert store.read_bytes(PATH) == content
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "what"),
+    [
+        ('"study_name":"probe"', '"study_name":"prone"', 1, "of a study 'prone', not of 'probe'"),
+        ('"study_id":0', '"study_id":4', 2, "of study 4; there is one, with number 0"),
+        ('"trial_id":0', '"trial_id":5', 3, "of trial 5; 1 have been created before it"),
+        ('"param_value_internal":0', '"param_value_internal":7', 3, "IndexError"),
+        ('"began_at":"2', '"began_at":"X', 4, "which is no time"),
+        ('"values":[0.5]', '"values":[]', 5, r"its values are \[\]"),
+        ('"values":[0.5]', '"values":["0.5"]', 5, "its values are"),
+    ],
+    ids=str,
+)
+def test_what_optuna_passes_over_or_takes_is_damage_too(
+    store: Store, tmp_path: Path, before: str, after: str, line: int, what: str
+) -> None:
+    """Trials would be missing, the search would begin anew, or end in the middle."""
+    with journal_of(store, "probe", tmp_path, Halt()) as journal:
+        study = Study("probe", journal.file)._study
+        trial = study.ask({"fusion": CategoricalDistribution(["b"])})
+        note_began(trial)
+        study.tell(trial, 0.5)
+    lines = store.read_bytes(PATH).decode().splitlines(keepends=True)
+    assert before in lines[line - 1], lines
+    lines[line - 1] = lines[line - 1].replace(before, after)
+    store.write_bytes(PATH, "".join(lines).encode())
+    with pytest.raises(IntegrityError, match=rf"optuna\.journal:{line} is damaged: .*{what}"):
+        check_stored_journal(store, "probe")

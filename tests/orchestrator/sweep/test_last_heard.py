@@ -92,3 +92,16 @@ def test_before_the_first_search_there_is_nothing(store: Store, log: EventLog) -
     assert heard(store, log) == NEVER
     emit(log, 0, "sweep_started")
     assert heard(store, log) == NEVER
+
+
+def test_an_event_that_lacks_its_trial_is_damage(store: Store, log: EventLog) -> None:
+    begin(log)
+    emit(log, 40, "trial_done", trail="t001")
+    with pytest.raises(IntegrityError, match=r"events\.jsonl:6 is damaged: .*'trial_done' has no"):
+        last_heard(store, "probe", log.events())
+
+
+def test_a_time_that_no_calendar_has_says_nothing(store: Store, log: EventLog) -> None:
+    begin(log)
+    store.write_bytes(paths.live_metrics("probe", "sig-t001"), b'{"at": 1e300}')
+    assert heard(store, log) == after(30)

@@ -80,9 +80,10 @@ def _large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         (NESTED, 2 * GIB, 1),
         (UNLIMITED, PLENTY, 64),
         (EXCEEDED, 0, 2),
+        (dict.fromkeys(V2_IN_DOCKER, "") | {"proc/self/cgroup": "0::/"}, PLENTY, 64),
         ({}, PLENTY, 64),
     ],
-    ids=["v1", "v2", "half a CPU", "nested", "unlimited", "exceeded", "no cgroups"],
+    ids=["v1", "v2", "half a CPU", "nested", "unlimited", "exceeded", "empty", "no cgroups"],
 )
 def test_the_tightest_cgroup_counts(
     files: dict[str, str], free: int, n_cpus: int, tmp_path: Path

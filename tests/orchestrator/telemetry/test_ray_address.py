@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from orchestrator.errors import ClusterUnreachableError, ConfigError, SetupError
-from orchestrator.telemetry.ray_address import check_answers
+from orchestrator.telemetry.ray_address import check_answers, cluster_address
 
 
 @pytest.fixture
@@ -104,8 +104,17 @@ def test_no_address(address: str) -> None:
         check_answers(address)
 
 
-def test_a_session_of_ones_own_is_asked_nothing() -> None:
-    check_answers("local")
+@pytest.mark.parametrize(
+    ("named", "address"),
+    [(None, None), ("", None), ("local", None), ("auto", "auto"), ("h:1", "h:1")],
+)
+def test_where_no_cluster_is_named_a_command_has_a_ray_of_its_own(
+    named: str | None, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if named is not None:
+        monkeypatch.setenv("RAY_ADDRESS", named)
+    assert cluster_address() == address
 
 
 def test_a_cluster_that_answers() -> None:

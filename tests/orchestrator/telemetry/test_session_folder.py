@@ -203,3 +203,20 @@ def test_a_cluster_has_a_folder_by_its_name_and_by_who_knows_it(
     assert cluster_folder(Path("/home/a/clusters/a")).parent == tmp / OWN
     longest = cluster_folder(Path("/x") / ("a" * 40))
     assert len(f"{longest}{SOCKET_OF_A_CLUSTER}") <= SOCKET_BYTES
+
+
+def test_a_link_is_followed_once(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can write where it lies could lead it elsewhere while Ray runs."""
+    (tmp / "own").mkdir(mode=0o700)
+    (tmp / "open").mkdir()
+    (tmp / "open").chmod(0o777)
+    (tmp / "open" / "link").symlink_to(tmp / "own")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp / "open" / "link"))
+    with session_folder() as folder:
+        assert folder.parent == (tmp / "own").resolve() / OWN
+
+
+def test_a_home_of_nobody_is_refused(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "~no-such-user/ray")
+    with pytest.raises(SetupError, match="RAY_TMPDIR is ~no-such-user/ray"), session_folder():
+        pass

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from orchestrator.errors import SetupError
 from orchestrator.telemetry import termination
 from orchestrator.telemetry.termination import delayed, ended_like_ctrl_c, last_word
 
@@ -60,6 +61,20 @@ def test_a_process_that_is_stuck_ends_all_the_same_and_says_its_last_words_first
     )
 
 
+@pytest.mark.heavy
+def test_nobody_need_read_what_it_says() -> None:
+    """A pipe that is full, as behind `less`, or a terminal that was stopped."""
+    fill = 'print("x" * 2**16, end="", file=sys.stderr, flush=True)'  # as much as a pipe holds
+    code = STUCK.replace("    libc, mutex", f"    {fill}\n    libc, mutex").replace(
+        "import ctypes", "import ctypes, sys"
+    )
+    with started(code) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 130
+
+
 @pytest.mark.usefixtures("plain_signals")
 @pytest.mark.parametrize("number", termination.SIGNALS)
 def test_a_process_that_ends_in_order_is_not_waited_for(number: signal.Signals) -> None:
@@ -89,6 +104,22 @@ def test_the_first_signal_counts() -> None:
         interrupted()
     assert steps == ["cleaned up"]
     assert [signal.getsignal(number) for number in termination.SIGNALS] == before
+
+
+def test_what_goes_wrong_after_a_signal_counts_as_the_signal() -> None:
+    def interrupted(error: Exception) -> None:
+        with ended_like_ctrl_c():
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+            finally:  # as a progress bar that writes to the terminal, which is gone
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(OSError(5, "Input/output error"))
+    with pytest.raises(SetupError):  # which says what it is
+        interrupted(SetupError("no room"))
+    with pytest.raises(OSError, match="full"), ended_like_ctrl_c():
+        raise OSError("the disk is full")
 
 
 def test_what_is_ignored_stays_ignored() -> None:
