@@ -25,7 +25,7 @@ class Trial(Outcome):
     kind: str
     """``trial`` or ``arm``."""
     arm: str | None
-    """``no_adapt``, ``all_source`` or ``random``; None for a trial."""
+    """A key of :data:`orchestrator.config.arms.ARMS`; None for a trial."""
     state: str
     """``complete``, ``failed`` or ``stopped`` by the scheduler."""
     enqueued: bool

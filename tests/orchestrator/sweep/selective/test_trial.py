@@ -418,6 +418,11 @@ def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> N
     assert trial.signature_of_all(inputs, [alone]) == own[0]
 
 
+def test_a_name_that_is_no_arm_is_not_taken_for_one(inputs: TrialInputs) -> None:
+    with pytest.raises(KeyError, match="all_sources"):
+        trial.arm_configuration(inputs, "all_sources")
+
+
 def test_arms_have_as_many_seeds_as_trials(inputs: TrialInputs) -> None:
     thrice = with_search(inputs, replicates=3)
     arms = {arm: trial.arm_configurations(thrice, arm) for arm in ARMS}
