@@ -145,9 +145,3 @@ def _share_dropped(kept: NDArray[np.intp], reward_S: NDArray[np.float64]) -> flo
 def _check_rewards(reward_S: NDArray[np.float64]) -> None:
     if not len(reward_S) or np.isnan(reward_S).any():
         raise ValueError("rewards must be at least one number and not NaN")
-
-
-def select_random(n_batches: int, n_kept: int, seed: int) -> NDArray[np.intp]:
-    """Return `n_kept` of `n_batches` positions drawn without replacement, ascending: the random control arm."""
-    drawn = np.random.default_rng(seed).choice(n_batches, size=n_kept, replace=False)
-    return np.sort(drawn)

@@ -5,11 +5,13 @@ Which subjects exist is known only when the store is read; what depends on them 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config import arms
+from orchestrator.config.arms import ARMS
 from orchestrator.config.fields import Modality, Slug
 from orchestrator.config.proposals import NONE
 from orchestrator.config.selective_search import Search
@@ -19,17 +21,17 @@ from orchestrator.config.validation import Section, one_of, wrong_key
 from orchestrator.errors import ConfigError
 from trainables.settings import FEATURE_LAYERS, EncoderSettings, PretrainSettings
 
-Arm = Literal["no_adapt", "all_source", "random"]
-"""A fixed control next to the trials: no finetuning; every batch; a random half of them."""
+ArmName = Annotated[
+    str,
+    AfterValidator(one_of(tuple(ARMS))),
+    WithJsonSchema({"enum": list(ARMS), "type": "string"}),
+]
 
-ARMS: tuple[Arm, ...] = get_args(Arm)
-"""All arms, in the order in which they run."""
 
-
-def _sorted_arms(value: tuple[Arm, ...]) -> tuple[Arm, ...]:
+def _sorted_arms(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) < len(value):
         raise PydanticCustomError("arms", "must name each arm once")
-    return tuple(sorted(value, key=ARMS.index))
+    return tuple(name for name in ARMS if name in value)
 
 
 class Source(Section):
@@ -97,7 +99,7 @@ class SelectiveSweep(SweepBase):
     """How rewards are computed."""
     search: Search
     """What the search varies, how long it looks, and what it maximises."""
-    arms: Annotated[tuple[Arm, ...], AfterValidator(_sorted_arms)] = ARMS
+    arms: Annotated[tuple[ArmName, ...], AfterValidator(_sorted_arms)] = arms.DEFAULT
     """Controls to run next to the trials."""
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.alignment.batches import Batch
+from orchestrator.config import arms
 from orchestrator.config.dataset import load_dataset
 from orchestrator.config.sweep import (
     PretrainSweep,
@@ -148,7 +149,7 @@ def _selective_ids(sweep: SelectiveSweep) -> dict[str, Any]:
         )
         for name, params in taus.items()
     }
-    for arm in ("no_adapt", "all_source", "random"):
+    for arm in arms.ARMS:
         signatures[f"arm {arm}"] = selective_trial.signature_of_all(
             inputs, selective_trial.arm_configurations(inputs, arm)
         )
@@ -236,7 +237,7 @@ def _in_no_id() -> dict[str, Any]:
     return {
         "finetuning": dataclasses.asdict(FinetuneSettings()),
         "fold version": VERSION,
-        "quantile of the random arm": selective_trial.RANDOM_ARM_QUANTILE,
+        "quantile of the random arm": arms.QUANTILE,
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from orchestrator.config.arms import ARMS, NO_ADAPT
 from orchestrator.review.cautions import (
     Caution,
     Level,
@@ -55,7 +56,7 @@ def cautions(
         *_failed(trials),
         *_missing_arms(comparisons),
         *_no_selection(chosen),
-        *_no_adaptation(trials, chosen, n_runs),
+        *_winning_arms(trials, chosen, n_runs),
         *_agreement(agreement, n_runs),
         *_weak_encoder(manifest),
         *encoders_of_other_code(other_code),
@@ -155,7 +156,7 @@ def _mixed(manifest: Manifest, chosen: Trial, rates: tuple[str, str] | None) -> 
 
 
 def _ceiling(comparisons: Sequence[Comparison]) -> list[Caution]:
-    reached = next((c.target_macro_f1 for c in comparisons if c.arm == "no_adapt"), None)
+    reached = next((c.target_macro_f1 for c in comparisons if c.arm == NO_ADAPT), None)
     if reached is None or reached < CEILING:
         return []
     return [
@@ -269,18 +270,20 @@ def _no_selection(chosen: Trial | None) -> list[Caution]:
     ]
 
 
-def _no_adaptation(trials: Sequence[Trial], chosen: Trial | None, n_runs: int) -> list[Caution]:
-    before = next((t.objective for t in trials if t.arm == "no_adapt"), None)
-    if chosen is None or chosen.objective is None or before is None or before < chosen.objective:
+def _winning_arms(trials: Sequence[Trial], chosen: Trial | None, n_runs: int) -> list[Caution]:
+    reached = {t.arm: t.objective for t in trials if t.is_arm and t.objective is not None}
+    if chosen is None or chosen.objective is None:
         return []
     return [
         Caution(
             level=Level.WARNING,
-            title="The objective prefers no adaptation.",
-            text=f"It is {number(before)} for the pretrained encoder as it was and {number(chosen.objective)} for the "
-            f"chosen trial {chosen.trial} ({runs(n_runs)}): whoever goes by it alone, without target labels, would "
-            "not adapt.",
+            title=f"The objective prefers {arm.wins.prefers}.",
+            text=f"It is {number(reached[name])} for {arm.wins.value_of} and {number(chosen.objective)} for the "
+            f"chosen trial {chosen.trial} ({runs(n_runs)}): whoever goes by it alone, without target labels, "
+            f"{arm.wins.consequence}.",
         )
+        for name, arm in ARMS.items()
+        if arm.wins is not None and name in reached and reached[name] >= chosen.objective
     ]
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.config.arms import ARMS
+from orchestrator.errors import DataError
 from orchestrator.review.stored import read_json, read_rows
 from orchestrator.review.trials import Outcome
 
@@ -23,7 +25,7 @@ class Trial(Outcome):
     kind: str
     """``trial`` or ``arm``."""
     arm: str | None
-    """``no_adapt``, ``all_source`` or ``random``; None for a trial."""
+    """A key of :data:`orchestrator.config.arms.ARMS`; None for a trial."""
     state: str
     """``complete``, ``failed`` or ``stopped`` by the scheduler."""
     enqueued: bool
@@ -178,9 +180,16 @@ def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:
     Raises
     ------
     DataError
-        A column is missing, so the table was not written by this version.
+        A column is missing or an arm is unknown, so the table was not written by this version.
     """
-    return read_rows(Trial, rows, "trials.parquet")
+    trials = read_rows(Trial, rows, "trials.parquet")
+    for trial in trials:
+        if trial.is_arm and trial.arm not in ARMS:
+            raise DataError(
+                f"trials.parquet of the sweep has the arm {trial.arm!r}, so another version wrote it. "
+                f"Known: {', '.join(ARMS)}."
+            )
+    return trials
 
 
 def read_batches(rows: Iterable[Mapping[str, Any]]) -> tuple[Batch, ...]:

@@ -96,7 +96,7 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         ),
         interval_note=wording.interval_note(manifest, n_runs),
         ranking=statistics.ranking_against_chance(trials),
-        reading_notes=wording.reading_notes(manifest, others),
+        reading_notes=wording.reading_notes(manifest, others, [c.arm for c in comparisons]),
         provenance=_provenance(manifest, others),
         other_steps=others,
         other_rates=statistics.other_rates(trials, manifest.default_learning_rate),

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.config.arms import ARMS, DEFAULT, RANDOM
 from orchestrator.review.selective.records import STAGE_COLUMNS, Batch, Manifest, Trial
 from orchestrator.review.verdicts import NO_DIFFERENCE, rank_correlation
-
-ARMS = ("no_adapt", "all_source", "random")
-"""Controls that the chosen trial is shown against, in the order of the page."""
 
 STRONG_SENSITIVITY = 0.05
 """Range of macro-F1 over the enqueued taus from which staging is called strongly sensitive (a convention)."""
@@ -116,9 +114,11 @@ def n_runs(trials: Sequence[Trial]) -> int:
 
 
 def compare_with_arms(trials: Sequence[Trial], chosen: Trial | None) -> tuple[Comparison, ...]:
-    """Compare the chosen trial with each arm of ``ARMS``; missing and failed arms are rows without values."""
+    """Compare the chosen trial with each arm that ran or runs by default; missing and failed ones have no values."""
     arms = {trial.arm: trial for trial in trials if trial.is_arm}
-    return tuple(_compare(name, arms.get(name), chosen) for name in ARMS)
+    return tuple(
+        _compare(name, arms.get(name), chosen) for name in ARMS if name in arms or name in DEFAULT
+    )
 
 
 def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | None:
@@ -128,7 +128,7 @@ def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | Non
     in its steps. This is the enqueued trial with the same of all three, and its target macro-F1 minus that of the arm.
     None when there is no such pair.
     """
-    arms = [t for t in trials if t.arm == "random" and t.is_complete]
+    arms = [t for t in trials if t.arm == RANDOM and t.is_complete]
     for arm in arms:
         for trial in _searched(trials):
             same = all(

@@ -8,6 +8,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from orchestrator.config.arms import ARMS
 from orchestrator.review.drawing import (
     BLUE,
     GREY,
@@ -24,8 +25,6 @@ from orchestrator.review.formats import range_text
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.tau import CurveRow, arm_rows, enqueued_rows, sampled_rows
 from orchestrator.review.selective.wording import domains, runs
-
-_ARM_LINES = {"no_adapt": (0, (1, 1.5)), "all_source": (0, (6, 2)), "random": (0, (4, 1.5, 1, 1.5))}
 
 
 def tau_curve_png(
@@ -113,9 +112,7 @@ def _draw_arms(axes: Axes, rows: Sequence[CurveRow]) -> None:
     low, high = axes.get_ylim()
     heights = _spread([(value - low) / (high - low) for value, _ in arms], gap=0.05)
     for (value, name), height in zip(arms, heights, strict=True):
-        axes.axhline(
-            value, color=GREY, linestyle=_ARM_LINES.get(name, "-"), linewidth=1.3, zorder=1
-        )
+        axes.axhline(value, color=GREY, linestyle=ARMS[name].line, linewidth=1.3, zorder=1)
         axes.annotate(
             f"{plain(name)}  {value:.3f}",
             (1.0, value),

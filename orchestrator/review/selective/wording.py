@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from orchestrator.config.arms import ARMS
 from orchestrator.review.formats import (
     DASH,
     counted,
@@ -15,13 +16,6 @@ from orchestrator.review.formats import (
 from orchestrator.review.selective.records import Manifest, Trial
 from orchestrator.review.selective.statistics import STRONG_SENSITIVITY, Comparison, TauRange
 from orchestrator.review.verdicts import NO_DIFFERENCE
-
-ARM_TITLES = {
-    "no_adapt": "no adaptation",
-    "all_source": "all source batches",
-    "random": "a random half of the source batches",
-}
-
 
 _OBJECTIVES = {
     "target_emd": " This objective is minus the earth mover's distance of the source epochs that a "
@@ -71,7 +65,7 @@ def answer(
         f"{chosen.n_kept} of {chosen.n_selectable} source batches ({percent(chosen.kept_fraction)})"
     )
     differences = [
-        f"{signed(c.difference)} for {ARM_TITLES[c.arm]}"
+        f"{signed(c.difference)} for {ARMS[c.arm].title}"
         for c in comparisons
         if c.difference is not None and not c.mixes
     ]
@@ -141,14 +135,17 @@ def interval_note(manifest: Manifest, n_seeds: int) -> str:
 
 
 def reading_notes(
-    manifest: Manifest, other_steps: tuple[int, int] | None
+    manifest: Manifest, other_steps: tuple[int, int] | None, arms: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
     """Term and explanation, for the foot of the page.
 
     Parameters
     ----------
+    manifest : Manifest
     other_steps : (int, int) or None
         See :func:`orchestrator.review.selective.statistics.other_steps`.
+    arms : sequence of str
+        Names of those on the page.
     """
     as_many = "as many steps as every trial"
     if other_steps is not None:
@@ -173,9 +170,7 @@ def reading_notes(
         ),
         (
             "Arms",
-            "no_adapt is the pretrained encoder untouched; all_source and random are finetuned "
-            f"for {as_many}, at the default learning rate, on all batches and "
-            "on as many as tau_quantile 0.5 keeps, drawn by seed.",
+            _arms_explained(arms, as_many),
         ),
         (
             "Chosen trial minus arm",
@@ -204,3 +199,16 @@ def reading_notes(
             "reproduction of its tables.",
         ),
     )
+
+
+def _arms_explained(names: Sequence[str], as_many: str) -> str:
+    """Say what each arm is; `as_many` names the steps of the finetuned ones."""
+    untouched = [f"{name} is {ARMS[name].what}" for name in names if not ARMS[name].is_finetuned]
+    finetuned = [name for name in names if ARMS[name].is_finetuned]
+    if finetuned:
+        batches = listed([f"on {ARMS[name].what}" for name in finetuned])
+        untouched.append(
+            f"{listed(finetuned)} {'is' if len(finetuned) == 1 else 'are'} finetuned for {as_many}, at the default "
+            f"learning rate, {batches}"
+        )
+    return f"{'; '.join(untouched)}."

@@ -8,6 +8,7 @@ import ray
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
+from orchestrator.config.arms import NO_ADAPT
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
@@ -76,7 +77,7 @@ class SelectiveRun:
         emd_S = scored.emd_S[list(plan.selectable)]
         inputs_ref = [ray.put(inputs)]
         arms = self._run_arms(inputs_ref, run)
-        no_adapt = self._predictions(arms["no_adapt"][reports.SIGNATURE])
+        no_adapt = self._predictions(arms[NO_ADAPT][reports.SIGNATURE])
         record.write_manifest(store, scored, judge, no_adapt, len(inputs.test_epochs.x))
         worth = Worth(store, inputs, judge, no_adapt)
         found = run_search(
@@ -118,11 +119,11 @@ class SelectiveRun:
 
     def _run_arms(self, inputs_ref: InputsRef, run: Run) -> dict[str, Outcome]:
         """Run the arms; ``no_adapt`` in any case: it says what the pretrained model is worth."""
-        names: list[str] = sorted({*self._sweep.arms, "no_adapt"})
+        names: list[str] = sorted({*self._sweep.arms, NO_ADAPT})
         arms = run_fixed(run, "arm", names, remote.run_arm, inputs_ref)
-        if reports.ERROR in arms["no_adapt"]:
+        if reports.ERROR in arms[NO_ADAPT]:
             raise SweepFailedError(
-                f"the pretrained model cannot predict: {arms['no_adapt'][reports.ERROR]}"
+                f"the pretrained model cannot predict: {arms[NO_ADAPT][reports.ERROR]}"
             )
         return arms
 

@@ -22,8 +22,8 @@ from orchestrator.alignment.selection import (
     select_absolute,
     select_budget,
     select_quantile,
-    select_random,
 )
+from orchestrator.config.arms import ARMS, QUANTILE, Batches
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
@@ -43,9 +43,6 @@ from trainables.snapshot import Snapshot
 from trainables.stages import STAGE_NAMES, Stage
 from trainables.training import Batch, Checkpoints, Seconds
 from trainables.workers import Workers
-
-RANDOM_ARM_QUANTILE = 0.5
-"""The random arm keeps as many batches as this tau quantile does."""
 
 N_PARTS = 10
 """A finetuning that a scheduler may end reports after each tenth of its steps."""
@@ -111,7 +108,7 @@ def trial_configurations(
 
 def arm_configurations(inputs: TrialInputs, arm: str) -> tuple[Configuration, ...]:
     """Return what a control arm trains on, once for each seed; without training, seeds do not matter."""
-    seeds = _seeds(inputs)[:1] if arm == "no_adapt" else _seeds(inputs)
+    seeds = _seeds(inputs) if ARMS[arm].is_finetuned else _seeds(inputs)[:1]
     return tuple(arm_configuration(inputs, arm, seed) for seed in seeds)
 
 
@@ -144,22 +141,28 @@ def _selection(reward_S: NDArray[np.float64], params: Mapping[str, float]) -> Se
 def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
     """Return what a control arm trains on, at the default learning rate and with the steps of the sweep file.
 
-    The seed, by default the sweep's, also chooses the batches of the random arm.
+    Parameters
+    ----------
+    inputs : TrialInputs
+    arm : str
+        A key of :data:`orchestrator.config.arms.ARMS`.
+    seed : int, optional
+        Of the training, and of the choice of batches; that of the sweep by default.
     """
-    n = len(inputs.reward_S)
+    choose = ARMS[arm].choose
     seed = inputs.seed if seed is None else seed
-    if arm == "random":
-        like = select_quantile(inputs.reward_S, RANDOM_ARM_QUANTILE)
-        kept = select_random(n, like.n_kept, seed)
+    if choose is None:
+        kept, learning_rate, n_steps = np.arange(0), None, 0
     else:
-        kept = np.arange(n if arm == "all_source" else 0)
-    trained = arm != "no_adapt"
+        n_half = select_quantile(inputs.reward_S, QUANTILE).n_kept
+        kept = choose(Batches(reward_S=inputs.reward_S, n_half=n_half, seed=seed))
+        learning_rate, n_steps = inputs.default_learning_rate, inputs.n_steps
     return Configuration(
         kept=kept,
         tau_quantile=None,
         tau_absolute=None,
-        learning_rate=inputs.default_learning_rate if trained else None,
-        n_steps=inputs.n_steps if trained else 0,
+        learning_rate=learning_rate,
+        n_steps=n_steps,
         seed=seed,
     )
 

@@ -16,7 +16,6 @@ from orchestrator.alignment.selection import (
     select_absolute,
     select_budget,
     select_quantile,
-    select_random,
 )
 
 Floats = NDArray[np.float64]
@@ -155,24 +154,6 @@ def test_rewards_by_hand(aggregate: Aggregate, distances: list[float]) -> None:
 def test_rewards_are_means_unless_told_otherwise() -> None:
     emd_ST = np.array([[1.0, 3.0]])
     assert rewards(emd_ST)[0].tolist() == [2.0]
-
-
-def test_the_random_arm_is_seeded_and_draws_each_batch_once() -> None:
-    drawn = select_random(98, 49, seed=1)
-    assert len(drawn) == len(set(drawn)) == 49
-    assert drawn.tolist() == sorted(drawn)
-    assert drawn.min() >= 0
-    assert drawn.max() < 98
-    assert drawn.tolist() == select_random(98, 49, seed=1).tolist()
-    assert drawn.tolist() != select_random(98, 49, seed=2).tolist()
-
-
-def test_the_random_arm_favours_no_batch() -> None:
-    counts = np.zeros(10)
-    for seed in range(400):
-        counts[select_random(10, 5, seed)] += 1
-    assert counts.min() > 150  # 200 expected, standard deviation 10
-    assert counts.max() < 250
 
 
 def test_selection_recovers_planted_subjects_better_than_chance() -> None:

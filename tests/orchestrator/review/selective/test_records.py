@@ -22,6 +22,13 @@ def test_missing_column_is_named(made: Any) -> None:
         read_trials([row])
 
 
+def test_an_arm_of_another_version_is_named(made: Any) -> None:
+    with pytest.raises(
+        DataError, match=r"trials\.parquet .* the arm 'tent', so another version .* random\."
+    ):
+        read_trials([made.trial_row("arm-tent", kind="arm", arm="tent")])
+
+
 def test_missing_manifest_key_is_named() -> None:
     with pytest.raises(DataError, match=r"manifest\.json .* lacks 'name', 'method'"):
         read_manifest(json.dumps({}).encode())

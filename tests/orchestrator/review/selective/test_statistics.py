@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.arms import ARMS
 from orchestrator.review.selective import statistics
 from orchestrator.review.selective.records import Trial
 
@@ -32,7 +33,7 @@ def test_chosen_trial_minus_arm_is_a_number_and_no_verdict(made: Any) -> None:
         ],
         chosen,
     )
-    assert [c.arm for c in compared] == list(statistics.ARMS)
+    assert [c.arm for c in compared] == list(ARMS)
     assert [c.difference for c in compared] == pytest.approx([-0.10, -0.005, 0.05])
     assert [c.mixes for c in compared] == [(), (), ()]
     assert not any(hasattr(c, "verdict") for c in compared)
@@ -71,7 +72,7 @@ def test_other_steps_and_learning_rates_are_marked_where_the_arm_was_finetuned(
     made: Any, changes: dict[str, float], mixes: tuple[str, ...]
 ) -> None:
     chosen = made.trial(target_macro_f1=0.70, **changes)
-    arms = [made.arm(name, target_macro_f1=0.60) for name in statistics.ARMS]
+    arms = [made.arm(name, target_macro_f1=0.60) for name in ARMS]
     no_adapt, all_source, random = statistics.compare_with_arms([chosen, *arms], chosen)
     assert no_adapt.mixes == ()  # what is not finetuned has neither steps nor rate
     for compared in (all_source, random):

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.config.arms import ARMS
 from orchestrator.review.cautions import Caution, Level
 from orchestrator.review.selective import statistics, wording
 from orchestrator.review.selective.cautions import cautions
@@ -27,7 +28,7 @@ def text_of(cautions: Sequence[Caution]) -> str:
 
 
 def all_arms(made: Any, value: float = 0.6) -> list[Trial]:
-    return [made.arm(arm, target_macro_f1=value) for arm in statistics.ARMS]
+    return [made.arm(arm, target_macro_f1=value) for arm in ARMS]
 
 
 def answer_of(manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None = None) -> str:
@@ -183,7 +184,7 @@ def test_rates_that_look_alike_get_the_digits_that_tell_them_apart(made: Any) ->
 
 def test_notes_say_how_long_arms_were_trained(made: Any) -> None:
     def arms(other: tuple[int, int] | None) -> str:
-        return dict(wording.reading_notes(made.manifest(), other))["Arms"]
+        return dict(wording.reading_notes(made.manifest(), other, tuple(ARMS)))["Arms"]
 
     assert "for as many steps as every trial" in arms(None)
     assert "for 30 steps, as the enqueued trials were" in arms((20, 200))
@@ -307,7 +308,7 @@ def test_target_that_needs_no_adaptation_is_named(made: Any) -> None:
 
 
 def test_notes_say_what_a_difference_and_a_range_are_not(made: Any) -> None:
-    notes = dict(wording.reading_notes(made.manifest(), None))
+    notes = dict(wording.reading_notes(made.manifest(), None, tuple(ARMS)))
     assert "Helped, hurt, no difference" not in notes
     assert "a number, not a finding" in notes["Chosen trial minus arm"]
     assert "another learning rate" in notes["Chosen trial minus arm"]

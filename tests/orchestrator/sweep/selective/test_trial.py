@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from orchestrator.alignment.selection import select_quantile
+from orchestrator.config.arms import ARMS
 from orchestrator.config.proposals import Scheduler
-from orchestrator.config.selective import ARMS
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -416,6 +416,11 @@ def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> N
     # The first seed is that of a sweep without replicates.
     (alone,) = trial.trial_configurations(inputs, params)
     assert trial.signature_of_all(inputs, [alone]) == own[0]
+
+
+def test_a_name_that_is_no_arm_is_not_taken_for_one(inputs: TrialInputs) -> None:
+    with pytest.raises(KeyError, match="all_sources"):
+        trial.arm_configuration(inputs, "all_sources")
 
 
 def test_arms_have_as_many_seeds_as_trials(inputs: TrialInputs) -> None:
