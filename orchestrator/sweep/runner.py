@@ -167,9 +167,10 @@ def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
     """Note why an attempt ends early, whatever the reason."""
 
     def tell(error: BaseException) -> None:
+        if _has_finished(log):
+            return
         with contextlib.suppress(SetupError):  # of a log that cannot be written: `error` counts
-            if all(event["event"] != "sweep_finished" for event in log.events()):
-                log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
+            log.emit("sweep_stopped", reason=type(error).__name__, message=str(error))
 
     def tell_at_last() -> None:
         tell(_interrupted(name, TerminatedSweepError))
@@ -189,6 +190,14 @@ def _telling_why(log: EventLog, name: str, halt: Halt) -> Iterator[None]:
         is_wish = isinstance(error, KeyboardInterrupt)
         tell(_interrupted(name, InterruptedSweepError) if is_wish else error)
         raise
+
+
+def _has_finished(log: EventLog) -> bool:
+    """Whether the log says so; where it cannot be read, what has happened otherwise counts."""
+    try:
+        return any(event["event"] == "sweep_finished" for event in log.events())
+    except OrchestratorError:
+        return False
 
 
 def _interrupted(name: str, kind: type[InterruptedSweepError]) -> InterruptedSweepError:

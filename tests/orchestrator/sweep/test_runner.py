@@ -172,3 +172,13 @@ def test_a_signal_after_the_end_is_no_reason(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt), _telling_why(log, "probe", Halt()):
             raise KeyboardInterrupt  # while Ray is shut down
     assert [event["event"] for event in read_events(store, "events.jsonl")] == ["sweep_finished"]
+
+
+def test_a_log_that_cannot_be_read_hides_no_reason(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    with EventLog(store, "events.jsonl") as log:
+        log.emit("sweep_started")
+        with (tmp_path / "events.jsonl").open("ab") as file:
+            file.write(b"{damaged\n")
+        with pytest.raises(ConfigError, match="the reason"), _telling_why(log, "probe", Halt()):
+            raise ConfigError("the reason")
