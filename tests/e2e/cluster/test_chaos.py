@@ -258,6 +258,7 @@ class Round:
         self.log: list[str] = []
         self.finished_at_kills: list[dict[str, tuple[str, Any]]] = []
         self.rng = random.Random(prefix)
+        self.started: list[subprocess.Popen[str]] = []
         for path in sorted(
             done.store.rglob("*")
         ):  # everything that is there before the first trial
@@ -266,8 +267,13 @@ class Round:
                 s3.client.upload_file(str(path), BUCKET, f"{prefix}/{relative}")
 
     def run(self, plan: list[Kill]) -> None:
-        for name, file in self.files.items():
-            self._run_sweep(name, file, [kill for kill in plan if kill.sweep == name])
+        try:
+            for name, file in self.files.items():
+                self._run_sweep(name, file, [kill for kill in plan if kill.sweep == name])
+        finally:
+            for process in self.started:
+                process.kill()
+                process.wait()
 
     def _run_sweep(self, name: str, file: Path, kills: list[Kill]) -> None:
         due: dict[Kill, float] = {}
@@ -286,21 +292,25 @@ class Round:
                     continue
                 if time.monotonic() < due.setdefault(kill, time.monotonic() + kill.delay_s):
                     continue
-                self.finished_at_kills.append(self._written())
-                self._carry_out(kill, process)
+                written = self._written()
+                if not self._carry_out(kill, process):
+                    continue  # it ended by itself meanwhile; there will be another one
+                self.finished_at_kills.append(written)
                 kills.remove(kill)
             time.sleep(0.2)
         assert not kills, f"never came to {kills}: the sweep was too quick"
 
     def _start(self, file: Path) -> "subprocess.Popen[str]":
         command = f"exec {self.cli_path} sweep {file} --store s3://{BUCKET}/{self.prefix} >>{file.stem}.log 2>&1"
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["bash", "-c", command],
             cwd=self.cli.cwd,
             env=dict(self.cli.env),
             text=True,
             encoding="utf-8",
         )
+        self.started.append(process)
+        return process
 
     @property
     def cli_path(self) -> str:
@@ -328,20 +338,27 @@ class Round:
         # A driver that starts while S3 is away says so and ends, which is another test.
         return kill.victim != "S3 server" or time.monotonic() > started + 10
 
-    def _carry_out(self, kill: Kill, driver: "subprocess.Popen[str]") -> None:
+    def _carry_out(self, kill: Kill, driver: "subprocess.Popen[str]") -> bool:
+        """Kill it; return whether it was there to be killed."""
         if kill.victim == "S3 server":
             self.s3.script("kill")
             time.sleep(OUTAGE_S)
             self.s3.script("resume")
             self.log.append(f"{kill}: 5 s without S3")
-            return
+            return True
         if kill.victim == "raylet":
             pid = self.cluster.lose_node(self.rng.choice([1, 2]))
         else:
-            pid = driver.pid if kill.victim == "driver" else self.rng.choice(self._victims(kill))
-            assert Path(f"/proc/{pid}").exists(), f"{kill.victim} {pid} was not alive"
-            os.kill(pid, signal.SIGKILL)
+            pids = [driver.pid] if kill.victim == "driver" else self._victims(kill)
+            if not pids:
+                return False
+            pid = self.rng.choice(pids)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return False
         self.log.append(f"{kill}: killed {pid}")
+        return True
 
 
 @pytest.mark.parametrize("seed", SEEDS)
