@@ -15,7 +15,8 @@ PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard test
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev,bench]'
+	-$(BIN)/python -W ignore -m compileall -qq -j 0 $(BIN)/../lib  # as pip would, but on every core
 	touch $@
 
 demo: .venv/installed  ## the whole story on made-up recordings; prints where the page is
@@ -29,7 +30,7 @@ quick: .venv/installed  ## after each change: all tests that take less than a fi
 # Two files at a time, in the order of their names: the longest is among the first ones.
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
 	$(PYTEST) -q $(UNIT) $(IN_TWO) $(PYTEST_ARGS)
-	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
+	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about three minutes
 	$(PYTEST) -q $(UNIT) $(IN_TWO) $(PYTEST_ARGS)

@@ -12,6 +12,8 @@ from orchestrator.errors import SetupError
 from orchestrator.telemetry import termination
 from orchestrator.telemetry.termination import delayed, ended_like_ctrl_c, last_word
 
+pytestmark = pytest.mark.usefixtures("plain_signals")
+
 STUCK = """
 import ctypes, threading
 from orchestrator.telemetry.termination import ended_in_time, ended_like_ctrl_c, last_word
@@ -75,7 +77,6 @@ def test_nobody_need_read_what_it_says() -> None:
         assert process.wait(timeout=20) == 130
 
 
-@pytest.mark.usefixtures("plain_signals")
 @pytest.mark.parametrize("number", termination.SIGNALS)
 def test_a_process_that_ends_in_order_is_not_waited_for(number: signal.Signals) -> None:
     with started(IN_ORDER) as process:
