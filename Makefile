@@ -30,7 +30,7 @@ quick: .venv/installed  ## after each change: all tests that take less than a fi
 # Two files at a time, in the order of their names: the longest is among the first ones.
 test: .venv/installed  ## unit tests, Ray on one shared cluster, short end-to-end runs
 	$(PYTEST) -q $(UNIT) $(IN_TWO) $(PYTEST_ARGS)
-	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
+	$(PYTEST) -q -m '(ray or e2e) and not slow' --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
 test-unit: .venv/installed  ## no network, no Ray, about three minutes
 	$(PYTEST) -q $(UNIT) $(IN_TWO) $(PYTEST_ARGS)

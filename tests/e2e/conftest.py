@@ -113,6 +113,9 @@ def kill_group(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
+TERMINATED_IN_S = 15
+"""In which a command ends after SIGTERM."""
+
 MakeCli = Callable[[Path], Cli]
 
 
@@ -388,6 +391,28 @@ def kill_driver(process: "subprocess.Popen[str]") -> None:
     )
 
 
+def end_when(
+    moment: Callable[["subprocess.Popen[str]"], bool],
+    process: "subprocess.Popen[str]",
+) -> str:
+    """End the command's group at a moment, see that it and all of Ray end in time, and return what the command says."""
+    wait_for(
+        lambda: moment(process) or process.poll() is not None, timeout_s=120, what="the moment"
+    )
+    assert process.poll() is None, process.communicate()
+    started = descendants(process.pid)
+    assert started, "Ray was not running"
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    assert process.returncode == 130, out + err
+    assert seconds < TERMINATED_IN_S, out + err
+    assert "Traceback" not in out + err
+    wait_for(lambda: not any(map(is_running, started)), timeout_s=30, what="all of Ray ends")
+    return " ".join(err.split())
+
+
 def kill_tree(process: "subprocess.Popen[str]") -> None:
     """Kill the command and all processes that it started at once, as a power cut would."""
     pids = descendants(process.pid)
@@ -406,6 +431,7 @@ class Tools:
     kill_group = staticmethod(kill_group)
     kill_driver = staticmethod(kill_driver)
     kill_tree = staticmethod(kill_tree)
+    end_when = staticmethod(end_when)
     write_edf = staticmethod(write_edf)
     descendants = staticmethod(descendants)
     command_line = staticmethod(command_line)

@@ -20,7 +20,7 @@ def demo_cli(make_cli: "MakeCli", tmp_path_factory: pytest.TempPathFactory) -> "
 
 @pytest.fixture(scope="module")
 def demo(demo_cli: "Cli") -> "Result":
-    return demo_cli("demo").ok()
+    return demo_cli("demo", timeout_s=850).ok()
 
 
 @pytest.fixture(scope="module")

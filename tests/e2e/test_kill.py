@@ -99,7 +99,7 @@ def started_until(
 
 
 @pytest.mark.full
-def test_sweep_goes_on_after_ctrl_c_and_after_kill(
+def test_sweep_goes_on_after_ctrl_c_sigterm_and_kill(
     cli: "Cli", root: Path, tiny: "Tiny", tiny_done: "Done", tools: "type[Tools]"
 ) -> None:
     store, sweep_file = cli.cwd / "runs", cli.cwd / "killed.yaml"
@@ -125,11 +125,18 @@ def test_sweep_goes_on_after_ctrl_c_and_after_kill(
     assert not (folder / "lock.json").exists()
     left = {trial.state for trial in study(folder).get_trials()}
     assert optuna.trial.TrialState.RUNNING not in left, "a drained sweep left a trial running"
-    events = [
-        json.loads(line)
-        for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    assert "target_test" not in {event.get("split") for event in events}
+    assert "target_test" not in {event.get("split") for event in whole_events(folder)}
+
+    n_told_before = n_told(folder)
+    process = cli.start("sweep", sweep_file, "--cpus", "2")
+    err = tools.end_when(lambda _: n_told(folder) > n_told_before, process)
+    assert "The same command goes on where it was." in err
+    assert not (folder / "lock.json").exists()
+    events = whole_events(folder)
+    stopped = events[-1]
+    assert (stopped["event"], stopped["reason"]) == ("sweep_stopped", "TerminatedSweepError")
+    assert not {"trial_failed", "trial_lost"} & {event["event"] for event in events}
+    assert "sweep killed: stopped\n" in cli("status", "killed").ok().out
 
     n_before = len(finished_trials(folder))
     process = started_until(n_told(folder) + 2, cli, sweep_file, folder, tools)
@@ -187,10 +194,13 @@ def begun_with_other_code(path: Path) -> dict[str, Any]:
 
 
 def n_told(folder: Path) -> int:
-    events = folder / "events.jsonl"
-    if not events.exists():
+    if not (folder / "events.jsonl").exists():
         return 0
-    return sum(json.loads(x)["event"] == "trial_done" for x in whole_lines(events))
+    return sum(event["event"] == "trial_done" for event in whole_events(folder))
+
+
+def whole_events(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in whole_lines(folder / "events.jsonl")]
 
 
 def whole_lines(path: Path) -> list[str]:
