@@ -4,10 +4,16 @@ import base64
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from orchestrator.review import formats
+from orchestrator.review.trials import further_text, objective_text
+from orchestrator.tables.rows import schema_of, values_of
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def template(path: str) -> Template:
@@ -30,6 +36,8 @@ def template(path: str) -> Template:
         "percent": formats.percent,
         "counted": formats.counted,
         "range_text": formats.range_text,
+        "objective_text": objective_text,
+        "further_text": further_text,
         "or_dash": lambda value: formats.DASH if value is None else value,
         "inline": lambda png: base64.b64encode(png).decode(),
     }
@@ -48,6 +56,17 @@ def table_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes
 def records_csv(columns: Sequence[str], records: Iterable[object]) -> bytes:
     """Attributes of records as CSV, see `table_csv`."""
     return table_csv(columns, ([getattr(r, column) for column in columns] for r in records))
+
+
+def rows_csv(
+    row_type: "type[DataclassInstance]",
+    rows: "Iterable[DataclassInstance]",
+    leave_out: Sequence[str] = (),
+) -> bytes:
+    """Rows of a stored table as CSV, in its columns but for those to leave out; see `table_csv`."""
+    columns = [name for name in schema_of(row_type).names if name not in leave_out]
+    found = map(values_of, rows)
+    return table_csv(columns, ([values[column] for column in columns] for values in found))
 
 
 def _cell(value: object) -> str:

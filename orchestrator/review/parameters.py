@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.review import known
 from orchestrator.review.formats import counted
@@ -14,11 +14,15 @@ to reach about 0.45 before chance alone gives it less than once in twenty times)
 
 
 class SearchedTrial(Protocol):
-    """A trial of a search; its parameters are attributes, too."""
+    """A trial of a search."""
 
     @property
     def trial(self) -> str:
         """Id."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Parameters of the search space, by name."""
 
     @property
     def enqueued(self) -> bool:
@@ -118,8 +122,8 @@ def sensitivities(
     ]
     found: list[Sensitivity | Contrast] = []
     for name, searched in space.items():
-        pairs = [(getattr(trial, name), objective) for trial, objective in judged]
-        best = None if chosen is None else getattr(chosen, name)
+        pairs = [(trial.params[name], objective) for trial, objective in judged]
+        best = None if chosen is None else chosen.params[name]
         title = titles.get(name, name)
         if isinstance(searched, Options):
             means = tuple(_option_mean(option, pairs) for option in searched.options)

@@ -104,7 +104,7 @@ def _draw_range(
     chosen: SearchedTrial | None,
 ) -> None:
     def place(trial: SearchedTrial) -> float:
-        value: float = getattr(trial, parameter.name)
+        value: float = trial.params[parameter.name]
         return max(value, zero) if parameter.log else value
 
     zero = parameter.low / 4  # where a logarithmic axis shows 0
@@ -119,7 +119,7 @@ def _draw_options(
     places = {
         trial.trial: column + shift
         for column, name in enumerate(names)
-        for trial, shift in _shifts([t for t in trials if getattr(t, parameter.name) == name])
+        for trial, shift in _shifts([t for t in trials if t.params[parameter.name] == name])
     }
     _draw_trials(axes, lambda trial: places[trial.trial], trials, chosen)
     for column, mean in enumerate(parameter.options):
@@ -184,7 +184,7 @@ def _draw_trials(
 def _set_scale(
     axes: Axes, parameter: Sensitivity, trials: Sequence[SearchedTrial], zero: float
 ) -> None:
-    values = [getattr(trial, parameter.name) for trial in trials]
+    values = [trial.params[parameter.name] for trial in trials]
     low, high = min([parameter.low, *values]), max([parameter.high, *values])
     if not parameter.log:
         margin = 0.05 * (high - low)

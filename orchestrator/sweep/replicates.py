@@ -4,20 +4,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from orchestrator.sweep.objective import Evaluation
 
-REPLICATE_FIELDS = (
-    ("n_replicates", pa.int32()),
-    ("objective_low", pa.float64()),
-    ("objective_high", pa.float64()),
-)
-"""Columns of a final table: how many seeds, and the 95 % confidence interval of the mean objective over them."""
-
 
 def replicate_columns(objectives: Sequence[float]) -> dict[str, Any]:
-    """Return the columns for the objectives with each seed; empty where there is one."""
+    """Return number of seeds and the 95 % confidence interval of the mean objective over them, as columns.
+
+    Parameters
+    ----------
+    objectives : sequence of float
+        With each seed; empty where there is one.
+    """
     low, high = interval(objectives) or (None, None)
     return {"n_replicates": max(1, len(objectives)), "objective_low": low, "objective_high": high}
 
@@ -48,10 +46,3 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
     half = student.ppf((1 + level) / 2, len(values) - 1) * error
     return float(mean - half), float(mean + half)
-
-
-def state_of(error: str | None, stopped_after: int | None) -> str:
-    """Return the state of a trial in a final table."""
-    if error is not None:
-        return "failed"
-    return "complete" if stopped_after is None else "stopped"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from orchestrator.config.yaml_source import dump_yaml
 from orchestrator.review import known
 from orchestrator.review.parameters import Sensitivity, sensitivities
-from orchestrator.review.pretrain.records import Subject, Sweep, Trial
+from orchestrator.review.pretrain.records import Sweep
+from orchestrator.tables.pretrain import SubjectRow, TrialRow
 from search_spaces.pretrain import SECTIONS
 
 TITLES = {
@@ -21,16 +22,16 @@ class Findings:
     """What follows from the tables of a sweep."""
 
     sweep: Sweep
-    chosen: Trial | None
+    chosen: TrialRow | None
     """Trial with the highest objective; None where no trial has one."""
-    ranked: tuple[Trial, ...]
+    ranked: tuple[TrialRow, ...]
     """All trials, the highest objective first, those without one at the end."""
     sensitivities: tuple[Sensitivity, ...]
-    subjects: tuple[Subject, ...]
+    subjects: tuple[SubjectRow, ...]
     """Held-out subjects as the chosen trial's encoder stages them."""
     subject_sd: float | None
     """Standard deviation (n - 1) of their macro-F1; None with fewer than two."""
-    within_spread: tuple[Trial, ...]
+    within_spread: tuple[TrialRow, ...]
     """Other finished trials whose objective is no further from the chosen one's than that."""
     sections: str | None
     """The ``encoder`` and ``pretrain`` sections of a sweep file that finds the chosen trial's encoder, as YAML."""
@@ -68,20 +69,20 @@ def find(sweep: Sweep) -> Findings:
     )
 
 
-def sections_of(sweep: Sweep, trial: Trial) -> str:
+def sections_of(sweep: Sweep, trial: TrialRow) -> str:
     """Return the sections of a sweep file that say how a trial's encoder was trained, as YAML with every digit."""
     sections: dict[str, dict[str, object]] = {
         "encoder": dict(sweep.manifest.encoder),
         "pretrain": dict(sweep.manifest.pretrain),
     }
     for name, section in SECTIONS.items():
-        sections[section][name] = getattr(trial, name)
+        sections[section][name] = trial.params[name]
     return dump_yaml(sections)
 
 
 def _within(
-    ranked: tuple[Trial, ...], chosen: Trial | None, spread: float | None
-) -> tuple[Trial, ...]:
+    ranked: tuple[TrialRow, ...], chosen: TrialRow | None, spread: float | None
+) -> tuple[TrialRow, ...]:
     if chosen is None or chosen.objective is None or spread is None:
         return ()
     best = chosen.objective

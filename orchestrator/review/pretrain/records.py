@@ -4,62 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.review.parameters import Range
-from orchestrator.review.stored import read_json, read_rows
+from orchestrator.review.stored import read_json
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
-    """One row of ``trials.parquet``: one pretraining."""
-
-    trial: str
-    """Id, such as ``t000``."""
-    state: str
-    """``complete`` or ``failed``."""
-    enqueued: bool
-    """Fixed before the search began; the others were sampled."""
-    reused_from: str | None
-    """The trial that had the same settings before."""
-    learning_rate: float
-    weight_decay: float
-    dropout: float
-    batch_size: int
-    n_passes: int | None
-    """Taken; None where the trial failed."""
-    best_pass: int | None
-    """Whose weights the encoder has."""
-    n_steps: int | None
-    early_stop_macro_f1: float | None
-    """Of the subject that stopped the training, at the best pass."""
-    objective: float | None
-    """Macro-F1 of all held-out epochs, pooled over subjects; so are the next two."""
-    accuracy: float | None
-    kappa: float | None
-    n_subjects: int | None
-    """Held-out subjects with an epoch of a declared stage."""
-    lowest_subject_macro_f1: float | None
-    mean_subject_macro_f1: float | None
-    encoder_id: str | None
-    error: str | None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the trial ran to its end."""
-        return self.state == "complete"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """One row of ``subjects.parquet``: a held-out subject as one trial's encoder stages it."""
-
-    trial: str
-    subject: str
-    n_epochs: int
-    macro_f1: float
-    accuracy: float
-    kappa: float
+from orchestrator.tables.pretrain import SubjectRow, TrialRow
+from orchestrator.tables.rows import read_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +54,8 @@ class Sweep:
     """What a review is made from."""
 
     manifest: Manifest
-    trials: tuple[Trial, ...]
-    subjects: tuple[Subject, ...]
+    trials: tuple[TrialRow, ...]
+    subjects: tuple[SubjectRow, ...]
     other_code: tuple[OtherCode, ...]
     """Encoders that other code trained than the sweep began with."""
 
@@ -119,13 +69,13 @@ def read_sweep(store: Store, name: str) -> Sweep:
         A column or key is missing, so another version wrote the sweep.
     """
     trials = read_rows(
-        Trial, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
+        TrialRow, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
     )
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
         trials=trials,
         subjects=read_rows(
-            Subject, store.read_table(paths.sweep_subjects(name)).to_pylist(), "subjects.parquet"
+            SubjectRow, store.read_table(paths.sweep_subjects(name)).to_pylist(), "subjects.parquet"
         ),
         other_code=encoders_of_other_code(
             store,

@@ -1,15 +1,14 @@
 """A sweep of pretrainings -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
 
-from dataclasses import fields
-
-from orchestrator.review.page import records_csv, template
+from orchestrator.review.page import rows_csv, table_csv, template
 from orchestrator.review.parameters import sensitivity_note
 from orchestrator.review.parameters_plot import parameters_png
 from orchestrator.review.pretrain import wording
 from orchestrator.review.pretrain.cautions import cautions
 from orchestrator.review.pretrain.findings import TITLES, Findings, find
-from orchestrator.review.pretrain.records import Subject, Trial, read_sweep
+from orchestrator.review.pretrain.records import read_sweep
 from orchestrator.store.store import Store
+from orchestrator.tables.pretrain import SubjectRow, TrialRow
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -34,11 +33,16 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
     )
     return {
         "parameters.png": figure,
-        "parameters.csv": records_csv(
-            ("trial", "enqueued", *names, "objective"), (t for t in sweep.trials if t.is_complete)
+        "parameters.csv": table_csv(
+            ("trial", "enqueued", *names, "objective"),
+            (
+                [t.trial, t.enqueued, *(t.params[name] for name in names), t.objective]
+                for t in sweep.trials
+                if t.is_complete
+            ),
         ),
-        "trials.csv": records_csv([field.name for field in fields(Trial)], sweep.trials),
-        "subjects.csv": records_csv([field.name for field in fields(Subject)], sweep.subjects),
+        "trials.csv": rows_csv(TrialRow, sweep.trials, leave_out=("kind", "signature")),
+        "subjects.csv": rows_csv(SubjectRow, sweep.subjects),
         **({"encoder.yaml": found.sections.encode()} if found.sections else {}),
         "review.html": render_page(found, figure).encode(),
     }

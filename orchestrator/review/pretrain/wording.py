@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.review.formats import counted, number, rate, some
 from orchestrator.review.pretrain.findings import TITLES, Findings
-from orchestrator.review.pretrain.records import Trial
+from orchestrator.tables.pretrain import TrialRow
 
 
 def value_text(name: str, value: float | None) -> str:
@@ -18,10 +18,10 @@ def value_text(name: str, value: float | None) -> str:
     return number(value, 0 if name == "batch_size" else 2)
 
 
-def settings_text(names: Sequence[str], trial: Trial) -> str:
+def settings_text(names: Sequence[str], trial: TrialRow) -> str:
     """Searched parameters of a trial in a row, as in ``dropout 0.50, batch size 64``."""
     return ", ".join(
-        f"{TITLES.get(name, name)} {value_text(name, getattr(trial, name))}" for name in names
+        f"{TITLES.get(name, name)} {value_text(name, trial.params[name])}" for name in names
     )
 
 

@@ -19,7 +19,7 @@ from orchestrator.review.formats import (
     rates_apart,
     signed,
 )
-from orchestrator.review.selective.records import Manifest, Trial
+from orchestrator.review.selective.records import Manifest
 from orchestrator.review.selective.statistics import (
     CEILING,
     FEW_SOURCE_BATCHES,
@@ -33,12 +33,13 @@ from orchestrator.review.selective.statistics import (
 )
 from orchestrator.review.selective.wording import runs
 from orchestrator.store.provenance import OtherCode
+from orchestrator.tables.selective import TrialRow
 
 
 def cautions(
     manifest: Manifest,
-    trials: Sequence[Trial],
-    chosen: Trial | None,
+    trials: Sequence[TrialRow],
+    chosen: TrialRow | None,
     comparisons: Sequence[Comparison],
     shares: Sequence[StageShare],
     agreement: Agreement | None,
@@ -79,8 +80,8 @@ def _oracle(manifest: Manifest) -> list[Caution]:
 
 def _unlike_arms(
     manifest: Manifest,
-    trials: Sequence[Trial],
-    chosen: Trial | None,
+    trials: Sequence[TrialRow],
+    chosen: TrialRow | None,
     comparisons: Sequence[Comparison],
 ) -> list[Caution]:
     """Say where trials and arms were finetuned for other steps, or the chosen one at another learning rate."""
@@ -106,7 +107,9 @@ def _unlike_arms(
     ]
 
 
-def _other_rate(chosen: Trial | None, comparisons: Sequence[Comparison]) -> tuple[str, str] | None:
+def _other_rate(
+    chosen: TrialRow | None, comparisons: Sequence[Comparison]
+) -> tuple[str, str] | None:
     """Learning rates of the finetuned arms and of the chosen trial; None where they are the same."""
     of_arms = [c.learning_rate for c in comparisons if "learning rate" in c.mixes]
     if chosen is None or chosen.learning_rate is None or not of_arms or of_arms[0] is None:
@@ -116,7 +119,7 @@ def _other_rate(chosen: Trial | None, comparisons: Sequence[Comparison]) -> tupl
 
 def _unlike_title(
     manifest: Manifest,
-    chosen: Trial | None,
+    chosen: TrialRow | None,
     others: tuple[int, int] | None,
     rates: tuple[str, str] | None,
 ) -> str:
@@ -133,7 +136,7 @@ def _unlike_title(
     )
 
 
-def _mixed(manifest: Manifest, chosen: Trial, rates: tuple[str, str] | None) -> list[str]:
+def _mixed(manifest: Manifest, chosen: TrialRow, rates: tuple[str, str] | None) -> list[str]:
     """What the chosen trial minus an arm mixes, and how to compare like with like; nothing where they are alike."""
     took, mixes, settings = [], [], []
     without = ""
@@ -231,7 +234,7 @@ def _few_batches(manifest: Manifest) -> list[Caution]:
     ]
 
 
-def _failed(trials: Sequence[Trial]) -> list[Caution]:
+def _failed(trials: Sequence[TrialRow]) -> list[Caution]:
     failed = [t for t in trials if t.is_failed]
     if not failed:
         return []
@@ -258,7 +261,7 @@ def _missing_arms(comparisons: Sequence[Comparison]) -> list[Caution]:
     ]
 
 
-def _no_selection(chosen: Trial | None) -> list[Caution]:
+def _no_selection(chosen: TrialRow | None) -> list[Caution]:
     if chosen is None or chosen.n_kept < chosen.n_selectable:
         return []
     return [
@@ -270,7 +273,9 @@ def _no_selection(chosen: Trial | None) -> list[Caution]:
     ]
 
 
-def _winning_arms(trials: Sequence[Trial], chosen: Trial | None, n_runs: int) -> list[Caution]:
+def _winning_arms(
+    trials: Sequence[TrialRow], chosen: TrialRow | None, n_runs: int
+) -> list[Caution]:
     reached = {t.arm: t.objective for t in trials if t.is_arm and t.objective is not None}
     if chosen is None or chosen.objective is None:
         return []

@@ -6,110 +6,12 @@ from typing import Any
 
 from orchestrator.config.arms import ARMS
 from orchestrator.errors import DataError
-from orchestrator.review.stored import read_json, read_rows
-from orchestrator.review.trials import Outcome
-
-STAGE_COLUMNS = ("W", "N1", "N2", "N3", "REM")
-"""Names of the stage counts in ``batches.parquet``; ``trials.parquet`` puts ``kept_`` before them."""
+from orchestrator.review.stored import read_json
+from orchestrator.tables.rows import read_rows
+from orchestrator.tables.selective import BatchRow, TrialRow
 
 ORACLE_PREFIX = "oracle_"
 """Objectives that read stages of the target begin like this."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trial(Outcome):
-    """One row of ``trials.parquet``: a configuration of the sweep or a control arm."""
-
-    trial: str
-    """Id, such as ``t000`` or ``arm-no_adapt``."""
-    kind: str
-    """``trial`` or ``arm``."""
-    arm: str | None
-    """A key of :data:`orchestrator.config.arms.ARMS`; None for a trial."""
-    state: str
-    """``complete``, ``failed`` or ``stopped`` by the scheduler."""
-    enqueued: bool
-    """Fixed before the search began; the others were sampled."""
-    on_line: bool
-    """Enqueued, with the learning rate and the steps of the arms: these trials differ in tau alone."""
-    reused_from: str | None
-    """The trial whose training this one shares; None if it was trained itself."""
-    tau_quantile: float | None
-    """Fraction of the selectable batches below the cut; None for an arm."""
-    tau_absolute: float | None
-    """The same cut on the reward: kept is R > ``tau_absolute``. In 1/feature units."""
-    learning_rate: float | None
-    n_kept: int
-    """Source batches used for finetuning."""
-    n_selectable: int
-    n_subjects_kept: int
-    n_steps: int
-    """Optimiser updates of the finetuning."""
-    objective: float | None
-    """What the search maximised, macro-F1 of the split that the objective names."""
-    n_replicates: int
-    objective_low: float | None
-    objective_high: float | None
-    cost: float | None
-    """Epochs that went through the network in training."""
-    transfer_margin: float | None
-    """Gain over no adaptation of the objective's subject who gains least."""
-    on_front: bool | None
-    stopped_after: int | None
-    target_macro_f1: float | None
-    target_accuracy: float | None
-    target_kappa: float | None
-    kept_W: int
-    kept_N1: int
-    kept_N2: int
-    kept_N3: int
-    kept_REM: int
-    signature: str
-    """Hash of the set of kept batches."""
-    error: str | None
-
-    @property
-    def is_arm(self) -> bool:
-        """Whether this is a control and not a configuration of the search."""
-        return self.kind == "arm"
-
-    @property
-    def kept_fraction(self) -> float | None:
-        """Share of the selectable batches that was kept; None where nothing could be selected."""
-        return self.n_kept / self.n_selectable if self.n_selectable else None
-
-    @property
-    def kept_epochs(self) -> tuple[int, ...]:
-        """Epochs per stage in the kept batches, in the order of ``STAGE_COLUMNS``."""
-        return (self.kept_W, self.kept_N1, self.kept_N2, self.kept_N3, self.kept_REM)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Batch:
-    """One row of ``batches.parquet``: consecutive usable epochs of one source recording."""
-
-    batch_id: int
-    subject: str
-    recording: str
-    first_epoch: int
-    n: int
-    """Epochs in the batch."""
-    selectable: bool
-    """False for a held-out subject: scored and shown, never trained on."""
-    emd: float | None
-    """Mean earth mover's distance to the target batches, in feature units."""
-    reward: float | None
-    """R = 1/EMD; infinite at distance 0."""
-    W: int
-    N1: int
-    N2: int
-    N3: int
-    REM: int
-
-    @property
-    def epochs(self) -> tuple[int, ...]:
-        """Epochs per stage, in the order of ``STAGE_COLUMNS``."""
-        return (self.W, self.N1, self.N2, self.N3, self.REM)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +76,7 @@ class Manifest:
         return self.objective != "target_emd"
 
 
-def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:
+def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialRow, ...]:
     """Trials and arms of ``trials.parquet``, in stored order; NaN becomes None.
 
     Raises
@@ -182,7 +84,7 @@ def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:
     DataError
         A column is missing or an arm is unknown, so the table was not written by this version.
     """
-    trials = read_rows(Trial, rows, "trials.parquet")
+    trials = read_rows(TrialRow, rows, "trials.parquet")
     for trial in trials:
         if trial.is_arm and trial.arm not in ARMS:
             raise DataError(
@@ -192,7 +94,7 @@ def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[Trial, ...]:
     return trials
 
 
-def read_batches(rows: Iterable[Mapping[str, Any]]) -> tuple[Batch, ...]:
+def read_batches(rows: Iterable[Mapping[str, Any]]) -> tuple[BatchRow, ...]:
     """Source batches of ``batches.parquet``, in stored order; NaN becomes None.
 
     Raises
@@ -200,7 +102,7 @@ def read_batches(rows: Iterable[Mapping[str, Any]]) -> tuple[Batch, ...]:
     DataError
         A column is missing, so the table was not written by this version.
     """
-    return read_rows(Batch, rows, "batches.parquet")
+    return read_rows(BatchRow, rows, "batches.parquet")
 
 
 def read_manifest(data: bytes) -> Manifest:

@@ -2,26 +2,20 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from orchestrator.review.formats import DASH, number, range_text, rate, some
-from orchestrator.review.page import records_csv, template
+from orchestrator.review.page import records_csv, rows_csv, template
 from orchestrator.review.selective import statistics, tau, wording
 from orchestrator.review.selective.cautions import cautions
-from orchestrator.review.selective.records import (
-    Batch,
-    Manifest,
-    Trial,
-    read_batches,
-    read_manifest,
-    read_trials,
-)
+from orchestrator.review.selective.records import Manifest, read_batches, read_manifest, read_trials
 from orchestrator.review.selective.rewards_plot import rewards_png
 from orchestrator.review.selective.tau_plot import tau_curve_png
 from orchestrator.review.trials import FURTHER, front_of
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
+from orchestrator.tables.selective import BatchRow, TrialRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +23,8 @@ class Sweep:
     """What a review is made from."""
 
     manifest: Manifest
-    trials: tuple[Trial, ...]
-    batches: tuple[Batch, ...]
+    trials: tuple[TrialRow, ...]
+    batches: tuple[BatchRow, ...]
     other_code: tuple[OtherCode, ...]
     """The encoder, where other code trained it than the sweep began with."""
 
@@ -51,9 +45,9 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
     return {
         "tau_curve.png": curve,
         "tau_curve.csv": records_csv(tau.CURVE_COLUMNS, rows),
-        "trials.csv": records_csv([field.name for field in fields(Trial)], sweep.trials),
+        "trials.csv": rows_csv(TrialRow, sweep.trials),
         "rewards.png": rewards,
-        "rewards.csv": records_csv([field.name for field in fields(Batch)], sweep.batches),
+        "rewards.csv": rows_csv(BatchRow, sweep.batches),
         "review.html": render_page(sweep, curve, rewards).encode(),
     }
 
@@ -110,7 +104,7 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
     )
 
 
-def _by_objective(trials: Iterable[Trial]) -> list[Trial]:
+def _by_objective(trials: Iterable[TrialRow]) -> list[TrialRow]:
     """Highest objective first; without one, at the end."""
     return sorted(
         trials,

@@ -19,11 +19,12 @@ from orchestrator.review.drawing import (
     png,
     title,
 )
-from orchestrator.review.selective.records import Batch, Manifest, Trial
+from orchestrator.review.selective.records import Manifest
 from orchestrator.review.selective.wording import domains
+from orchestrator.tables.selective import BatchRow, TrialRow
 
 
-def rewards_png(batches: Sequence[Batch], manifest: Manifest, chosen: Trial | None) -> bytes:
+def rewards_png(batches: Sequence[BatchRow], manifest: Manifest, chosen: TrialRow | None) -> bytes:
     """Mean EMD of every source batch, one column per subject, in the order of the recording.
 
     Kept, not kept and held-out batches differ in marker and colour; the dashed line is the chosen tau.
@@ -61,8 +62,8 @@ def rewards_png(batches: Sequence[Batch], manifest: Manifest, chosen: Trial | No
 
 
 def _reward_groups(
-    batches: Sequence[Batch], tau: float | None
-) -> list[tuple[str, dict[str, Any], frozenset[Batch]]]:
+    batches: Sequence[BatchRow], tau: float | None
+) -> list[tuple[str, dict[str, Any], frozenset[BatchRow]]]:
     """Label, marker style and members of the groups in the reward figure, each batch in one."""
     scored = [batch for batch in batches if batch.emd is not None]
     selectable = [batch for batch in scored if batch.selectable]
@@ -91,7 +92,7 @@ def _reward_groups(
     ]
 
 
-def _strip(batches: Sequence[Batch], subjects: Sequence[str]) -> list[tuple[Batch, float]]:
+def _strip(batches: Sequence[BatchRow], subjects: Sequence[str]) -> list[tuple[BatchRow, float]]:
     """Batches with their place on the x axis: inside the column of a subject, time goes right."""
     placed = []
     for column, subject in enumerate(subjects):

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.config.arms import ARMS, DEFAULT, RANDOM
-from orchestrator.review.selective.records import STAGE_COLUMNS, Batch, Manifest, Trial
+from orchestrator.review.selective.records import Manifest
 from orchestrator.review.verdicts import NO_DIFFERENCE, rank_correlation
+from orchestrator.tables.selective import BatchRow, TrialRow
+from trainables.stages import STAGE_NAMES
 
 STRONG_SENSITIVITY = 0.05
 """Range of macro-F1 over the enqueued taus from which staging is called strongly sensitive (a convention)."""
@@ -96,7 +98,7 @@ class Agreement:
     """Its target macro-F1 minus that of the chosen trial, >= 0; by chance alone above 0."""
 
 
-def chosen_trial(trials: Sequence[Trial]) -> Trial | None:
+def chosen_trial(trials: Sequence[TrialRow]) -> TrialRow | None:
     """Return the trial that a user would deploy: highest objective, the first id among equals.
 
     Target metrics play no part. None when no trial has an objective.
@@ -105,7 +107,7 @@ def chosen_trial(trials: Sequence[Trial]) -> Trial | None:
     return min(ranked, key=lambda t: (-_known(t.objective), t.trial), default=None)
 
 
-def n_runs(trials: Sequence[Trial]) -> int:
+def n_runs(trials: Sequence[TrialRow]) -> int:
     """How many runs each number of a finished trial is the mean of; one where there is none.
 
     The arm that is not finetuned has one in any case: there, seeds do not matter.
@@ -113,7 +115,9 @@ def n_runs(trials: Sequence[Trial]) -> int:
     return max((trial.n_replicates for trial in trials if trial.is_complete), default=1)
 
 
-def compare_with_arms(trials: Sequence[Trial], chosen: Trial | None) -> tuple[Comparison, ...]:
+def compare_with_arms(
+    trials: Sequence[TrialRow], chosen: TrialRow | None
+) -> tuple[Comparison, ...]:
     """Compare the chosen trial with each arm that ran or runs by default; missing and failed ones have no values."""
     arms = {trial.arm: trial for trial in trials if trial.is_arm}
     return tuple(
@@ -121,7 +125,7 @@ def compare_with_arms(trials: Sequence[Trial], chosen: Trial | None) -> tuple[Co
     )
 
 
-def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | None:
+def ranking_against_chance(trials: Sequence[TrialRow]) -> tuple[TrialRow, float] | None:
     """Effect of the EMD ranking alone: the trial that differs from ``random`` in nothing else.
 
     The chosen trial differs from the random arm in the number of batches and in the learning rate too, and perhaps
@@ -140,18 +144,18 @@ def ranking_against_chance(trials: Sequence[Trial]) -> tuple[Trial, float] | Non
     return None
 
 
-def other_steps(trials: Sequence[Trial], n_steps: int) -> tuple[int, int] | None:
+def other_steps(trials: Sequence[TrialRow], n_steps: int) -> tuple[int, int] | None:
     """Fewest and most steps of the finished trials that took others than the arms; None where all took the same."""
     others = [trial.n_steps for trial in _searched(trials) if trial.n_steps != n_steps]
     return (min(others), max(others)) if others else None
 
 
-def other_rates(trials: Sequence[Trial], learning_rate: float) -> bool:
+def other_rates(trials: Sequence[TrialRow], learning_rate: float) -> bool:
     """Whether finished trials took another learning rate than the arms."""
     return any(trial.learning_rate != learning_rate for trial in _searched(trials))
 
 
-def tau_range(trials: Sequence[Trial], manifest: Manifest) -> TauRange | None:
+def tau_range(trials: Sequence[TrialRow], manifest: Manifest) -> TauRange | None:
     """Range of the target macro-F1 over the enqueued taus; None with fewer than two values."""
     points = [t for t in _searched(trials) if t.on_line and t.target_macro_f1 is not None]
     if len(points) < 2:
@@ -165,7 +169,7 @@ def tau_range(trials: Sequence[Trial], manifest: Manifest) -> TauRange | None:
     )
 
 
-def objective_agreement(trials: Sequence[Trial], chosen: Trial | None) -> Agreement | None:
+def objective_agreement(trials: Sequence[TrialRow], chosen: TrialRow | None) -> Agreement | None:
     """Agreement of objective and target macro-F1 over finished trials; None where no trial has both."""
     both = [
         (trial, trial.objective, trial.target_macro_f1)
@@ -186,7 +190,7 @@ def objective_agreement(trials: Sequence[Trial], chosen: Trial | None) -> Agreem
 
 
 def stage_shares(
-    batches: Sequence[Batch], chosen: Trial | None, target_counts: Mapping[str, int]
+    batches: Sequence[BatchRow], chosen: TrialRow | None, target_counts: Mapping[str, int]
 ) -> tuple[StageShare, ...]:
     """Stage mix of selectable batches, of the chosen selection and of the target, per stage.
 
@@ -194,11 +198,11 @@ def stage_shares(
     the same mix: the stage-mix confound. Batches without an EMD are left out of the correlation.
     """
     selectable = [batch for batch in batches if batch.selectable]
-    scored = [batch for batch in selectable if batch.emd is not None and any(batch.epochs)]
+    scored = [batch for batch in selectable if batch.emd is not None and any(batch.epochs.values())]
     emds = [_known(batch.emd) for batch in scored]
-    total = [sum(counts) for counts in zip(*(b.epochs for b in selectable), strict=True)]
-    kept = list(chosen.kept_epochs) if chosen else []
-    target = [target_counts.get(stage, 0) for stage in STAGE_COLUMNS]
+    total = [sum(b.epochs[stage] for b in selectable) for stage in STAGE_NAMES]
+    kept = [chosen.kept[stage] for stage in STAGE_NAMES] if chosen else []
+    target = [target_counts.get(stage, 0) for stage in STAGE_NAMES]
     return tuple(
         StageShare(
             stage=stage,
@@ -206,10 +210,10 @@ def stage_shares(
             kept_share=_share(kept, index),
             target_share=_share(target, index),
             emd_correlation=rank_correlation(
-                [batch.epochs[index] / sum(batch.epochs) for batch in scored], emds
+                [batch.epochs[stage] / sum(batch.epochs.values()) for batch in scored], emds
             ),
         )
-        for index, stage in enumerate(STAGE_COLUMNS)
+        for index, stage in enumerate(STAGE_NAMES)
     )
 
 
@@ -234,11 +238,11 @@ def moved_mix(shares: Sequence[StageShare]) -> float | None:
     return sum(abs(before - after) for before, after in pairs) / 2
 
 
-def _searched(trials: Sequence[Trial]) -> list[Trial]:
+def _searched(trials: Sequence[TrialRow]) -> list[TrialRow]:
     return [trial for trial in trials if trial.is_complete and not trial.is_arm]
 
 
-def _seed_width(trials: Sequence[Trial]) -> float | None:
+def _seed_width(trials: Sequence[TrialRow]) -> float | None:
     """Width of the widest interval of the objective over seeds; None where a trial has none."""
     ends = [(trial.objective_low, trial.objective_high) for trial in trials]
     if any(low is None or high is None for low, high in ends):
@@ -246,7 +250,7 @@ def _seed_width(trials: Sequence[Trial]) -> float | None:
     return max(_known(high) - _known(low) for low, high in ends)
 
 
-def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
+def _compare(name: str, arm: TrialRow | None, chosen: TrialRow | None) -> Comparison:
     if arm is None or not arm.is_complete:
         return Comparison(
             arm=name,
@@ -274,7 +278,7 @@ def _compare(name: str, arm: Trial | None, chosen: Trial | None) -> Comparison:
     )
 
 
-def _mixes(chosen: Trial, arm: Trial) -> tuple[str, ...]:
+def _mixes(chosen: TrialRow, arm: TrialRow) -> tuple[str, ...]:
     """What differs besides the batches of two finetunings."""
     if not arm.n_steps:
         return ()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
-from orchestrator.review.selective.records import Trial
+from orchestrator.tables.selective import TrialRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class CurveRow:
 CURVE_COLUMNS = tuple(field.name for field in fields(CurveRow))
 
 
-def curve_rows(trials: Iterable[Trial]) -> tuple[CurveRow, ...]:
+def curve_rows(trials: Iterable[TrialRow]) -> tuple[CurveRow, ...]:
     """Rows of the tau curve: enqueued points, then sampled trials, then arms.
 
     Failed trials have no place on a curve and are left out; a finished one whose metric is undefined
@@ -62,7 +62,7 @@ def arm_rows(rows: Sequence[CurveRow]) -> tuple[CurveRow, ...]:
     return tuple(row for row in rows if row.kind == "arm")
 
 
-def _row(trial: Trial) -> CurveRow:
+def _row(trial: TrialRow) -> CurveRow:
     values = {column: getattr(trial, column) for column in CURVE_COLUMNS}
     on_line = trial.enqueued if trial.is_arm else trial.on_line
     return CurveRow(**values | {"enqueued": on_line})

@@ -22,13 +22,14 @@ from orchestrator.review.drawing import (
     title,
 )
 from orchestrator.review.formats import range_text
-from orchestrator.review.selective.records import Manifest, Trial
+from orchestrator.review.selective.records import Manifest
 from orchestrator.review.selective.tau import CurveRow, arm_rows, enqueued_rows, sampled_rows
 from orchestrator.review.selective.wording import domains, runs
+from orchestrator.tables.selective import TrialRow
 
 
 def tau_curve_png(
-    rows: Sequence[CurveRow], manifest: Manifest, chosen: Trial | None, n_runs: int = 1
+    rows: Sequence[CurveRow], manifest: Manifest, chosen: TrialRow | None, n_runs: int = 1
 ) -> bytes:
     """Target macro-F1 and objective against tau, with arms, sampled trials and kept batches.
 
@@ -220,7 +221,7 @@ def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> Non
         )
 
 
-def _ring_chosen(axes: Axes, chosen: Trial | None) -> None:
+def _ring_chosen(axes: Axes, chosen: TrialRow | None) -> None:
     if chosen is None or chosen.target_macro_f1 is None or chosen.tau_quantile is None:
         return
     axes.scatter(

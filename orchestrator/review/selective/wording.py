@@ -13,9 +13,10 @@ from orchestrator.review.formats import (
     signed,
     significant,
 )
-from orchestrator.review.selective.records import Manifest, Trial
+from orchestrator.review.selective.records import Manifest
 from orchestrator.review.selective.statistics import STRONG_SENSITIVITY, Comparison, TauRange
 from orchestrator.review.verdicts import NO_DIFFERENCE
+from orchestrator.tables.selective import TrialRow
 
 _OBJECTIVES = {
     "target_emd": " This objective is minus the earth mover's distance of the source epochs that a "
@@ -47,7 +48,7 @@ def runs(n_runs: int) -> str:
 
 
 def answer(
-    chosen: Trial | None,
+    chosen: TrialRow | None,
     tau_range: TauRange | None,
     comparisons: Sequence[Comparison],
     n_runs: int,
@@ -91,7 +92,7 @@ def _range(found: TauRange, n_runs: int) -> str:
 
 
 def settings_of(
-    chosen: Trial, comparisons: Sequence[Comparison], other_steps: tuple[int, int] | None
+    chosen: TrialRow, comparisons: Sequence[Comparison], other_steps: tuple[int, int] | None
 ) -> str:
     """The chosen trial for the head of the table of arms, with what it does not share with them."""
     said = [f"{chosen.n_steps} steps"] if other_steps else []

@@ -8,7 +8,7 @@ from typing import Literal
 
 from orchestrator.review import known
 from orchestrator.review.sleepmg.entries import Entry
-from orchestrator.review.sleepmg.records import Fold, ModalityPass, Trial
+from orchestrator.tables.sleepmg import FoldRow, ModalityRow, TrialRow
 
 Quantity = Literal["rho_y", "k_y", "rho_d", "k_d", "k_f", "macro_f1"]
 QUANTITIES: tuple[Quantity, ...] = ("rho_y", "k_y", "rho_d", "k_d", "k_f", "macro_f1")
@@ -49,7 +49,7 @@ class ModalitySummary:
     """Of those, how many had a pass in which the modality was starved; None where nothing is balanced."""
 
 
-def value_of(quantity: Quantity, trial: Trial, row: ModalityPass) -> float | None:
+def value_of(quantity: Quantity, trial: TrialRow, row: ModalityRow) -> float | None:
     """Value as it acted: a coefficient scales nothing where its switch is off."""
     switches = {"k_y": trial.mod_y, "k_d": trial.mod_d, "k_f": trial.mod_f}
     if not switches.get(quantity, True):
@@ -58,7 +58,7 @@ def value_of(quantity: Quantity, trial: Trial, row: ModalityPass) -> float | Non
     return value
 
 
-def traces(entry: Entry, passes: Sequence[ModalityPass]) -> tuple[TracePoint, ...]:
+def traces(entry: Entry, passes: Sequence[ModalityRow]) -> tuple[TracePoint, ...]:
     """Means and spreads over folds by quantity, modality and pass; quantities without a value are left out.
 
     A fold that stopped early is missing from later passes.
@@ -87,14 +87,14 @@ def traces(entry: Entry, passes: Sequence[ModalityPass]) -> tuple[TracePoint, ..
 
 
 def summaries(
-    entry: Entry, passes: Sequence[ModalityPass], folds: Sequence[Fold], order: Sequence[str]
+    entry: Entry, passes: Sequence[ModalityRow], folds: Sequence[FoldRow], order: Sequence[str]
 ) -> tuple[ModalitySummary, ...]:
     """One line for each modality with records, in the order of `order`; none without modalities."""
     trials = {run.trial: run for run in entry.runs}
     tested = {(fold.trial, fold.seed, fold.fold): fold.best_pass for fold in folds}
     found = []
     for modality in order:
-        trainings: defaultdict[tuple[str, int, int], list[ModalityPass]] = defaultdict(list)
+        trainings: defaultdict[tuple[str, int, int], list[ModalityRow]] = defaultdict(list)
         for row in passes:
             if row.trial in trials and row.modality == modality:
                 trainings[row.trial, row.seed, row.fold].append(row)
@@ -127,7 +127,7 @@ def summaries(
 
 
 def shown_in_figure(
-    chosen: Entry | None, ranked: Sequence[Entry], passes: Sequence[ModalityPass]
+    chosen: Entry | None, ranked: Sequence[Entry], passes: Sequence[ModalityRow]
 ) -> Entry | None:
     """Entry whose passes are drawn: the chosen trial; else of the ranked rows the first that balances, or the first."""
     recorded = {row.trial for row in passes}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from orchestrator.review.paired import Paired, paired
 from orchestrator.review.sleepmg.entries import Entry
-from orchestrator.review.sleepmg.records import Recording
 from orchestrator.review.verdicts import Verdict, verdict_of
+from orchestrator.tables.sleepmg import RecordingRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class Comparison:
     verdict: Verdict | None
 
 
-def compare(entry: Entry, control: Entry, recordings: Sequence[Recording]) -> Comparison:
+def compare(entry: Entry, control: Entry, recordings: Sequence[RecordingRow]) -> Comparison:
     """Compare two entries on the subjects that both were tested on.
 
     Parameters
@@ -69,7 +69,7 @@ def judge(difference: float, seed_sd: float | None, over_subjects: Paired | None
     return word if beyond_seeds and beyond_subjects else Verdict.UNCLEAR
 
 
-def subject_scores(entry: Entry, recordings: Sequence[Recording]) -> Mapping[str, float]:
+def subject_scores(entry: Entry, recordings: Sequence[RecordingRow]) -> Mapping[str, float]:
     """Test macro-F1 of each subject: the mean over the subject's recordings and the entry's seeds."""
     found: defaultdict[str, list[float]] = defaultdict(list)
     for recording in recordings:

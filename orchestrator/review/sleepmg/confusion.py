@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.review.sleepmg.entries import Entry
-from orchestrator.review.sleepmg.records import Cell
+from orchestrator.tables.sleepmg import ConfusionRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class Matrix:
         return 2 * self.counts[stage][stage] / denominator if denominator else None
 
 
-def matrix_of(entry: Entry, cells: Sequence[Cell], stages: Sequence[str]) -> Matrix:
+def matrix_of(entry: Entry, cells: Sequence[ConfusionRow], stages: Sequence[str]) -> Matrix:
     """Sum the counts of an entry's runs."""
     totals = {(true, predicted): 0 for true in stages for predicted in stages}
     for cell in cells:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.review import known
-from orchestrator.review.sleepmg.records import Sweep, Trial
+from orchestrator.review.sleepmg.records import Sweep
+from orchestrator.tables.sleepmg import TrialRow
 
 Metric = Literal[
     "objective",
@@ -24,7 +25,7 @@ class Entry:
 
     name: str
     """Id of the trial, or name of the row."""
-    runs: tuple[Trial, ...]
+    runs: tuple[TrialRow, ...]
     """Complete ones, seeds ascending; none where all failed."""
     n_planned: int
     ours: str | None
@@ -49,19 +50,19 @@ class Entry:
         return known.sd(getattr(run, metric) for run in self.runs)
 
 
-def chosen_trial(trials: Sequence[Trial]) -> Trial | None:
+def chosen_trial(trials: Sequence[TrialRow]) -> TrialRow | None:
     """Return the trial with the highest objective, the first id among equals.
 
     Test metrics play no part. None when no trial of a search has an objective.
     """
-    best: tuple[float, Trial] | None = None
+    best: tuple[float, TrialRow] | None = None
     for trial in sorted((t for t in trials if not t.is_row and t.is_complete), key=_id):
         if trial.objective is not None and (best is None or trial.objective > best[0]):
             best = trial.objective, trial
     return best[1] if best else None
 
 
-def trial_entry(trial: Trial) -> Entry:
+def trial_entry(trial: TrialRow) -> Entry:
     """A trial of the search as an entry."""
     return Entry(name=trial.trial, runs=(trial,), n_planned=1, ours=None)
 
@@ -87,5 +88,5 @@ def trial_entries(sweep: Sweep) -> tuple[Entry, ...]:
     return tuple(trial_entry(t) for t in sweep.trials if not t.is_row and t.is_complete)
 
 
-def _id(trial: Trial) -> str:
+def _id(trial: TrialRow) -> str:
     return trial.trial

@@ -22,7 +22,8 @@ from orchestrator.review.sleepmg.entries import (
 )
 from orchestrator.review.sleepmg.parameters import sensitivities
 from orchestrator.review.sleepmg.recordings import ByRecording, by_recording
-from orchestrator.review.sleepmg.records import Fold, Sweep
+from orchestrator.review.sleepmg.records import Sweep
+from orchestrator.tables.sleepmg import FoldRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,14 +103,14 @@ def find(sweep: Sweep) -> Findings:
     )
 
 
-def folds_of(entry: Entry, folds: Sequence[Fold]) -> tuple[Fold, ...]:
+def folds_of(entry: Entry, folds: Sequence[FoldRow]) -> tuple[FoldRow, ...]:
     """Trainings of an entry, by seed and fold."""
     order = [run.trial for run in entry.runs]
     mine = [fold for fold in folds if fold.trial in entry.trials]
     return tuple(sorted(mine, key=lambda fold: (order.index(fold.trial), fold.fold)))
 
 
-def steps_per_fold(entries: Sequence[Entry], folds: Sequence[Fold]) -> tuple[int, int] | None:
+def steps_per_fold(entries: Sequence[Entry], folds: Sequence[FoldRow]) -> tuple[int, int] | None:
     """Fewest and most optimiser updates of one training; None without a training."""
     steps = [
         fold.n_steps

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from orchestrator.review import parameters
 from orchestrator.review.formats import number, rate, significant
 from orchestrator.review.parameters import Contrast, Sensitivity
-from orchestrator.review.sleepmg.records import Manifest, Trial
+from orchestrator.review.sleepmg.records import Manifest
+from orchestrator.tables.sleepmg import TrialRow
 
 TITLES: Mapping[str, str] = {
     "grl_weight": "lambda",
@@ -28,7 +29,7 @@ ACTIVE_IF: Mapping[str, str] = {
 
 
 def sensitivities(
-    manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None
+    manifest: Manifest, trials: Sequence[TrialRow], chosen: TrialRow | None
 ) -> tuple[Sensitivity | Contrast, ...]:
     """Every searched parameter against the objective, in the order of the search space."""
     return parameters.sensitivities(
@@ -39,13 +40,12 @@ def sensitivities(
     )
 
 
-def value_of(name: str, trial: Trial) -> float | str | None:
+def value_of(name: str, trial: TrialRow) -> float | str | None:
     """Value of a parameter in a trial; None where a switch makes it do nothing."""
     switch = ACTIVE_IF.get(name)
     if switch is not None and not getattr(trial, switch):
         return None
-    value: float | str = getattr(trial, name)
-    return value
+    return trial.params[name]
 
 
 def value_text(name: str, value: float | str | None) -> str:
@@ -65,8 +65,8 @@ def value_text(name: str, value: float | str | None) -> str:
     return number(value, 2)
 
 
-def settings_text(names: Sequence[str], trial: Trial) -> str:
+def settings_text(names: Sequence[str], trial: TrialRow) -> str:
     """Searched parameters of a trial in a row, as in ``alpha_y 0.20, lambda 0.010``."""
     return ", ".join(
-        f"{TITLES.get(name, name)} {value_text(name, getattr(trial, name))}" for name in names
+        f"{TITLES.get(name, name)} {value_text(name, trial.params[name])}" for name in names
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.review import known
 from orchestrator.review.sleepmg.entries import Entry
-from orchestrator.review.sleepmg.records import Recording
+from orchestrator.tables.sleepmg import RecordingRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,9 +31,9 @@ class ByRecording:
     worst_macro_f1: float | None
 
 
-def by_recording(entry: Entry, recordings: Sequence[Recording]) -> ByRecording:
+def by_recording(entry: Entry, recordings: Sequence[RecordingRow]) -> ByRecording:
     """Summarise the recordings of an entry's runs."""
-    mine: defaultdict[tuple[str, str], list[Recording]] = defaultdict(list)
+    mine: defaultdict[tuple[str, str], list[RecordingRow]] = defaultdict(list)
     for recording in recordings:
         if recording.trial in entry.trials:
             mine[recording.subject, recording.recording].append(recording)

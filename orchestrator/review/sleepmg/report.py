@@ -15,10 +15,11 @@ from orchestrator.review.sleepmg.findings import Findings, find, folds_of, steps
 from orchestrator.review.sleepmg.notes import folds_text, provenance, reading_notes
 from orchestrator.review.sleepmg.parameters import TITLES, value_of, value_text
 from orchestrator.review.sleepmg.parameters_plot import parameters_png
-from orchestrator.review.sleepmg.records import Trial, read_sweep
+from orchestrator.review.sleepmg.records import read_sweep
 from orchestrator.review.sleepmg.tables import tables
 from orchestrator.review.trials import FURTHER, front_of
 from orchestrator.store.store import Store
+from orchestrator.tables.sleepmg import TrialRow
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -104,7 +105,7 @@ def _figures(found: Findings) -> dict[str, bytes]:
     }
 
 
-def _by_objective(found: Findings) -> list[Trial]:
+def _by_objective(found: Findings) -> list[TrialRow]:
     """Trials of the search, highest objective first; without one, at the end."""
     return sorted(
         (trial for trial in found.sweep.trials if not trial.is_row),

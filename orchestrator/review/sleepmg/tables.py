@@ -1,18 +1,18 @@
 """The CSV files of a sleepmg review, by name."""
 
-from orchestrator.review.page import records_csv, table_csv
+from orchestrator.review.page import records_csv, rows_csv, table_csv
 from orchestrator.review.sleepmg.balance import QUANTITIES
 from orchestrator.review.sleepmg.findings import Findings
-from orchestrator.review.sleepmg.records import Fold, Recording, Trial, columns
+from orchestrator.tables.sleepmg import FoldRow, RecordingRow, TrialRow
 
 
 def tables(found: Findings) -> dict[str, bytes]:
     """File name -> content; every digit, and no value is an empty cell."""
     sweep = found.sweep
     return {
-        "trials.csv": records_csv(columns(Trial), sweep.trials),
-        "folds.csv": records_csv(columns(Fold), sweep.folds),
-        "recordings.csv": records_csv(columns(Recording), sweep.recordings),
+        "trials.csv": rows_csv(TrialRow, sweep.trials),
+        "folds.csv": rows_csv(FoldRow, sweep.folds),
+        "recordings.csv": rows_csv(RecordingRow, sweep.recordings),
         "comparisons.csv": _comparisons(found),
         "modalities.csv": records_csv(
             ("entry", "modality", "n_folds", *QUANTITIES, "n_starved"), found.modalities
@@ -60,7 +60,7 @@ def _parameters(found: Findings) -> bytes:
                 t.row,
                 t.seed,
                 t.enqueued,
-                *(getattr(t, n) for n in names),
+                *(t.params[n] for n in names),
                 t.objective,
             ]
             for t in found.sweep.trials

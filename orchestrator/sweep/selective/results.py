@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,44 +9,13 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
-from orchestrator.sweep.replicates import REPLICATE_FIELDS, replicate_columns, state_of
+from orchestrator.sweep.replicates import replicate_columns
 from orchestrator.sweep.selective.trial import Configuration
 from orchestrator.sweep.study import in_order
+from orchestrator.tables.rows import table_of
+from orchestrator.tables.selective import BatchRow, TrialRow
+from orchestrator.tables.trials import state_of
 from trainables.stages import Stage
-
-TRIALS_SCHEMA = pa.schema(
-    [
-        ("trial", pa.string()),
-        ("kind", pa.string()),
-        ("arm", pa.string()),
-        ("state", pa.string()),
-        ("enqueued", pa.bool_()),
-        ("on_line", pa.bool_()),
-        ("reused_from", pa.string()),
-        ("tau_quantile", pa.float64()),
-        ("tau_absolute", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("n_kept", pa.int32()),
-        ("n_selectable", pa.int32()),
-        ("n_subjects_kept", pa.int32()),
-        ("n_steps", pa.int32()),
-        ("objective", pa.float64()),
-        *REPLICATE_FIELDS,
-        ("cost", pa.float64()),
-        ("transfer_margin", pa.float64()),
-        ("on_front", pa.bool_()),
-        ("stopped_after", pa.int32()),
-        ("target_macro_f1", pa.float64()),
-        ("target_accuracy", pa.float64()),
-        ("target_kappa", pa.float64()),
-        *((f"kept_{stage.name}", pa.int32()) for stage in Stage),
-        ("signature", pa.string()),
-        ("error", pa.string()),
-    ]
-)
-"""``kind`` is ``trial`` or ``arm``, ``state`` is ``complete``, ``failed`` or ``stopped`` by the scheduler; metrics are
-means over the seeds of a trial. ``cost`` are the epochs that went through the network in training; the transfer margin
-is the gain over no adaptation of the objective's subject who gains least. See :func:`trial_row`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +50,7 @@ def trial_row(
     stages: NDArray[np.int64],
     evaluation: Evaluation | None,
     batch_size: int,
-) -> dict[str, Any]:
+) -> TrialRow:
     """Return the row of one trial or arm.
 
     Parameters
@@ -99,34 +67,34 @@ def trial_row(
     """
     configuration = entry.seeds[0]
     kept = configuration.kept
-    return {
-        "trial": entry.trial,
-        "kind": "arm" if entry.arm else "trial",
-        "arm": entry.arm,
-        "state": state_of(entry.error, entry.stopped_after),
-        "enqueued": entry.enqueued,
-        "on_line": entry.on_line,
-        "reused_from": entry.reused_from,
-        "tau_quantile": configuration.tau_quantile,
-        "tau_absolute": configuration.tau_absolute,
-        "learning_rate": configuration.learning_rate,
-        "n_kept": len(kept),
-        "n_selectable": len(selectable),
-        "n_subjects_kept": len({selectable[i].subject for i in kept}),
-        "n_steps": configuration.n_steps,
-        "objective": entry.objective,
+    return TrialRow(
+        trial=entry.trial,
+        kind="arm" if entry.arm else "trial",
+        arm=entry.arm,
+        state=state_of(entry.error, entry.stopped_after),
+        enqueued=entry.enqueued,
+        on_line=entry.on_line,
+        reused_from=entry.reused_from,
+        tau_quantile=configuration.tau_quantile,
+        tau_absolute=configuration.tau_absolute,
+        learning_rate=configuration.learning_rate,
+        n_kept=len(kept),
+        n_selectable=len(selectable),
+        n_subjects_kept=len({selectable[i].subject for i in kept}),
+        n_steps=configuration.n_steps,
+        objective=entry.objective,
         **replicate_columns(entry.replicates),
-        "cost": cost(configuration, batch_size) if entry.signature else None,
-        "transfer_margin": entry.transfer_margin,
-        "on_front": entry.on_front,
-        "stopped_after": entry.stopped_after,
-        "target_macro_f1": evaluation.macro_f1 if evaluation else None,
-        "target_accuracy": evaluation.accuracy if evaluation else None,
-        "target_kappa": evaluation.kappa if evaluation else None,
-        **{f"kept_{stage.name}": int((stages[kept] == stage).sum()) for stage in Stage},
-        "signature": entry.signature,
-        "error": entry.error,
-    }
+        cost=cost(configuration, batch_size) if entry.signature else None,
+        transfer_margin=entry.transfer_margin,
+        on_front=entry.on_front,
+        stopped_after=entry.stopped_after,
+        target_macro_f1=evaluation.macro_f1 if evaluation else None,
+        target_accuracy=evaluation.accuracy if evaluation else None,
+        target_kappa=evaluation.kappa if evaluation else None,
+        kept={stage.name: int((stages[kept] == stage).sum()) for stage in Stage},
+        signature=entry.signature,
+        error=entry.error,
+    )
 
 
 def cost(configuration: Configuration, batch_size: int) -> float:
@@ -134,11 +102,9 @@ def cost(configuration: Configuration, batch_size: int) -> float:
     return float(configuration.n_steps * batch_size if len(configuration.kept) else 0)
 
 
-def trials_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+def trials_table(rows: Sequence[TrialRow]) -> pa.Table:
     """Return the final table, sorted by trial."""
-    return pa.Table.from_pylist(
-        sorted(rows, key=lambda r: in_order(r["trial"])), schema=TRIALS_SCHEMA
-    )
+    return table_of(TrialRow, sorted(rows, key=lambda row: in_order(row.trial)))
 
 
 def batches_table(
@@ -160,16 +126,20 @@ def batches_table(
     stages : (n_batches, batch_size)
     """
     chosen = set(selectable)
-    return pa.table(
-        {
-            "batch_id": pa.array([b.batch_id for b in batches], pa.int32()),
-            "subject": pa.array([b.subject for b in batches]),
-            "recording": pa.array([b.recording for b in batches]),
-            "first_epoch": pa.array([int(b.epochs[0]) for b in batches], pa.int32()),
-            "n": pa.array([len(b.epochs) for b in batches], pa.int32()),
-            "selectable": pa.array([b.batch_id in chosen for b in batches]),
-            "emd": pa.array(emd_S),
-            "reward": pa.array(reward_S),
-            **{stage.name: pa.array((stages == stage).sum(axis=1), pa.int32()) for stage in Stage},
-        }
+    return table_of(
+        BatchRow,
+        (
+            BatchRow(
+                batch_id=batch.batch_id,
+                subject=batch.subject,
+                recording=batch.recording,
+                first_epoch=int(batch.epochs[0]),
+                n=len(batch.epochs),
+                selectable=batch.batch_id in chosen,
+                emd=float(emd),
+                reward=float(reward),
+                epochs={stage.name: int((of_batch == stage).sum()) for stage in Stage},
+            )
+            for batch, emd, reward, of_batch in zip(batches, emd_S, reward_S, stages, strict=True)
+        ),
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,117 +13,25 @@ from orchestrator.config.sleepmg import parameters
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
-from orchestrator.sweep.replicates import (
-    REPLICATE_FIELDS,
-    mean_evaluation,
-    replicate_columns,
-    state_of,
-)
+from orchestrator.sweep.replicates import mean_evaluation, replicate_columns
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.trial import fold_record
 from orchestrator.sweep.study import in_order
-from search_spaces.sleepmg import SPACE
-from search_spaces.space import Choice
+from orchestrator.tables.rows import table_of
+from orchestrator.tables.sleepmg import (
+    ConfusionRow,
+    FoldRow,
+    ModalityRow,
+    RecordingRow,
+    TrialRow,
+)
+from orchestrator.tables.trials import state_of
 from trainables.balanced_step import RECORD
 from trainables.metrics import confusion_matrix
 from trainables.settings import SleepMGSettings
 from trainables.stages import Stage
 
-TRIALS_SCHEMA = pa.schema(
-    [
-        ("trial", pa.string()),
-        ("kind", pa.string()),
-        ("row", pa.string()),
-        ("seed", pa.int64()),
-        ("state", pa.string()),
-        ("enqueued", pa.bool_()),
-        ("reused_from", pa.string()),
-        *(
-            (name, pa.string() if isinstance(declared, Choice) else pa.float64())
-            for name, declared in SPACE.items()
-        ),
-        ("multimodal", pa.bool_()),
-        ("adversary", pa.bool_()),
-        ("mod_f", pa.bool_()),
-        ("mod_y", pa.bool_()),
-        ("mod_d", pa.bool_()),
-        ("fusion", pa.string()),
-        ("n_folds", pa.int32()),
-        ("n_steps", pa.int32()),
-        ("objective", pa.float64()),
-        *REPLICATE_FIELDS,
-        ("cost", pa.float64()),
-        ("worst_subject", pa.float64()),
-        ("on_front", pa.bool_()),
-        ("stopped_after", pa.int32()),
-        ("test_macro_f1", pa.float64()),
-        ("test_macro_f1_sd", pa.float64()),
-        ("test_accuracy", pa.float64()),
-        ("test_kappa", pa.float64()),
-        ("domain_accuracy", pa.float64()),
-        ("domain_accuracy_best", pa.float64()),
-        ("domain_chance", pa.float64()),
-        ("signature", pa.string()),
-        ("error", pa.string()),
-    ]
-)
-"""``kind`` is ``trial`` or ``row``, ``state`` is ``complete``, ``failed`` or ``stopped`` by the scheduler. Test metrics
-are pooled over the folds; the discriminator's accuracy is the mean over folds of that on the training epochs of the
-last pass. ``cost`` are the epochs that went through the network in training, in all folds; ``worst_subject`` is the
-macro-F1 of the validation subject who fares worst. All are means over the seeds of a trial; ``seed`` is the first."""
-
-_NAMES = pa.list_(pa.string())
-FOLDS_SCHEMA = pa.schema(
-    [
-        ("trial", pa.string()),
-        ("seed", pa.int64()),
-        ("fold", pa.int32()),
-        ("test_subjects", _NAMES),
-        ("validation_subjects", _NAMES),
-        ("train_subjects", _NAMES),
-        ("fold_id", pa.string()),
-        ("best_pass", pa.int32()),
-        ("n_passes", pa.int32()),
-        ("n_steps", pa.int32()),
-        ("validation_macro_f1", pa.float64()),
-        ("test_macro_f1", pa.float64()),
-        ("test_accuracy", pa.float64()),
-        ("test_kappa", pa.float64()),
-        ("n_test_epochs", pa.int32()),
-        ("domain_accuracy", pa.float64()),
-        ("domain_accuracy_best", pa.float64()),
-        ("domain_chance", pa.float64()),
-    ]
-)
-RECORDINGS_SCHEMA = pa.schema(
-    [
-        ("trial", pa.string()),
-        ("seed", pa.int64()),
-        ("fold", pa.int32()),
-        ("subject", pa.string()),
-        ("recording", pa.string()),
-        ("n_epochs", pa.int32()),
-        ("macro_f1", pa.float64()),
-        ("accuracy", pa.float64()),
-        ("kappa", pa.float64()),
-    ]
-)
-CONFUSION_SCHEMA = pa.schema(
-    [("trial", pa.string()), ("true", pa.string()), ("predicted", pa.string()), ("n", pa.int64())]
-)
-MODALITIES_SCHEMA = pa.schema(
-    [
-        ("trial", pa.string()),
-        ("seed", pa.int64()),
-        ("fold", pa.int32()),
-        ("pass", pa.int32()),
-        ("modality", pa.string()),
-        *((name, pa.float64()) for name in RECORD),
-        ("macro_f1", pa.float64()),
-        ("starved", pa.bool_()),
-    ]
-)
-"""Means over the steps of a pass, and the validation macro-F1 of the modality's own logits after it."""
+Row = TypeVar("Row", TrialRow, FoldRow, RecordingRow, ConfusionRow, ModalityRow)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,11 +73,11 @@ class Tables:
         self._inputs = inputs
         self._recordings = recordings
         self._declared = declared
-        self._trials: list[dict[str, Any]] = []
-        self._folds: list[dict[str, Any]] = []
-        self._by_recording: list[dict[str, Any]] = []
-        self._confusion: list[dict[str, Any]] = []
-        self._modalities: list[dict[str, Any]] = []
+        self._trials: list[TrialRow] = []
+        self._folds: list[FoldRow] = []
+        self._by_recording: list[RecordingRow] = []
+        self._confusion: list[ConfusionRow] = []
+        self._modalities: list[ModalityRow] = []
 
     def add(self, entry: Entry, judged: Sequence[tuple[Judged, Judged]]) -> None:
         """Add one trial or row.
@@ -180,34 +88,33 @@ class Tables:
         judged : sequence of (Judged, Judged)
             Test and validation predictions with each seed; empty for a trial without predictions.
         """
-        row = {
-            "trial": entry.trial,
-            "kind": "row" if entry.row else "trial",
-            "row": entry.row,
-            "seed": entry.seeds[0],
-            "state": state_of(entry.error, entry.stopped_after),
-            "enqueued": entry.enqueued,
-            "reused_from": entry.reused_from,
-            **parameters(entry.settings),
-            "multimodal": entry.settings.network.multimodal,
-            "adversary": entry.settings.adversary.enabled,
-            "mod_f": entry.settings.modulation.mod_f,
-            "mod_y": entry.settings.modulation.mod_y,
-            "mod_d": entry.settings.modulation.mod_d,
-            "fusion": entry.settings.network.fusion,
-            "n_folds": 0,
-            "n_steps": 0,
-            "objective": entry.objective,
-            **replicate_columns(entry.replicates),
-            "worst_subject": entry.worst_subject,
-            "on_front": entry.on_front,
-            "stopped_after": entry.stopped_after,
-            "signature": entry.signature,
-            "error": entry.error,
-        }
-        if judged:
-            row |= self._add_seeds(entry, judged)
-        self._trials.append(row)
+        settings = entry.settings
+        self._trials.append(
+            TrialRow(
+                trial=entry.trial,
+                kind="row" if entry.row else "trial",
+                row=entry.row,
+                seed=entry.seeds[0],
+                state=state_of(entry.error, entry.stopped_after),
+                enqueued=entry.enqueued,
+                reused_from=entry.reused_from,
+                params=parameters(settings),
+                multimodal=settings.network.multimodal,
+                adversary=settings.adversary.enabled,
+                mod_f=settings.modulation.mod_f,
+                mod_y=settings.modulation.mod_y,
+                mod_d=settings.modulation.mod_d,
+                fusion=settings.network.fusion,
+                objective=entry.objective,
+                **replicate_columns(entry.replicates),
+                worst_subject=entry.worst_subject,
+                on_front=entry.on_front,
+                stopped_after=entry.stopped_after,
+                signature=entry.signature,
+                error=entry.error,
+                **(self._add_seeds(entry, judged) if judged else {}),
+            )
+        )
 
     def _add_seeds(self, entry: Entry, judged: Sequence[tuple[Judged, Judged]]) -> dict[str, Any]:
         """Add what the trial did with each seed; return its means over them."""
@@ -216,7 +123,7 @@ class Tables:
             self._add_folds(entry, seed, *of_seed)
             for seed, of_seed in zip(entry.seeds, judged, strict=True)
         ]
-        n_steps = np.mean([sum(fold["n_steps"] for fold in of_seed) for of_seed in folds])
+        n_steps = np.mean([sum(fold.n_steps or 0 for fold in of_seed) for of_seed in folds])
         found: dict[str, Any] = {
             **_prefixed(mean_evaluation(tested)),
             "test_macro_f1_sd": float(np.std([one.macro_f1 for one in tested], ddof=1))
@@ -228,13 +135,15 @@ class Tables:
         }
         if entry.settings.adversary.enabled:
             for name in ("domain_accuracy", "domain_accuracy_best", "domain_chance"):
-                found[name] = float(np.mean([f[name] for of_seed in folds for f in of_seed]))
+                found[name] = float(
+                    np.mean([getattr(fold, name) for of_seed in folds for fold in of_seed])
+                )
         counts = np.zeros((len(Stage), len(Stage)), np.int64)
         for seed, (test, _) in zip(entry.seeds, judged, strict=True):
             self._add_recordings(entry.trial, seed, test)
             counts += confusion_matrix(test.true, test.predicted)
         self._confusion += [
-            {"trial": entry.trial, "true": t.name, "predicted": p.name, "n": int(counts[t, p])}
+            ConfusionRow(trial=entry.trial, true=t.name, predicted=p.name, n=int(counts[t, p]))
             for t in self._declared
             for p in self._declared
         ]
@@ -242,23 +151,21 @@ class Tables:
 
     def tables(self) -> dict[str, pa.Table]:
         """Return all tables by name: ``trials``, ``folds``, ``recordings``, ``confusion``, ``modalities``."""
-        rows = {
-            "trials": (self._trials, TRIALS_SCHEMA),
-            "folds": (self._folds, FOLDS_SCHEMA),
-            "recordings": (self._by_recording, RECORDINGS_SCHEMA),
-            "confusion": (self._confusion, CONFUSION_SCHEMA),
-            "modalities": (self._modalities, MODALITIES_SCHEMA),
-        }
+
+        def table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
+            return table_of(row_type, sorted(rows, key=lambda row: in_order(row.trial)))
+
         return {
-            name: pa.Table.from_pylist(
-                sorted(of, key=lambda r: in_order(r["trial"])), schema=schema
-            )
-            for name, (of, schema) in rows.items()
+            "trials": table(TrialRow, self._trials),
+            "folds": table(FoldRow, self._folds),
+            "recordings": table(RecordingRow, self._by_recording),
+            "confusion": table(ConfusionRow, self._confusion),
+            "modalities": table(ModalityRow, self._modalities),
         }
 
     def _add_folds(
         self, entry: Entry, seed: int, test: Judged, validation: Judged
-    ) -> list[dict[str, Any]]:
+    ) -> list[FoldRow]:
         added = []
         for plan in self._inputs.folds:
             fold_id = self._inputs.fold_id(plan, entry.settings, seed)
@@ -267,24 +174,30 @@ class Tables:
             last = details[-1]
             of_passes = [d["domain_accuracy"] for d in details if "domain_accuracy" in d]
             mine, validated = (_of_fold(judged, plan.number) for judged in (test, validation))
-            row = {
-                "trial": entry.trial,
-                "seed": seed,
-                "fold": plan.number,
-                "test_subjects": plan.test,
-                "validation_subjects": plan.validation,
-                "train_subjects": plan.train,
-                "fold_id": fold_id,
-                **{name: record[name] for name in ("best_pass", "n_passes", "n_steps")},
-                "n_test_epochs": len(mine[0]),
-                "domain_accuracy": last.get("domain_accuracy"),
-                "domain_accuracy_best": max(of_passes, default=None),
-                "domain_chance": last.get("domain_chance"),
-            }
             # A test subject may have no epoch of a declared stage.
-            row |= _prefixed(evaluation(*mine, self._declared)) if len(mine[0]) else {}
-            row["validation_macro_f1"] = evaluation(*validated, self._declared).macro_f1
-            added.append(row)
+            tested = evaluation(*mine, self._declared) if len(mine[0]) else None
+            added.append(
+                FoldRow(
+                    trial=entry.trial,
+                    seed=seed,
+                    fold=plan.number,
+                    test_subjects=plan.test,
+                    validation_subjects=plan.validation,
+                    train_subjects=plan.train,
+                    fold_id=fold_id,
+                    best_pass=record["best_pass"],
+                    n_passes=record["n_passes"],
+                    n_steps=record["n_steps"],
+                    validation_macro_f1=evaluation(*validated, self._declared).macro_f1,
+                    test_macro_f1=tested.macro_f1 if tested else None,
+                    test_accuracy=tested.accuracy if tested else None,
+                    test_kappa=tested.kappa if tested else None,
+                    n_test_epochs=len(mine[0]),
+                    domain_accuracy=last.get("domain_accuracy"),
+                    domain_accuracy_best=max(of_passes, default=None),
+                    domain_chance=last.get("domain_chance"),
+                )
+            )
             self._add_modalities(entry, seed, plan.number, record["history"])
         self._folds += added
         return added
@@ -297,17 +210,17 @@ class Tables:
             if mine.any():
                 found = evaluation(test.true[mine], test.predicted[mine], self._declared)
                 self._by_recording.append(
-                    {
-                        "trial": trial,
-                        "seed": seed,
-                        "fold": fold_of[recording.subject],
-                        "subject": recording.subject,
-                        "recording": recording.recording,
-                        "n_epochs": found.n_epochs,
-                        "macro_f1": found.macro_f1,
-                        "accuracy": found.accuracy,
-                        "kappa": found.kappa,
-                    }
+                    RecordingRow(
+                        trial=trial,
+                        seed=seed,
+                        fold=fold_of[recording.subject],
+                        subject=recording.subject,
+                        recording=recording.recording,
+                        n_epochs=found.n_epochs,
+                        macro_f1=found.macro_f1,
+                        accuracy=found.accuracy,
+                        kappa=found.kappa,
+                    )
                 )
 
     def _add_modalities(
@@ -318,20 +231,22 @@ class Tables:
         for metrics in history:
             details = metrics["details"]
             for modality in self._inputs.epochs.modalities:
-                row = {name: details.get(f"{name}/{modality}") for name in (*RECORD, "macro_f1")}
+                recorded = {
+                    name: details.get(f"{name}/{modality}") for name in (*RECORD, "macro_f1")
+                }
                 starved = max(
                     details.get(f"starved_{head}/{modality}", 0.0) for head in ("y", "d", "f")
                 )
                 self._modalities.append(
-                    {
-                        "trial": entry.trial,
-                        "seed": seed,
-                        "fold": fold,
-                        "pass": metrics["n_passes"],
-                        "modality": modality,
-                        **row,
-                        "starved": not math.isclose(starved, 0.0),
-                    }
+                    ModalityRow(
+                        trial=entry.trial,
+                        seed=seed,
+                        fold=fold,
+                        pass_=metrics["n_passes"],
+                        modality=modality,
+                        starved=not math.isclose(starved, 0.0),
+                        **recorded,
+                    )
                 )
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.cli.trials import print_trials
 from orchestrator.config.sweep import load_sweep
-from orchestrator.sweep.sleepmg.results import TRIALS_SCHEMA
+from orchestrator.tables.rows import schema_of
+from orchestrator.tables.sleepmg import TrialRow
 
 
 def row(trial: str, objective: float | None, kind: str = "trial") -> dict[str, Any]:
@@ -99,7 +100,7 @@ def test_a_choice_has_a_column_where_it_is_searched(
             "reused_from": "t000",
         },
     ]
-    print_trials(load_sweep(path), pa.Table.from_pylist(rows, schema=TRIALS_SCHEMA))
+    print_trials(load_sweep(path), pa.Table.from_pylist(rows, schema=schema_of(TrialRow)))
     titles, first, second = capsys.readouterr().out.splitlines()
     assert ("ratio" in titles) == ("mean_pairwise" in first) == bool(searched)
     assert second.endswith("  as t000")

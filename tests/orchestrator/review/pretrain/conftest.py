@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.pretrain.results import SUBJECTS_SCHEMA, TRIALS_SCHEMA
+from orchestrator.tables.pretrain import SubjectRow, TrialRow
+from orchestrator.tables.rows import schema_of
 
 Row = dict[str, Any]
 Save = Callable[..., Store]
@@ -113,11 +114,12 @@ def save(tmp_path: Path) -> Save:
     ) -> Store:
         store = Store.open(str(tmp_path / "runs"))
         store.write_table(
-            paths.sweep_trials("probe"), pa.Table.from_pylist(list(trials), schema=TRIALS_SCHEMA)
+            paths.sweep_trials("probe"),
+            pa.Table.from_pylist(list(trials), schema=schema_of(TrialRow)),
         )
         store.write_table(
             paths.sweep_subjects("probe"),
-            pa.Table.from_pylist(list(subjects), schema=SUBJECTS_SCHEMA),
+            pa.Table.from_pylist(list(subjects), schema=schema_of(SubjectRow)),
         )
         store.write_bytes(
             paths.sweep_manifest("probe"), json.dumps(manifest_json(**changes)).encode()

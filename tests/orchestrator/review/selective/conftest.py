@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestrator.review.selective.records import Batch, Manifest, Trial, read_manifest
+from orchestrator.review.selective.records import Manifest, read_manifest
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.tables.rows import read_rows
+from orchestrator.tables.selective import BatchRow, TrialRow
 
 STAGES = ("W", "N1", "N2", "N3", "REM")
 TRIAL_SCHEMA = pa.schema(
@@ -105,12 +107,14 @@ def arm_row(arm: str, **changes: Any) -> dict[str, Any]:
     return trial_row(f"arm-{arm}", **(own | changes))
 
 
-def make_trial(trial: str = "t000", **changes: Any) -> Trial:
-    return Trial(**trial_row(trial, **changes))
+def make_trial(trial: str = "t000", **changes: Any) -> TrialRow:
+    (row,) = read_rows(TrialRow, [trial_row(trial, **changes)], "trials.parquet")
+    return row
 
 
-def make_arm(arm: str, **changes: Any) -> Trial:
-    return Trial(**arm_row(arm, **changes))
+def make_arm(arm: str, **changes: Any) -> TrialRow:
+    (row,) = read_rows(TrialRow, [arm_row(arm, **changes)], "trials.parquet")
+    return row
 
 
 def batch_row(batch_id: int = 0, **changes: Any) -> dict[str, Any]:
@@ -135,8 +139,9 @@ def batch_row(batch_id: int = 0, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def make_batch(batch_id: int = 0, **changes: Any) -> Batch:
-    return Batch(**batch_row(batch_id, **changes))
+def make_batch(batch_id: int = 0, **changes: Any) -> BatchRow:
+    (row,) = read_rows(BatchRow, [batch_row(batch_id, **changes)], "batches.parquet")
+    return row
 
 
 def manifest_json(**changes: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.config.arms import ARMS
 from orchestrator.review.selective import statistics
-from orchestrator.review.selective.records import Trial
+from orchestrator.tables.selective import TrialRow
 
 
 def test_objective_chooses_and_the_target_has_no_say(made: Any) -> None:
@@ -149,7 +149,7 @@ def test_range_is_that_of_enqueued_taus_only(made: Any) -> None:
     assert statistics.tau_range(trials[:1], made.manifest()) is None
 
 
-def replicated(made: Any, values: Sequence[float], width: float | None) -> list[Trial]:
+def replicated(made: Any, values: Sequence[float], width: float | None) -> list[TrialRow]:
     """Enqueued trials of three seeds, whose objectives have intervals of up to this width."""
     made_trials = []
     for i, value in enumerate(values):

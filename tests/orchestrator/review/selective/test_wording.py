@@ -5,11 +5,12 @@ from orchestrator.config.arms import ARMS
 from orchestrator.review.cautions import Caution, Level
 from orchestrator.review.selective import statistics, wording
 from orchestrator.review.selective.cautions import cautions
-from orchestrator.review.selective.records import Batch, Manifest, Trial
+from orchestrator.review.selective.records import Manifest
+from orchestrator.tables.selective import BatchRow, TrialRow
 
 
 def cautions_of(
-    manifest: Manifest, trials: Sequence[Trial], batches: Sequence[Batch] = ()
+    manifest: Manifest, trials: Sequence[TrialRow], batches: Sequence[BatchRow] = ()
 ) -> tuple[Caution, ...]:
     chosen = statistics.chosen_trial(trials)
     return cautions(
@@ -27,11 +28,13 @@ def text_of(cautions: Sequence[Caution]) -> str:
     return "\n".join(f"{c.level}: {c.title} {c.text}" for c in cautions)
 
 
-def all_arms(made: Any, value: float = 0.6) -> list[Trial]:
+def all_arms(made: Any, value: float = 0.6) -> list[TrialRow]:
     return [made.arm(arm, target_macro_f1=value) for arm in ARMS]
 
 
-def answer_of(manifest: Manifest, trials: Sequence[Trial], chosen: Trial | None = None) -> str:
+def answer_of(
+    manifest: Manifest, trials: Sequence[TrialRow], chosen: TrialRow | None = None
+) -> str:
     chosen = chosen or statistics.chosen_trial(trials)
     return wording.answer(
         chosen,
@@ -58,7 +61,7 @@ def test_answer_gives_the_range_all_readings_and_differences_that_may_be_chance(
 
 
 def test_answer_with_replicates_says_sensitive_where_seeds_do_not_explain_it(made: Any) -> None:
-    def trials(width: float) -> list[Trial]:
+    def trials(width: float) -> list[TrialRow]:
         seeds = {
             "n_replicates": 3,
             "objective_low": 0.6 - width / 2,

@@ -13,19 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from orchestrator.review.sleepmg.entries import Entry
-from orchestrator.review.sleepmg.records import (
-    Cell,
-    Fold,
-    Manifest,
-    ModalityPass,
-    Recording,
-    Sweep,
-    Trial,
-    read_manifest,
-)
+from orchestrator.review.sleepmg.records import Manifest, Sweep, read_manifest
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.sleepmg import results
+from orchestrator.tables.rows import read_rows, schema_of
+from orchestrator.tables.sleepmg import ConfusionRow, FoldRow, ModalityRow, RecordingRow, TrialRow
 from trainables import metrics
 from trainables.stages import STAGE_NAMES, Stage
 
@@ -33,11 +25,11 @@ Row = dict[str, Any]
 
 _TEST = ("test_macro_f1", "test_accuracy", "test_kappa")
 SCHEMAS = {
-    "trials": results.TRIALS_SCHEMA,
-    "folds": results.FOLDS_SCHEMA,
-    "recordings": results.RECORDINGS_SCHEMA,
-    "confusion": results.CONFUSION_SCHEMA,
-    "modalities": results.MODALITIES_SCHEMA,
+    "trials": schema_of(TrialRow),
+    "folds": schema_of(FoldRow),
+    "recordings": schema_of(RecordingRow),
+    "confusion": schema_of(ConfusionRow),
+    "modalities": schema_of(ModalityRow),
 }
 """As the engine writes them, so that a column that it renames is missed here."""
 PATHS = {
@@ -343,25 +335,16 @@ def whole_ablation(
 def as_sweep(manifest: Row, tables: Mapping[str, Sequence[Row]] | None = None) -> Sweep:
     """The records of made-up tables, without a store."""
 
-    def records(record_type: Callable[..., Any], name: str) -> tuple[Any, ...]:
-        rows = (tables or {}).get(name, ())
-        return tuple(
-            record_type(
-                **{
-                    ("pass_" if key == "pass" else key): tuple(v) if isinstance(v, list) else v
-                    for key, v in row.items()
-                }
-            )
-            for row in rows
-        )
+    def records(row_type: type[Any], name: str) -> tuple[Any, ...]:
+        return read_rows(row_type, (tables or {}).get(name, ()), f"{name}.parquet")
 
     return Sweep(
         manifest=read_manifest(json.dumps(manifest).encode()),
-        trials=records(Trial, "trials"),
-        folds=records(Fold, "folds"),
-        recordings=records(Recording, "recordings"),
-        confusion=records(Cell, "confusion"),
-        modalities=records(ModalityPass, "modalities"),
+        trials=records(TrialRow, "trials"),
+        folds=records(FoldRow, "folds"),
+        recordings=records(RecordingRow, "recordings"),
+        confusion=records(ConfusionRow, "confusion"),
+        modalities=records(ModalityRow, "modalities"),
     )
 
 
@@ -374,8 +357,13 @@ def save(store: Store, manifest: Row, tables: Mapping[str, Sequence[Row]]) -> No
     store.write_bytes(paths.sweep_manifest(name), json.dumps(manifest, sort_keys=True).encode())
 
 
+def make_trial(**changes: Any) -> TrialRow:
+    (row,) = read_rows(TrialRow, [trial_row(**changes)], "trials.parquet")
+    return row
+
+
 def make_entry(*runs: Row, name: str | None = None, ours: str | None = None) -> Entry:
-    trials = tuple(Trial(**run) for run in runs)
+    trials = read_rows(TrialRow, runs, "trials.parquet")
     first = trials[0].row or trials[0].trial
     return Entry(name=name or first, runs=trials, n_planned=len(trials), ours=ours)
 
@@ -383,6 +371,7 @@ def make_entry(*runs: Row, name: str | None = None, ours: str | None = None) -> 
 class Made:
     """The builders above, for tests: files of tests cannot import each other."""
 
+    trial = staticmethod(make_trial)
     trial_row = staticmethod(trial_row)
     row_row = staticmethod(row_row)
     failed = staticmethod(failed)
@@ -402,23 +391,23 @@ class Made:
         return read_manifest(json.dumps(manifest_json(**changes)).encode())
 
     @staticmethod
-    def recording(*args: Any, **changes: Any) -> Recording:
-        return Recording(**recording_row(*args, **changes))
+    def recording(*args: Any, **changes: Any) -> RecordingRow:
+        return RecordingRow(**recording_row(*args, **changes))
 
     @staticmethod
-    def cell(trial: str, true: str, predicted: str, n: int) -> Cell:
-        return Cell(trial=trial, true=true, predicted=predicted, n=n)
+    def cell(trial: str, true: str, predicted: str, n: int) -> ConfusionRow:
+        return ConfusionRow(trial=trial, true=true, predicted=predicted, n=n)
 
     @staticmethod
-    def fold(*args: Any, **changes: Any) -> Fold:
+    def fold(*args: Any, **changes: Any) -> FoldRow:
         row = fold_row(*args, **changes)
         own: Row = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-        return Fold(**own)
+        return FoldRow(**own)
 
     @staticmethod
-    def modality(*args: Any, **changes: Any) -> ModalityPass:
+    def modality(*args: Any, **changes: Any) -> ModalityRow:
         row = modality_row(*args, **changes)
-        return ModalityPass(**{("pass_" if k == "pass" else k): v for k, v in row.items()})
+        return ModalityRow(**{("pass_" if k == "pass" else k): v for k, v in row.items()})
 
 
 @pytest.fixture

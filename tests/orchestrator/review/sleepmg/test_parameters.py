@@ -4,7 +4,6 @@ import pytest
 
 from orchestrator.review.parameters import Contrast, OptionMean, Sensitivity
 from orchestrator.review.sleepmg.parameters import sensitivities, settings_text, value_of
-from orchestrator.review.sleepmg.records import Trial
 
 
 def test_correlation_over_finished_trials_by_hand(made: Any) -> None:
@@ -64,16 +63,16 @@ def test_options_of_a_choice_by_hand(made: Any) -> None:
 
 
 def test_a_parameter_without_its_part_has_no_value(made: Any) -> None:
-    trial = Trial(**made.trial_row(mod_y=False, adversary=False, mod_d=False))
+    trial = made.trial(mod_y=False, adversary=False, mod_d=False)
     nothing = ("alpha_y", "grl_weight", "ratio", "schedule", "apply_to")
     assert [value_of(name, trial) for name in nothing] == [None] * 5
     assert value_of("dropout", trial) == 0.5
-    extractors = Trial(**made.trial_row(mod_f=True, mod_y=False, mod_d=False))
+    extractors = made.trial(mod_f=True, mod_y=False, mod_d=False)
     assert value_of("ratio", extractors) == "mean_pairwise"
 
 
 def test_settings_are_named_as_on_the_page(made: Any) -> None:
-    trial = Trial(**made.trial_row(alpha_y=0.25, grl_weight=0.0123))
+    trial = made.trial(alpha_y=0.25, grl_weight=0.0123)
     assert settings_text(["alpha_y", "grl_weight"], trial) == "alpha_y 0.25, lambda 0.012"
     said = settings_text(["ratio", "schedule"], trial)
     assert said == "ratio mean_pairwise, schedule of lambda constant"

@@ -11,7 +11,9 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.objective import Judged
-from orchestrator.sweep.pretrain.results import SUBJECTS_SCHEMA, TRIALS_SCHEMA, Entry, Tables
+from orchestrator.sweep.pretrain.results import Entry, Tables
+from orchestrator.tables.pretrain import SubjectRow, TrialRow
+from orchestrator.tables.rows import schema_of
 from trainables.settings import EncoderSettings, PretrainSettings
 from trainables.stages import Stage
 
@@ -55,8 +57,8 @@ def test_a_trial_has_its_settings_its_encoder_and_its_subjects(tables: Tables) -
     # v2 has two nights and one wrong epoch of four; v3 is right.
     tables.add(entry(), judged([0, 0, 1, 1, 2, 2], [0, 2, 0, 2, 0, 2], [0, 2, 2, 2, 0, 2]))
     found = tables.tables()
-    assert found["trials"].schema == TRIALS_SCHEMA
-    assert found["subjects"].schema == SUBJECTS_SCHEMA
+    assert found["trials"].schema == schema_of(TrialRow)
+    assert found["subjects"].schema == schema_of(SubjectRow)
     (row,) = found["trials"].to_pylist()
     of_v2 = (2 / 3 + 4 / 5) / 2  # W: one hit, one miss; N2: two hits, one false alarm
     assert row == {

@@ -1,18 +1,21 @@
 """The tables of a sweep, row by row by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.sweep.selective.results import (
-    TRIALS_SCHEMA,
     Entry,
     batches_table,
     trial_row,
     trials_table,
 )
 from orchestrator.sweep.selective.trial import Configuration
+from orchestrator.tables.rows import schema_of, values_of
+from orchestrator.tables.selective import TrialRow
 
 
 def batch(batch_id: int, subject: str, *epochs: int) -> Batch:
@@ -54,7 +57,7 @@ TRIAL = Entry(
 
 def test_a_complete_trial() -> None:
     evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
-    assert trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2) == {
+    assert values_of(trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2)) == {
         "trial": "t001",
         "kind": "trial",
         "arm": None,
@@ -112,11 +115,11 @@ def test_an_arm_without_training() -> None:
         error=None,
     )
     row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
-    assert (row["kind"], row["arm"], row["n_kept"], row["n_steps"]) == ("arm", "no_adapt", 0, 0)
-    assert row["n_subjects_kept"] == 0
-    assert row["cost"] == 0
-    assert (row["n_replicates"], row["objective_low"], row["objective_high"]) == (1, None, None)
-    assert [row[f"kept_{name}"] for name in ("W", "N1", "N2", "N3", "REM")] == [0] * 5
+    assert (row.kind, row.arm, row.n_kept, row.n_steps) == ("arm", "no_adapt", 0, 0)
+    assert row.n_subjects_kept == 0
+    assert row.cost == 0
+    assert (row.n_replicates, row.objective_low, row.objective_high) == (1, None, None)
+    assert row.kept == dict.fromkeys(("W", "N1", "N2", "N3", "REM"), 0)
 
 
 def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
@@ -131,9 +134,9 @@ def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
         error="DivergedError",
     )
     row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
-    assert (row["state"], row["error"], row["signature"]) == ("failed", "DivergedError", None)
-    assert row["objective"] is None
-    assert row["target_macro_f1"] is None
+    assert (row.state, row.error, row.signature) == ("failed", "DivergedError", None)
+    assert row.objective is None
+    assert row.target_macro_f1 is None
 
 
 def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
@@ -149,16 +152,16 @@ def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
         stopped_after=3,
     )
     row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
-    assert (row["state"], row["stopped_after"], row["objective"]) == ("stopped", 3, None)
-    assert row["cost"] is None, "nobody knows where between two reports it was ended"
+    assert (row.state, row.stopped_after, row.objective) == ("stopped", 3, None)
+    assert row.cost is None, "nobody knows where between two reports it was ended"
 
 
 def test_the_table_is_sorted_and_typed() -> None:
     evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
     rows = [trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2)]
-    rows += [{**rows[0], "trial": name, "objective": None} for name in ("t000", "arm-random")]
+    rows += [replace(rows[0], trial=name, objective=None) for name in ("t000", "arm-random")]
     table = trials_table(rows)
-    assert table.schema == TRIALS_SCHEMA
+    assert table.schema == schema_of(TrialRow)
     assert table["trial"].to_pylist() == ["arm-random", "t000", "t001"]
     assert table["objective"].to_pylist() == [None, None, 0.75]
 

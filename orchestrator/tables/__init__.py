@@ -1,0 +1,1 @@
+"""Tables that a sweep leaves: a class for the rows of each, below both `sweep` and `review`."""
