@@ -7,31 +7,46 @@ AttnSleep, from which the encoder comes, and of other networks for one channel o
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from search_spaces.space import Integer, LogUniform, Uniform
+from search_spaces.space import Integer, LogUniform, Parameter, Uniform
 from trainables.settings import EncoderSettings, PretrainSettings
 
-SPACE: Mapping[str, Uniform | LogUniform | Integer] = MappingProxyType(
+PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
     {
         # AttnSleep 1e-3, and a tenth of it after ten passes; TinySleepNet 1e-4.
-        "learning_rate": LogUniform(1e-5, 1e-2),
+        "learning_rate": Parameter(
+            declared=LogUniform(1e-5, 1e-2),
+            what="Step size of the first passes.",
+            section="pretrain",
+            title="learning rate",
+        ),
         # AttnSleep and TinySleepNet 1e-3. For none at all, a file's own section says 0.
-        "weight_decay": LogUniform(1e-6, 1e-1),
+        "weight_decay": Parameter(
+            declared=LogUniform(1e-6, 1e-1),
+            what="L2 penalty.",
+            section="pretrain",
+            title="weight decay",
+        ),
         # AttnSleep and DeepSleepNet 0.5.
-        "dropout": Uniform(0.0, 0.8),
+        "dropout": Parameter(
+            declared=Uniform(0.0, 0.8),
+            what="Probability of every dropout layer.",
+            section="encoder",
+        ),
         # AttnSleep 128, DeepSleepNet 100. Any whole number, as the setting itself.
-        "batch_size": Integer(16, 512),
+        "batch_size": Parameter(
+            declared=Integer(16, 512),
+            what="Epochs in one step.",
+            section="pretrain",
+            title="batch size",
+        ),
     }
 )
 """What a sweep may vary, by name; all of it unless the sweep file names some."""
 
-SECTIONS: Mapping[str, str] = MappingProxyType(
-    {
-        "learning_rate": "pretrain",
-        "weight_decay": "pretrain",
-        "dropout": "encoder",
-        "batch_size": "pretrain",
-    }
-)
+SPACE = MappingProxyType({name: parameter.declared for name, parameter in PARAMETERS.items()})
+"""Range of each parameter."""
+
+SECTIONS = MappingProxyType({name: parameter.section for name, parameter in PARAMETERS.items()})
 """Section of a sweep file, its own or one of method ``selective``, that holds each parameter under the same name."""
 
 _OWN = {"encoder": EncoderSettings(), "pretrain": PretrainSettings()}

@@ -6,25 +6,55 @@ Reconstruction: the paper (arXiv 2501.03764) publishes neither tau nor the learn
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from search_spaces.space import Integer, LogUniform, Uniform
+from search_spaces.space import Integer, LogUniform, Parameter, Uniform
 from trainables.settings import FinetuneSettings
 
-SPACE: Mapping[str, Uniform | LogUniform | Integer] = MappingProxyType(
+PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
     {
         # Quantile p keeps the ceil((1 - p) n) batches of highest reward: from all to one in twenty.
-        "tau_quantile": Uniform(0.0, 0.95),
-        # At most so many batches.
-        "tau_budget": Integer(1, 100_000),
+        "tau_quantile": Parameter(
+            declared=Uniform(0.0, 0.95),
+            what="Share of source batches with the lowest rewards that a trial drops; the reading unless another one "
+            "is given.",
+            section="search",
+            title="tau quantile",
+        ),
+        "tau_budget": Parameter(
+            declared=Integer(1, 100_000),
+            what="Most source batches that a trial keeps, those of the highest rewards.",
+            section="search",
+            title="tau budget",
+        ),
         # R > tau with R = 1 / EMD, whose scale is that of the features: an untold number of decades.
-        "tau_absolute": LogUniform(1e-9, 1e9),
-        "learning_rate": LogUniform(1e-5, 1e-2),
+        "tau_absolute": Parameter(
+            declared=LogUniform(1e-9, 1e9),
+            what="Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none.",
+            section="search",
+            title="tau (R)",
+        ),
+        "learning_rate": Parameter(
+            declared=LogUniform(1e-5, 1e-2),
+            what="Step size of finetuning.",
+            section="search",
+            title="learning rate",
+        ),
         # Varied only by a sweep file that says so: with equal steps, trials and arms differ in their batches.
-        "n_steps": Integer(1, 100_000),
+        "n_steps": Parameter(
+            declared=Integer(1, 100_000),
+            what="Optimiser updates of a trial. Unless given, all take ``search.n_steps``, so that trials differ in "
+            "tau and rate only; with it, the arms stay at ``search.n_steps``, and the review compares with them only "
+            "what took as many.",
+            section="search",
+            title="steps",
+        ),
     }
 )
 """What a sweep may vary, by name; tau in one of its readings."""
 
-TAU_READINGS = ("tau_quantile", "tau_budget", "tau_absolute")
+SPACE = MappingProxyType({name: parameter.declared for name, parameter in PARAMETERS.items()})
+"""Range of each parameter."""
+
+TAU_READINGS = tuple(name for name in PARAMETERS if name.startswith("tau_"))
 """How a sweep may speak of tau; the first unless it says otherwise."""
 
 DEFAULTS: Mapping[str, float] = MappingProxyType(

@@ -109,6 +109,45 @@ class Conditional:
 Declared = Uniform | LogUniform | Integer | Choice | Conditional
 """What a parameter may be."""
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One thing that a sweep may vary: everything that is known of it apart from the setting itself.
+
+    The keys of a sweep file, their reference and checks, the columns of the tables, and the words of the page come
+    from here.
+    """
+
+    declared: Uniform | LogUniform | Integer | Choice
+    """Its range, or its options."""
+    what: str
+    """What it is, for the reference of sweep files: a sentence."""
+    section: str
+    """Section of a sweep file that holds it under the same name."""
+    title: str = ""
+    """Word for it on a page, where its own name is not the word."""
+    matters_if: str = ""
+    """What a row of the final table must have, or the parameter does nothing there; empty: it always matters."""
+    note: str = ""
+    """Sentences on its options for the page."""
+
+
+def as_data(declared: Uniform | LogUniform | Integer | Choice) -> dict[str, Any]:
+    """Return the options of a choice, or the limits and the scale of a range, as a manifest has them."""
+    if isinstance(declared, Choice):
+        return {"options": list(declared.options)}
+    return {
+        "low": declared.low,
+        "high": declared.high,
+        "log": isinstance(declared, LogUniform),
+    }
+
+
+def titles_of(parameters: Mapping[str, Parameter]) -> dict[str, str]:
+    """Return the words for parameters whose own name is not the word."""
+    return {name: parameter.title for name, parameter in parameters.items() if parameter.title}
+
+
 Params = Mapping[str, Any]
 """Values of parameters by name: a number, or the text of a choice; which, their space says."""
 

@@ -5,43 +5,38 @@ No target is named: what a trial is worth is measured on source subjects that ar
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from orchestrator.config.fields import Modality
 from orchestrator.config.proposals import NONE, Scheduler
 from orchestrator.config.ranges import (
-    IntegerRange,
-    LogUniformRange,
-    UniformRange,
+    check_enqueued,
     check_first_trials,
     check_inside,
-    in_file,
+    declared_in,
+    varied,
+    written,
 )
 from orchestrator.config.selective import Source
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, Seed, SweepBase
 from orchestrator.config.validation import wrong_key
-from search_spaces.pretrain import SECTIONS, SPACE
-from search_spaces.space import Integer, LogUniform, Uniform
+from search_spaces.pretrain import PARAMETERS, SECTIONS, SPACE
+from search_spaces.space import Choice, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError
 from trainables.settings import EncoderSettings, PretrainSettings
 
-Parameter = Literal["learning_rate", "weight_decay", "dropout", "batch_size"]
-"""What a search may vary: the names in ``search_spaces.pretrain.SPACE``."""
+if TYPE_CHECKING:
+    Name = str
+else:
+    Name = Literal[tuple(SPACE)]
+"""A parameter that a search may vary."""
 
 
+@varied(PARAMETERS)
 class Space(FilledSection):
     """What the trials vary: exactly the parameters that are named here."""
-
-    learning_rate: LogUniformRange | None = None
-    """Step size of the first passes."""
-    weight_decay: LogUniformRange | None = None
-    """L2 penalty."""
-    dropout: UniformRange | None = None
-    """Probability of every dropout layer."""
-    batch_size: IntegerRange | None = None
-    """Epochs in one step."""
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
@@ -51,22 +46,11 @@ class Space(FilledSection):
     @classmethod
     def published(cls) -> "Space":
         """Return the space of a file that names none: all of the declared one."""
-        return cls.model_validate(
-            {name: {_KINDS[type(of)]: (of.low, of.high)} for name, of in SPACE.items()}
-        )
+        return cls.model_validate({name: written(declared) for name, declared in SPACE.items()})
 
-    def declared(self) -> dict[str, Uniform | LogUniform | Integer]:
+    def declared(self) -> dict[str, Uniform | LogUniform | Integer | Choice]:
         """Return the parameters that vary in the terms of ``search_spaces``, by name."""
-        found: dict[str, Uniform | LogUniform | Integer] = {}
-        for name in SPACE:
-            match getattr(self, name):
-                case UniformRange() as chosen:
-                    found[name] = Uniform(*chosen.uniform)
-                case LogUniformRange() as chosen:
-                    found[name] = LogUniform(*chosen.log_uniform)
-                case IntegerRange() as chosen:
-                    found[name] = Integer(*chosen.integer)
-        return found
+        return declared_in(self, SPACE)
 
 
 def _settings_with(name: str, value: float) -> EncoderSettings | PretrainSettings:
@@ -74,10 +58,6 @@ def _settings_with(name: str, value: float) -> EncoderSettings | PretrainSetting
     if SECTIONS[name] == "encoder":
         return EncoderSettings(**changed)
     return PretrainSettings(**changed)
-
-
-_KINDS: Mapping[type, str] = {Uniform: "uniform", LogUniform: "log_uniform", Integer: "integer"}
-"""Key of a range in a file."""
 
 
 class Search(SearchBase):
@@ -98,9 +78,7 @@ class Search(SearchBase):
         default_factory=Space.published, examples=[{"dropout": {"uniform": [0.0, 0.8]}}]
     )
     """What the trials vary; without this key all four parameters, each over its whole declared range."""
-    enqueue: tuple[dict[Parameter, float], ...] = Field(
-        default=(), examples=[[{"learning_rate": 1e-3}]]
-    )
+    enqueue: tuple[dict[Name, float], ...] = Field(default=(), examples=[[{"learning_rate": 1e-3}]])
     """Values to try first, by parameter; one that is left out takes the value of the file's own section."""
 
     @model_validator(mode="after")
@@ -121,16 +99,7 @@ class Search(SearchBase):
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":
-        space = self.space.declared()
-        for index, trial in enumerate(self.enqueue):
-            for name, value in trial.items():
-                if name not in space:
-                    problem = f"is not varied by this search; it varies {', '.join(space)}"
-                elif not space[name].contains(value):
-                    problem = f"lies outside space.{name} {in_file(space[name])}"
-                else:
-                    continue
-                raise wrong_key("enqueue", problem, index, name)
+        check_enqueued(self.enqueue, self.space.declared())
         if len(self.enqueue) > self.n_trials:
             raise wrong_key("enqueue", f"has more trials than n_trials, {self.n_trials}")
         return self

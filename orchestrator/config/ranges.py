@@ -1,14 +1,15 @@
 """Ranges that the search of a sweep file gives to its parameters, each inside the one that is declared for it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.sweep_sections import rising
 from orchestrator.config.validation import Section, wrong_key
-from search_spaces.space import Choice, Integer, LogUniform, Params, Uniform
+from search_spaces.space import Choice, Integer, LogUniform, Parameter, Params, Uniform
 from trainables.errors import SettingsError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -28,6 +29,10 @@ class UniformRange(Range):
     uniform: Annotated[tuple[float, float], AfterValidator(rising), Field(examples=[[0, 0.5]])]
     """``[low, high]`` inside the declared range."""
 
+    def declared(self) -> Uniform:
+        """Return it in the terms of ``search_spaces``."""
+        return Uniform(*self.uniform)
+
 
 class LogUniformRange(Range):
     """Range of a parameter, drawn uniformly on a log scale."""
@@ -37,12 +42,158 @@ class LogUniformRange(Range):
     ]
     """``[low, high]`` inside the declared range."""
 
+    def declared(self) -> LogUniform:
+        """Return it in the terms of ``search_spaces``."""
+        return LogUniform(*self.log_uniform)
+
 
 class IntegerRange(Range):
     """Range of a whole number, drawn uniformly."""
 
     integer: Annotated[tuple[int, int], AfterValidator(rising), Field(examples=[[32, 128]])]
     """``[low, high]`` inside the declared range, both whole numbers."""
+
+    def declared(self) -> Integer:
+        """Return it in the terms of ``search_spaces``."""
+        return Integer(*self.integer)
+
+
+OptionT = TypeVar("OptionT", bound=str)
+
+
+def _several(value: tuple[OptionT, ...]) -> tuple[OptionT, ...]:
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("options", "must name at least two options, each once")
+    return value
+
+
+class ChoiceRange(Section, Generic[OptionT]):
+    """Options of a parameter, all equally likely to be drawn."""
+
+    choice: Annotated[
+        tuple[OptionT, ...],
+        AfterValidator(_several),
+        Field(json_schema_extra={"minItems": 2, "uniqueItems": True}),
+    ]
+    """At least two of the declared options, each once."""
+
+    def declared(self) -> Choice:
+        """Return it in the terms of ``search_spaces``."""
+        return Choice(self.choice)
+
+
+_RANGES: Mapping[type, type[Section]] = {
+    Uniform: UniformRange,
+    LogUniform: LogUniformRange,
+    Integer: IntegerRange,
+}
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def varied(
+    parameters: Mapping[str, Parameter], **own: tuple[Any, Any]
+) -> Callable[[type[SectionT]], type[SectionT]]:
+    """Give the class of a ``space`` a key for each parameter: a range of its kind, or nothing.
+
+    Parameters
+    ----------
+    parameters : mapping
+        In the order of the keys.
+    own : (type, Field)
+        Of parameters whose range is written otherwise.
+    """
+
+    def field_of(name: str, parameter: Parameter) -> tuple[Any, Any]:
+        section = _section_of(name, parameter.declared)
+        return section | None, Field(default=None, description=parameter.what)
+
+    def decorate(cls: type[SectionT]) -> type[SectionT]:
+        fields = {
+            name: own.get(name) or field_of(name, parameter)
+            for name, parameter in parameters.items()
+        }
+        return _with_fields(cls, fields)
+
+    return decorate
+
+
+def valued(
+    parameters: Mapping[str, Parameter],
+    examples: Mapping[str, Any],
+    descriptions: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[type[SectionT]], type[SectionT]]:
+    """Give the class of a first trial a key for each parameter: one of its values, or nothing."""
+
+    def decorate(cls: type[SectionT]) -> type[SectionT]:
+        fields = {
+            name: (
+                _value_of(parameter.declared) | None,
+                Field(
+                    default=None,
+                    examples=[examples[name]],
+                    description=descriptions.get(name, f"Of ``space.{name}``."),
+                ),
+            )
+            for name, parameter in parameters.items()
+        }
+        return _with_fields(cls, fields)
+
+    return decorate
+
+
+def _with_fields(cls: type[SectionT], fields: Mapping[str, tuple[Any, Any]]) -> type[SectionT]:
+    more: dict[str, Any] = dict(fields)
+    return create_model(
+        cls.__name__, __base__=cls, __module__=cls.__module__, __doc__=cls.__doc__, **more
+    )
+
+
+def _section_of(name: str, declared: Uniform | LogUniform | Integer | Choice) -> Any:
+    if not isinstance(declared, Choice):
+        return _RANGES[type(declared)]
+    base: Any = ChoiceRange
+    return create_model(
+        f"{name.title().replace('_', '')}Range",
+        __base__=base[_value_of(declared)],
+        __doc__=f"Options of ``{name}``, all equally likely to be drawn.",
+    )
+
+
+def _value_of(declared: Uniform | LogUniform | Integer | Choice) -> Any:
+    match declared:
+        case Choice():
+            return Literal[declared.options]
+        case Integer():
+            return int
+        case _:
+            return float
+
+
+def written(declared: Uniform | LogUniform | Integer | Choice) -> dict[str, Any]:
+    """Return a range as a sweep file has it.
+
+    >>> written(LogUniform(0.001, 1))
+    {'log_uniform': (0.001, 1)}
+    """
+    match declared:
+        case Choice(options):
+            return {"choice": options}
+        case Uniform(low, high):
+            return {"uniform": (low, high)}
+        case LogUniform(low, high):
+            return {"log_uniform": (low, high)}
+        case Integer(low, high):
+            return {"integer": (low, high)}
+
+
+def declared_in(
+    space: BaseModel, names: Iterable[str]
+) -> dict[str, Uniform | LogUniform | Integer | Choice]:
+    """Return the parameters that a ``space`` varies in the terms of ``search_spaces``, by name."""
+    chosen = {name: section for name in names if (section := getattr(space, name)) is not None}
+    found = {name: section.declared() for name, section in chosen.items()}
+    return {name: declared for name, declared in found.items() if declared is not None}
 
 
 def check_inside(
@@ -117,6 +268,30 @@ def check_first_trials(
                 raise wrong_key("search", problem, "enqueue", index)
         if trial in trials[:index]:
             raise wrong_key("search", "is given twice", "enqueue", index)
+
+
+def check_enqueued(
+    trials: Sequence[Params],
+    space: Mapping[str, Uniform | LogUniform | Integer | Choice],
+) -> None:
+    """Refuse enqueued trials with a value that the search does not vary, or that lies outside its range.
+
+    Parameters
+    ----------
+    trials : sequence of mapping
+        The values that are given.
+    space : mapping
+        What the search varies.
+    """
+    for index, trial in enumerate(trials):
+        for name, value in trial.items():
+            if name not in space:
+                problem = f"is not varied by this search; it varies {', '.join(space)}"
+            elif not space[name].contains(value):
+                problem = f"lies outside space.{name} {in_file(space[name])}"
+            else:
+                continue
+            raise wrong_key("enqueue", problem, index, name)
 
 
 def in_file(declared: Uniform | LogUniform | Integer | Choice) -> str:

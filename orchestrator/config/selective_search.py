@@ -1,19 +1,42 @@
 """What the search of a selective sweep varies, and what it tries first."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.ranges import Range, beyond
+from orchestrator.config.ranges import (
+    Range,
+    beyond,
+    check_enqueued,
+    declared_in,
+    in_file,
+    valued,
+    varied,
+)
 from orchestrator.config.sweep_sections import COST, FilledSection, SearchBase, rising
 from orchestrator.config.validation import Section, wrong_key
-from search_spaces.selective import DEFAULTS, ENQUEUED_TAU_QUANTILES, SPACE, TAU_READINGS
-from search_spaces.space import Integer, LogUniform, Uniform
+from search_spaces.selective import (
+    DEFAULTS,
+    ENQUEUED_TAU_QUANTILES,
+    PARAMETERS,
+    SPACE,
+    TAU_READINGS,
+)
+from search_spaces.space import Choice, Integer, LogUniform, Uniform
 
-_DECLARED_TAU, _DECLARED_RATE = SPACE["tau_quantile"], SPACE["learning_rate"]
-_DECLARED_REWARD, _MOST_BATCHES = SPACE["tau_absolute"], int(SPACE["tau_budget"].high)
-_FEWEST_STEPS, _MOST_STEPS = int(SPACE["n_steps"].low), int(SPACE["n_steps"].high)
+_OTHERS = tuple(name for name in PARAMETERS if name not in TAU_READINGS)
+"""What a search may vary besides tau."""
+
+
+def _limits(name: str) -> tuple[float, float]:
+    declared = SPACE[name]
+    assert not isinstance(declared, Choice)
+    return declared.low, declared.high
+
+
+_TAUS, _RATES, _REWARDS = map(_limits, ("tau_quantile", "learning_rate", "tau_absolute"))
+_BUDGETS, _STEPS = (tuple(map(int, _limits(name))) for name in ("tau_budget", "n_steps"))
 
 
 def _tau_quantile(value: float) -> float:
@@ -24,9 +47,9 @@ def _tau_quantile(value: float) -> float:
     return value
 
 
-Budget = Annotated[int, Field(ge=1, le=_MOST_BATCHES)]
-Steps = Annotated[int, Field(ge=_FEWEST_STEPS, le=_MOST_STEPS)]
-Reward = Annotated[float, Field(ge=_DECLARED_REWARD.low, le=_DECLARED_REWARD.high)]
+Budget = Annotated[int, Field(ge=_BUDGETS[0], le=_BUDGETS[1])]
+Steps = Annotated[int, Field(ge=_STEPS[0], le=_STEPS[1])]
+Reward = Annotated[float, Field(ge=_REWARDS[0], le=_REWARDS[1])]
 TauQuantile = Annotated[float, AfterValidator(_tau_quantile)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -38,6 +61,10 @@ class TauRange(Section):
         tuple[TauQuantile, TauQuantile], AfterValidator(rising), Field(examples=[[0, 0.9]])
     ]
     """``[low, high]`` inside [0, 1)."""
+
+    def declared(self) -> Uniform:
+        """Return it in the terms of ``search_spaces``."""
+        return Uniform(*self.uniform)
 
 
 class RateRange(FilledSection, Range):
@@ -59,11 +86,17 @@ class RateRange(FilledSection, Range):
             (("log_uniform", index), rate) for index, rate in enumerate(self.log_uniform or ())
         ]
         for where, rate in given:
-            if rate is not None and not self.extend and not _DECLARED_RATE.contains(rate):
+            if rate is not None and not self.extend and not SPACE["learning_rate"].contains(rate):
                 raise wrong_key(
-                    where[0], beyond(_DECLARED_RATE, "search_spaces/selective.py"), *where[1:]
+                    where[0],
+                    beyond(SPACE["learning_rate"], "search_spaces/selective.py"),
+                    *where[1:],
                 )
         return self
+
+    def declared(self) -> LogUniform | None:
+        """Return it in the terms of ``search_spaces``; None where one rate is fixed."""
+        return LogUniform(*self.log_uniform) if self.log_uniform is not None else None
 
 
 class BudgetRange(Section):
@@ -71,6 +104,10 @@ class BudgetRange(Section):
 
     integer: Annotated[tuple[Budget, Budget], AfterValidator(rising), Field(examples=[[5, 40]])]
     """``[low, high]``, whole numbers of at least 1."""
+
+    def declared(self) -> Integer:
+        """Return it in the terms of ``search_spaces``."""
+        return Integer(*self.integer)
 
 
 class RewardRange(Section):
@@ -81,6 +118,10 @@ class RewardRange(Section):
     ]
     """``[low, high]`` in the unit of R = 1/EMD, which the table of an earlier sweep shows."""
 
+    def declared(self) -> LogUniform:
+        """Return it in the terms of ``search_spaces``."""
+        return LogUniform(*self.log_uniform)
+
 
 class StepsRange(Section):
     """Range of a number of steps, drawn uniformly."""
@@ -88,23 +129,32 @@ class StepsRange(Section):
     integer: Annotated[tuple[Steps, Steps], AfterValidator(rising), Field(examples=[[20, 200]])]
     """``[low, high]``, whole numbers inside the declared range."""
 
+    def declared(self) -> Integer:
+        """Return it in the terms of ``search_spaces``."""
+        return Integer(*self.integer)
 
+
+def _optional(section: type[Section], name: str, **more: Any) -> tuple[Any, Any]:
+    return section | None, Field(default=None, description=PARAMETERS[name].what, **more)
+
+
+@varied(
+    PARAMETERS,
+    tau_quantile=_optional(TauRange, "tau_quantile", examples=[{"uniform": list(_TAUS)}]),
+    tau_budget=_optional(BudgetRange, "tau_budget"),
+    tau_absolute=_optional(RewardRange, "tau_absolute"),
+    learning_rate=(
+        RateRange,
+        Field(default=RateRange(log_uniform=_RATES), description=PARAMETERS["learning_rate"].what),
+    ),
+    n_steps=_optional(StepsRange, "n_steps"),
+)
 class Space(FilledSection):
     """What the trials vary; the declared space unless a key narrows it. Tau is varied in one reading."""
 
-    tau_quantile: TauRange | None = Field(
-        default=None, examples=[{"uniform": [_DECLARED_TAU.low, _DECLARED_TAU.high]}]
-    )
-    """Share of source batches with the lowest rewards that a trial drops; the reading unless another one is given."""
-    tau_budget: BudgetRange | None = None
-    """Most source batches that a trial keeps, those of the highest rewards."""
-    tau_absolute: RewardRange | None = None
-    """Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none."""
-    learning_rate: RateRange = RateRange(log_uniform=(_DECLARED_RATE.low, _DECLARED_RATE.high))
-    """Step size of finetuning."""
-    n_steps: StepsRange | None = None
-    """Optimiser updates of a trial. Unless given, all take ``search.n_steps``, so that trials differ in tau and rate
-    only; with it, the arms stay at ``search.n_steps``, and the review compares with them only what took as many."""
+    if TYPE_CHECKING:
+        learning_rate: RateRange = RateRange()
+        n_steps: StepsRange | None = None
 
     @model_validator(mode="after")
     def _one_reading(self) -> "Space":
@@ -112,7 +162,7 @@ class Space(FilledSection):
         if len(given) > 1:
             raise wrong_key(given[1], f"varies tau, as {given[0]} does; keep one of the two")
         if not given:  # a default of the field would stand next to another reading
-            declared = TauRange(uniform=(_DECLARED_TAU.low, _DECLARED_TAU.high))
+            declared = TauRange(uniform=_TAUS)
             object.__setattr__(self, "tau_quantile", declared)
         return self
 
@@ -121,37 +171,24 @@ class Space(FilledSection):
         """Name of the parameter that tau is."""
         return next(name for name in TAU_READINGS if getattr(self, name) is not None)
 
-    def declared(self) -> dict[str, Uniform | LogUniform | Integer]:
+    def declared(self) -> dict[str, Uniform | LogUniform | Integer | Choice]:
         """Return the space in the terms of ``search_spaces``, by parameter name."""
-        tau: Uniform | LogUniform | Integer
-        if self.tau_budget is not None:
-            tau = Integer(*self.tau_budget.integer)
-        elif self.tau_absolute is not None:
-            tau = LogUniform(*self.tau_absolute.log_uniform)
-        else:
-            assert self.tau_quantile is not None
-            tau = Uniform(*self.tau_quantile.uniform)
-        space = {self.tau_reading: tau}
-        if self.learning_rate.log_uniform is not None:
-            space["learning_rate"] = LogUniform(*self.learning_rate.log_uniform)
-        if self.n_steps is not None:
-            space["n_steps"] = Integer(*self.n_steps.integer)
-        return space
+        return declared_in(self, (self.tau_reading, *_OTHERS))
 
 
+@valued(
+    PARAMETERS,
+    examples={
+        **{"tau_quantile": 0.5, "tau_budget": 10, "tau_absolute": 0.1},
+        **{"learning_rate": 1e-3, "n_steps": 60},
+    },
+    descriptions={
+        "learning_rate": "Of ``space.learning_rate``; ``default_learning_rate`` unless given.",
+        "n_steps": "Of ``space.n_steps``; ``n_steps`` of the search unless given.",
+    },
+)
 class FirstTrial(FilledSection):
     """A configuration to try first: values of parameters that the search varies."""
-
-    tau_quantile: float | None = Field(default=None, examples=[0.5])
-    """Of ``space.tau_quantile``."""
-    tau_budget: int | None = Field(default=None, examples=[10])
-    """Of ``space.tau_budget``."""
-    tau_absolute: float | None = Field(default=None, examples=[0.1])
-    """Of ``space.tau_absolute``."""
-    learning_rate: float | None = Field(default=None, examples=[1e-3])
-    """Of ``space.learning_rate``; ``default_learning_rate`` unless given."""
-    n_steps: int | None = Field(default=None, examples=[60])
-    """Of ``space.n_steps``; ``n_steps`` of the search unless given."""
 
     def given(self) -> dict[str, Any]:
         """Return the parameters that are given, with their values."""
@@ -216,16 +253,8 @@ class Search(SearchBase):
     def _whole_first_trials_inside_the_space(self) -> "Search":
         space = self.space.declared()
         reading = self.space.tau_reading
+        check_enqueued([trial.given() for trial in self.enqueue], space)
         for index, trial in enumerate(self.enqueue):
-            for name, value in trial.given().items():
-                if name not in space:
-                    problem = f"is not varied by this search; it varies {', '.join(space)}"
-                elif not space[name].contains(value):
-                    low, high = space[name].low, space[name].high
-                    problem = f"lies outside space.{name} [{low:g}, {high:g}]"
-                else:
-                    continue
-                raise wrong_key("enqueue", problem, index, name)
             if reading not in trial.model_fields_set:
                 raise wrong_key("enqueue", f"needs a {reading}", index)
         n = len(self.first_trials())
@@ -245,16 +274,13 @@ class Search(SearchBase):
                 f"space.learning_rate [{rates[0]:g}, {rates[1]:g}]; give one inside",
             )
         if "n_steps" in space and not space["n_steps"].contains(self.n_steps):
-            low, high = space["n_steps"].low, space["n_steps"].high
-            problem = (
-                f"lies outside space.n_steps [{low}, {high}]; arms and enqueued trials take it"
-            )
+            limits = in_file(space["n_steps"])
+            problem = f"lies outside space.n_steps {limits}; arms and enqueued trials take it"
             raise wrong_key("n_steps", problem)
         reading = self.space.tau_reading
         for index, tau in enumerate(self.enqueue_taus):
             if not space[reading].contains(tau):
-                low, high = space[reading].low, space[reading].high
-                problem = f"lies outside space.{reading} [{low:g}, {high:g}]"
+                problem = f"lies outside space.{reading} {in_file(space[reading])}"
             elif tau in self.enqueue_taus[:index]:
                 problem = "is given twice"
             else:

@@ -1,94 +1,31 @@
 """What the search of a sleepmg sweep varies, and what it tries first."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from orchestrator.config.proposals import Scheduler
-from orchestrator.config.ranges import LogUniformRange, UniformRange, check_inside, in_file
+from orchestrator.config.ranges import check_enqueued, check_inside, declared_in, valued, varied
 from orchestrator.config.sweep_sections import FilledSection, SearchBase
-from orchestrator.config.validation import Section, wrong_key
-from search_spaces.sleepmg import SECTIONS, SPACE
-from search_spaces.space import Choice, LogUniform, Uniform
+from orchestrator.config.validation import wrong_key
+from search_spaces.sleepmg import DEFAULTS, PARAMETERS, SECTIONS, SPACE
+from search_spaces.space import Choice, Integer, LogUniform, Uniform
 from trainables.settings import SleepMGSettings
 
-Ratio = Literal["mean_pairwise", "mean_others"]
-"""Options of ``ratio`` in ``search_spaces.sleepmg.SPACE``."""
 
-Schedule = Literal["constant", "dann"]
-"""Options of ``schedule`` there."""
-
-ApplyTo = Literal["gradient", "update"]
-"""Options of ``apply_to`` there."""
-
-Searched = Uniform | LogUniform | Choice
-"""What a parameter of ``search_spaces.sleepmg.SPACE`` may be."""
-
-OptionT = TypeVar("OptionT", bound=str)
-
-
-def _several(value: tuple[OptionT, ...]) -> tuple[OptionT, ...]:
-    if len(set(value)) < max(2, len(value)):
-        raise PydanticCustomError("options", "must name at least two options, each once")
-    return value
-
-
-class ChoiceRange(Section, Generic[OptionT]):
-    """Options of a parameter, all equally likely to be drawn."""
-
-    choice: Annotated[
-        tuple[OptionT, ...],
-        AfterValidator(_several),
-        Field(json_schema_extra={"minItems": 2, "uniqueItems": True}),
-    ]
-    """At least two of the declared options, each once."""
-
-
-class RatioRange(ChoiceRange[Ratio]):
-    """Options of ``ratio``, all equally likely to be drawn."""
-
-
-class ScheduleRange(ChoiceRange[Schedule]):
-    """Options of ``schedule``, all equally likely to be drawn."""
-
-
-class ApplyToRange(ChoiceRange[ApplyTo]):
-    """Options of ``apply_to``, all equally likely to be drawn."""
-
-
+@varied(PARAMETERS)
 class Space(FilledSection):
     """What the trials vary: exactly the parameters that are named here."""
-
-    alpha_f: UniformRange | None = None
-    """How strongly extractors are slowed."""
-    alpha_y: UniformRange | None = None
-    """How strongly classifier slices are slowed."""
-    alpha_d: UniformRange | None = None
-    """How strongly discriminator slices are slowed."""
-    grl_weight: LogUniformRange | None = None
-    """Lambda of the gradient reversal."""
-    learning_rate: LogUniformRange | None = None
-    """Step size."""
-    dropout: UniformRange | None = None
-    """Probability of every dropout layer."""
-    ratio: RatioRange | None = None
-    """How one modality's score is compared to those of the others."""
-    schedule: ScheduleRange | None = None
-    """How lambda goes over the training."""
-    apply_to: ApplyToRange | None = None
-    """What the coefficients scale."""
 
     @model_validator(mode="after")
     def _inside_the_declared_space(self) -> "Space":
         check_inside(self, SPACE, "search_spaces/sleepmg.py", _settings_with)
         return self
 
-    def declared(self) -> dict[str, Searched]:
+    def declared(self) -> dict[str, Uniform | LogUniform | Integer | Choice]:
         """Return the parameters that vary in the terms of ``search_spaces``, by name."""
-        ranges = {name: getattr(self, name) for name in SPACE}
-        return {name: _declared(chosen) for name, chosen in ranges.items() if chosen is not None}
+        return declared_in(self, SPACE)
 
 
 def _settings_with(name: str, value: Any) -> SleepMGSettings:
@@ -96,37 +33,9 @@ def _settings_with(name: str, value: Any) -> SleepMGSettings:
     return replace(own, **{section: replace(getattr(own, section), **{name: value})})
 
 
-def _declared(chosen: UniformRange | LogUniformRange | ChoiceRange[str]) -> Searched:
-    match chosen:
-        case UniformRange():
-            return Uniform(*chosen.uniform)
-        case LogUniformRange():
-            return LogUniform(*chosen.log_uniform)
-        case _:
-            return Choice(chosen.choice)
-
-
+@valued(PARAMETERS, examples={**DEFAULTS, "learning_rate": 1e-3, "apply_to": "gradient"})
 class FirstTrial(FilledSection):
     """A configuration to try first: values of parameters that the search varies."""
-
-    alpha_f: float | None = Field(default=None, examples=[0.2])
-    """Of ``space.alpha_f``."""
-    alpha_y: float | None = Field(default=None, examples=[0.2])
-    """Of ``space.alpha_y``."""
-    alpha_d: float | None = Field(default=None, examples=[0.2])
-    """Of ``space.alpha_d``."""
-    grl_weight: float | None = Field(default=None, examples=[0.01])
-    """Of ``space.grl_weight``."""
-    learning_rate: float | None = Field(default=None, examples=[1e-3])
-    """Of ``space.learning_rate``."""
-    dropout: float | None = Field(default=None, examples=[0.5])
-    """Of ``space.dropout``."""
-    ratio: Ratio | None = Field(default=None, examples=[get_args(Ratio)[0]])
-    """Of ``space.ratio``."""
-    schedule: Schedule | None = Field(default=None, examples=[get_args(Schedule)[0]])
-    """Of ``space.schedule``."""
-    apply_to: ApplyTo | None = Field(default=None, examples=[get_args(ApplyTo)[0]])
-    """Of ``space.apply_to``."""
 
     def given(self) -> dict[str, Any]:
         """Return the parameters that are given, with their values."""
@@ -159,16 +68,8 @@ class Search(SearchBase):
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":
-        space = self.space.declared()
-        for index, trial in enumerate(self.enqueue):
-            for name, value in trial.given().items():
-                if name not in space:
-                    problem = f"is not varied by this search; it varies {', '.join(space)}"
-                elif not space[name].contains(value):
-                    problem = f"lies outside space.{name} {in_file(space[name])}"
-                else:
-                    continue
-                raise wrong_key("enqueue", problem, index, name)
+        given = [trial.given() for trial in self.enqueue]
+        check_enqueued(given, self.space.declared())
         if len(self.enqueue) > self.n_trials:
             raise wrong_key("enqueue", f"has more trials than n_trials, {self.n_trials}")
         return self

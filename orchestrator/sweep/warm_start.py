@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from orchestrator.alignment.readings import READINGS
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.config.yaml_source import shown
 from orchestrator.errors import ConfigError
@@ -17,9 +18,6 @@ from orchestrator.sweep.samplers import Ranges, distribution
 from orchestrator.sweep.study import Study
 from orchestrator.telemetry.progress import note
 from search_spaces.space import Conditional
-
-_COLUMNS = {"tau_budget": "n_kept"}
-"""Column of the final table that holds a parameter, where it has another name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +138,7 @@ def _params(row: Mapping[str, Any], space: Ranges, fixed: Mapping[str, Any]) -> 
     for name, declared in space.items():
         if isinstance(declared, Conditional) and not declared.exists(found):
             continue
-        value = row.get(_COLUMNS.get(name, name))
+        value = row.get(READINGS[name].column if name in READINGS else name)
         if value is None:
             raise ValueError(f"has no {name}")
         if not declared.contains(value):

@@ -7,13 +7,10 @@ from orchestrator.review import known
 from orchestrator.review.parameters import Sensitivity, sensitivities
 from orchestrator.review.pretrain.records import Sweep
 from orchestrator.tables.pretrain import SubjectRow, TrialRow
-from search_spaces.pretrain import SECTIONS
+from search_spaces.pretrain import PARAMETERS, SECTIONS
+from search_spaces.space import titles_of
 
-TITLES = {
-    "learning_rate": "learning rate",
-    "weight_decay": "weight decay",
-    "batch_size": "batch size",
-}
+TITLES = titles_of(PARAMETERS)
 """Words for parameters whose own name is not the word."""
 
 

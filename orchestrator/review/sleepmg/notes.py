@@ -1,25 +1,14 @@
 """The foot of a sleepmg review: how to read it, and where it comes from. Pure."""
 
-from collections.abc import Mapping
-
 from orchestrator.review.formats import counted, number, some
 from orchestrator.review.paired import FEW_PAIRS
 from orchestrator.review.sleepmg.findings import Findings
 from orchestrator.review.sleepmg.parameters import TITLES
 from orchestrator.review.sleepmg.records import Manifest
 from orchestrator.review.verdicts import NO_DIFFERENCE
+from search_spaces.sleepmg import PARAMETERS
 
 FOLD_KINDS = {"leave_one_subject_out": "leave one subject out", "k_fold": "groups of subjects"}
-
-CHOICES: Mapping[str, str] = {
-    "ratio": "What rho is of a modality: with mean_pairwise, the mean of its score over that of each other one; with "
-    "mean_others, its score over the mean of the others'.",
-    "schedule": "With constant, lambda is the same all through the training; with dann, it grows from 0 up to the "
-    "lambda of the trial.",
-    "apply_to": "With gradient, k multiplies the gradient before the optimiser's step; with update, the change of the "
-    "weights after it. Adam undoes a constant scaling of gradients.",
-}
-"""What the options of each choice are."""
 
 
 def reading_notes(found: Findings) -> tuple[tuple[str, str], ...]:
@@ -85,7 +74,9 @@ def reading_notes(found: Findings) -> tuple[tuple[str, str], ...]:
 def _choices(manifest: Manifest) -> list[tuple[str, str]]:
     """Return what the options of the searched choices are."""
     return [
-        (TITLES.get(name, name), CHOICES[name]) for name in manifest.searched if name in CHOICES
+        (TITLES.get(name, name), PARAMETERS[name].note)
+        for name in manifest.searched
+        if PARAMETERS[name].note
     ]
 
 

@@ -1,31 +1,17 @@
 """What the search varied, and how the objective went with it. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.review import parameters
 from orchestrator.review.formats import number, rate, significant
 from orchestrator.review.parameters import Contrast, Sensitivity
 from orchestrator.review.sleepmg.records import Manifest
 from orchestrator.tables.sleepmg import TrialRow
+from search_spaces.sleepmg import PARAMETERS
+from search_spaces.space import titles_of
 
-TITLES: Mapping[str, str] = {
-    "grl_weight": "lambda",
-    "learning_rate": "learning rate",
-    "schedule": "schedule of lambda",
-    "apply_to": "applied to",
-}
+TITLES = titles_of(PARAMETERS)
 """Words for parameters whose own name is not the word."""
-
-ACTIVE_IF: Mapping[str, str] = {
-    "alpha_f": "mod_f",
-    "alpha_y": "mod_y",
-    "alpha_d": "mod_d",
-    "grl_weight": "adversary",
-    "ratio": "balances",
-    "schedule": "adversary",
-    "apply_to": "balances",
-}
-"""What a trial must have, or a parameter does nothing."""
 
 
 def sensitivities(
@@ -42,8 +28,8 @@ def sensitivities(
 
 def value_of(name: str, trial: TrialRow) -> float | str | None:
     """Value of a parameter in a trial; None where a switch makes it do nothing."""
-    switch = ACTIVE_IF.get(name)
-    if switch is not None and not getattr(trial, switch):
+    switch = PARAMETERS[name].matters_if
+    if switch and not getattr(trial, switch):
         return None
     return trial.params[name]
 

@@ -23,7 +23,7 @@ from orchestrator.sweep.search import Scores
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.sweep.tuning import run_search
 from orchestrator.sweep.warm_start import check_warm_start
-from search_spaces.space import LogUniform, Params
+from search_spaces.space import Params, as_data
 from trainables.stages import Stage
 
 
@@ -129,10 +129,7 @@ class PretrainRun:
             "early_stop_subjects": _subjects(plan.source.early_stop),
             "objective_subjects": _subjects(plan.source.validation),
             "searched": list(space),
-            "space": {
-                name: {"low": of.low, "high": of.high, "log": isinstance(of, LogUniform)}
-                for name, of in space.items()
-            },
+            "space": {name: as_data(declared) for name, declared in space.items()},
             "encoder": dataclasses.asdict(sweep.encoder),
             "pretrain": dataclasses.asdict(sweep.pretrain),
             "seed": sweep.seed,

@@ -17,12 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.alignment.selection import (
-    Selection,
-    select_absolute,
-    select_budget,
-    select_quantile,
-)
+from orchestrator.alignment.readings import selected
+from orchestrator.alignment.selection import select_quantile
 from orchestrator.config.arms import ARMS, QUANTILE, Batches
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep import SelectiveSweep
@@ -118,7 +114,7 @@ def _seeds(inputs: TrialInputs) -> range:
 
 def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
     """Return what a trial with these sampled parameters trains on with the first seed."""
-    selection = _selection(inputs.reward_S, params)
+    selection = selected(inputs.reward_S, params)
     return Configuration(
         kept=selection.kept,
         tau_quantile=selection.tau_quantile,
@@ -127,15 +123,6 @@ def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Con
         n_steps=int(params.get("n_steps", inputs.n_steps)),
         seed=inputs.seed,
     )
-
-
-def _selection(reward_S: NDArray[np.float64], params: Mapping[str, float]) -> Selection:
-    """Return the batches that tau keeps, in whichever reading the sweep varies it."""
-    if "tau_budget" in params:
-        return select_budget(reward_S, int(params["tau_budget"]))
-    if "tau_absolute" in params:
-        return select_absolute(reward_S, params["tau_absolute"])
-    return select_quantile(reward_S, params["tau_quantile"])
 
 
 def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 import ray
@@ -10,7 +9,6 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.config.sleepmg import SleepMGSweep, parameters
 from orchestrator.config.sleepmg_rows import Row
-from orchestrator.config.sleepmg_search import Searched
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
@@ -30,7 +28,7 @@ from orchestrator.sweep.sleepmg.results import Entry, Tables
 from orchestrator.sweep.sleepmg.worth import Worth
 from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.sweep.warm_start import check_warm_start
-from search_spaces.space import Choice, LogUniform
+from search_spaces.space import as_data
 from trainables.stages import Stage
 
 
@@ -185,7 +183,7 @@ class SleepMGRun:
                 "n_validation": sweep.folds.n_validation,
             },
             "searched": list(space),
-            "space": {name: _as_data(declared) for name, declared in space.items()},
+            "space": {name: as_data(declared) for name, declared in space.items()},
             "rows": [{"name": row.name, "ours": row.ours} for row in sweep.rows],
             "seeds": list(sweep.seeds),
             "figure": sweep.figure,
@@ -229,17 +227,6 @@ def objective_judge(gate: LabelGate, plan: CrossValidationPlan) -> Judge:
         Split.FOLD_VALIDATION,
         "objective",
     )
-
-
-def _as_data(declared: Searched) -> dict[str, Any]:
-    """Return the options of a choice, or the limits and the scale of a range."""
-    if isinstance(declared, Choice):
-        return {"options": list(declared.options)}
-    return {
-        "low": declared.low,
-        "high": declared.high,
-        "log": isinstance(declared, LogUniform),
-    }
 
 
 def _majority_macro_f1(

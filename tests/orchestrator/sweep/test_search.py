@@ -771,6 +771,7 @@ def test_the_journal_opens_with_optuna(driver: Driver) -> None:
     for name, declared in USED.items():
         found = distributions[name]
         assert isinstance(found, optuna.distributions.FloatDistribution)
+        assert not isinstance(declared, Choice)
         assert (found.low, found.high) == (declared.low, declared.high)
         assert found.log == isinstance(declared, LogUniform)
 
