@@ -34,8 +34,8 @@ import pyarrow as pa  # noqa: E402
 
 from orchestrator.alignment.batches import cut_batches  # noqa: E402
 from orchestrator.alignment.scores import ScoreRequest, score  # noqa: E402
-from orchestrator.config.dataset import load_dataset  # noqa: E402
 from orchestrator.config.sweep import SelectiveSweep, load_sweep  # noqa: E402
+from orchestrator.psg.dataset import load_dataset  # noqa: E402
 from orchestrator.psg.feed import StoredRecording  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store import paths  # noqa: E402

@@ -36,10 +36,10 @@ import torch  # noqa: E402
 from ray import tune  # noqa: E402
 from scipy.spatial.distance import cdist  # noqa: E402
 
-from orchestrator.config.dataset import load_dataset  # noqa: E402
 from orchestrator.config.selective_search import FirstTrial, RateRange  # noqa: E402
 from orchestrator.config.sweep import SelectiveSweep, load_sweep  # noqa: E402
 from orchestrator.labels import LabelGate, Split  # noqa: E402
+from orchestrator.psg.dataset import load_dataset  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
 from orchestrator.sweep.objective import key_of  # noqa: E402

@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.config.dataset import load_dataset
 from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import DataError
+from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.ingest import ingest
 from orchestrator.psg.synthetic import write_domain
 from orchestrator.review import write_review

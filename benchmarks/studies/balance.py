@@ -29,10 +29,10 @@ import numpy as np
 import torch
 from scipy import stats
 
-from orchestrator.config.dataset import load_dataset
 from orchestrator.config.montage import load_montage
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg import feed
+from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.ingest import ingest
 from orchestrator.psg.synthetic import write_domain
 from orchestrator.store.store import Store

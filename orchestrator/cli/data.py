@@ -29,8 +29,8 @@ def ingest(
 
     A recording that is done is skipped; a broken one is quarantined with a reason, and the rest goes on.
     """
-    from orchestrator.config.dataset import load_dataset
     from orchestrator.errors import DataError
+    from orchestrator.psg.dataset import load_dataset
     from orchestrator.psg.ingest import ingest as run_ingest
     from orchestrator.store import paths
 

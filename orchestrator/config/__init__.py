@@ -1,30 +1,5 @@
-"""Typed YAML files: what a data set looks like on disk, and what a sweep searches.
+"""Typed YAML files: what a sweep searches, what a cluster is made of, what the package says of itself.
 
 Every mistake in a file is reported at file:line:column, all of them at once. Nothing here imports
 Ray, torch or MNE.
 """
-
-from orchestrator.config.dataset import DatasetFile, load_dataset
-from orchestrator.config.sweep import (
-    PretrainSweep,
-    SelectiveSweep,
-    SleepMGSweep,
-    SweepFile,
-    check_objective,
-    dump,
-    load_sweep,
-    resolve_subjects,
-)
-
-__all__ = [
-    "DatasetFile",
-    "PretrainSweep",
-    "SelectiveSweep",
-    "SleepMGSweep",
-    "SweepFile",
-    "check_objective",
-    "dump",
-    "load_dataset",
-    "load_sweep",
-    "resolve_subjects",
-]

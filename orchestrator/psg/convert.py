@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestrator.config.dataset import DatasetFile
 from orchestrator.config.fields import MODALITIES
 from orchestrator.errors import RecordingError
 from orchestrator.psg import edf, hypnogram, preprocess, quality
+from orchestrator.psg.dataset import DatasetFile
 from orchestrator.psg.quality import Flag, clipped_epochs, flat_epochs
 from orchestrator.psg.recordings import Source
+from orchestrator.psg.stages.format import BeyondSignal
 from trainables.stages import STAGE_NAMES, UNSCORED
 
 SCHEMA_VERSION = 1
@@ -34,7 +35,7 @@ class Settings:
     labels: Mapping[str, int]
     channels: Mapping[str, tuple[tuple[str, ...], ...]]
     filter_hz: Mapping[str, tuple[float, float]]
-    labels_beyond_signal: hypnogram.BeyondSignal
+    labels_beyond_signal: BeyondSignal
     optional: tuple[str, ...] = ()
 
     @classmethod
@@ -218,20 +219,12 @@ def summary(table: pa.Table) -> dict[str, Any]:
 def _hypnogram(
     source: Source, settings: Settings, recording: edf.Recording, stage_content: bytes | None
 ) -> hypnogram.Hypnogram:
-    beyond = settings.labels_beyond_signal
-    if source.codes is not None and stage_content is not None:
-        return hypnogram.from_codes(
-            stage_content.decode("latin-1"),
-            source.codes,
-            recording.duration_s,
-            epochs_per_code=source.epochs_per_code,
-            beyond_signal=beyond,
-        )
-    annotations = recording.annotations
-    if stage_content is not None:
-        annotations = edf.read_annotations(stage_content, source.stage_path or "")
-    return hypnogram.from_annotations(
-        annotations, settings.labels, recording.duration_s, beyond_signal=beyond
+    return source.stages.read(
+        stage_content,
+        source.stage_path or "",
+        recording,
+        labels=settings.labels,
+        beyond_signal=settings.labels_beyond_signal,
     )
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.dataset import EPOCH_S as EPOCH_S
 from orchestrator.errors import RecordingError
 from orchestrator.psg.edf import Annotation
+from orchestrator.psg.epoch_grid import EPOCH_S as EPOCH_S
+from orchestrator.psg.stages.format import BeyondSignal
 from trainables.stages import UNSCORED
 
 _TOLERANCE_S = 0.01
@@ -18,8 +18,6 @@ _TOLERANCE_S = 0.01
 _ROUNDING_S = 1e-6
 
 _UNSET = -2
-
-BeyondSignal = Literal["quarantine", "trim"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.config.dataset import DatasetFile
 from orchestrator.errors import ConfigError, DataError, IntegrityError, RecordingError
 from orchestrator.psg import convert
+from orchestrator.psg.dataset import DatasetFile
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.store import paths
 from orchestrator.store.decoding import json_metadata
@@ -146,8 +146,7 @@ def ingest_id_of(source: Source, settings: convert.Settings, content_sha256: str
     return content_id(
         {
             "settings": settings.as_json(),
-            "codes": source.codes,
-            "epochs_per_code": source.epochs_per_code,
+            **source.stages.identity(),
             "subject": source.subject,
             "recording": source.recording,
             "problem": source.problem.reason if source.problem else None,

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.config.dataset import STORE_SFREQ
 from orchestrator.errors import RecordingError
+from orchestrator.psg.epoch_grid import STORE_SFREQ
 from orchestrator.psg.hypnogram import EPOCH_S
 
 SFREQ = STORE_SFREQ

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from orchestrator.config.dataset import DatasetFile, RecordingForm, StagesFromCodes
 from orchestrator.errors import ConfigError, DataError, RecordingError
+from orchestrator.psg.dataset import DatasetFile, RecordingForm
+from orchestrator.psg.stages import StageFormat
 from orchestrator.store.store import Store
 
 
@@ -23,10 +24,8 @@ class Source:
     """Relative to the data folder."""
     stage_path: str | None
     """File with the stages; None where the recording holds them itself."""
-    codes: dict[str, int] | None
-    """Code -> stage, where `stage_path` is a text file with one code a line."""
-    epochs_per_code: int
-    """Epochs that one line stands for."""
+    stages: StageFormat
+    """How they are written there."""
     problem: RecordingError | None = None
     """Why the recording cannot even be tried."""
 
@@ -99,16 +98,12 @@ def _source(form: RecordingForm, path: str, paths: Sequence[str]) -> Source:
         stage_path = _stage_path(form, path, paths)
     except RecordingError as error:
         problem = error
-    stages = form.stages
     return Source(
         subject=subject,
         recording=PurePosixPath(path).stem,
         path=path,
         stage_path=stage_path,
-        codes={str(k): v for k, v in stages.codes.items()}
-        if isinstance(stages, StagesFromCodes)
-        else None,
-        epochs_per_code=stages.epoch_s // 30 if isinstance(stages, StagesFromCodes) else 1,
+        stages=form.stages,
         problem=problem,
     )
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.config import arms
-from orchestrator.config.dataset import load_dataset
 from orchestrator.config.sweep import (
     PretrainSweep,
     SelectiveSweep,
@@ -26,6 +25,7 @@ from orchestrator.config.sweep import (
     load_sweep,
 )
 from orchestrator.psg.convert import Settings
+from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.psg.ingest import ingest_id_of
 from orchestrator.psg.recordings import find_recordings

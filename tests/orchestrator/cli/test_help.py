@@ -96,7 +96,7 @@ def test_what_is_for_one_method_says_so(
 def test_validating_a_dataset_file_loads_nothing_heavy(root: Path) -> None:
     path = str(root / "datasets" / "ucddb.yaml")
     assert not loaded_after(
-        f"from orchestrator.config.dataset import load_dataset\nload_dataset({path!r})"
+        f"from orchestrator.psg.dataset import load_dataset\nload_dataset({path!r})"
     )
 
 

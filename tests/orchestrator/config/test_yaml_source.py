@@ -153,7 +153,8 @@ def test_did_you_mean_ignores_case_and_says_nothing_without_a_likeness() -> None
 def test_loading_imports_no_heavy_library() -> None:
     code = (
         "import sys\n"
-        "from orchestrator.config import load_dataset, load_sweep\n"
+        "from orchestrator.config.sweep import load_sweep\n"
+        "from orchestrator.psg.dataset import load_dataset\n"
         "load_sweep('sweeps/tau.yaml'); load_dataset('datasets/ucddb.yaml')\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}\n"
         "             & {'ray', 'torch', 'mne', 'optuna', 'numpy', 'scipy'}))\n"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.config.dataset import DatasetFile, load_dataset
 from orchestrator.psg.convert import Settings
+from orchestrator.psg.dataset import DatasetFile, load_dataset
 from orchestrator.psg.recordings import Source
+from orchestrator.psg.stages.annotations import StagesFromAnnotations
 from trainables.stages import ANNOTATION_STAGES
 
 EPOCH_S = 30
@@ -107,8 +108,7 @@ def source() -> Source:
         recording="p1-n1",
         path="p1-n1.edf",
         stage_path=None,
-        codes=None,
-        epochs_per_code=1,
+        stages=StagesFromAnnotations.model_validate({"from": "annotations"}),
     )
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.config.dataset import DatasetFile, load_dataset
 from orchestrator.errors import RecordingError
 from orchestrator.psg import preprocess
 from orchestrator.psg.convert import METADATA_KEY, Settings, epoch_table, summary
+from orchestrator.psg.dataset import DatasetFile, load_dataset
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.store.store import Store, parquet_bytes
 

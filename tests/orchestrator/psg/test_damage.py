@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.config.dataset import DatasetFile
+from orchestrator.psg.dataset import DatasetFile
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 

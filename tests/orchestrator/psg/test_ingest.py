@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from orchestrator.cli.main import main
-from orchestrator.config.dataset import DatasetFile
 from orchestrator.errors import ConfigError, DataError
+from orchestrator.psg.dataset import DatasetFile
 from orchestrator.psg.ingest import MANIFEST_SCHEMA, ingest
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256

@@ -7,7 +7,7 @@ import mne
 import numpy as np
 import pytest
 
-from orchestrator.config.dataset import load_dataset
+from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.feed import (
     StoredRecording,
     channel_labels,

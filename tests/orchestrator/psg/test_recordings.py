@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.dataset import DatasetFile, load_dataset
 from orchestrator.errors import ConfigError, DataError
+from orchestrator.psg.dataset import DatasetFile, load_dataset
 from orchestrator.psg.recordings import Source, find_recordings, matches_glob
 from orchestrator.store.store import Store
 
@@ -59,7 +59,7 @@ def test_recordings_come_sorted_by_subject_and_name(tmp_path: Path, dataset: Loa
         ("p2", "p2-b.edf", None),
     ]
     assert [s.recording for s in sources] == ["p10-a", "p2-a", "p2-b"]
-    assert all(s.codes is None and s.problem is None for s in sources)
+    assert all(s.stages.source == "annotations" and s.problem is None for s in sources)
 
 
 def test_nothing_found_says_what_was_looked_for(tmp_path: Path, dataset: LoadDataset) -> None:
@@ -140,12 +140,12 @@ def test_both_forms_of_ucddb(tmp_path: Path, root: Path) -> None:
     )
     assert (published.subject, published.path) == ("ucddb002", "files/ucddb002.rec")
     assert published.stage_path == "files/ucddb002_stage.txt"
-    assert published.codes == {
-        "0": 0, "1": 4, "2": 1, "3": 2, "4": 3, "5": 3, "6": -1, "7": -1,
-    }  # fmt: skip
-    assert published.epochs_per_code == 1
+    assert published.stages.identity() == {
+        "codes": {"0": 0, "1": 4, "2": 1, "3": 2, "4": 3, "5": 3, "6": -1, "7": -1},
+        "epochs_per_code": 1,
+    }
     assert (rebuilt.subject, rebuilt.path) == ("ucddb003", "rebuilt/ucddb003.edf")
-    assert (rebuilt.stage_path, rebuilt.codes) == (None, None)
+    assert (rebuilt.stage_path, rebuilt.stages.source) == (None, "annotations")
 
 
 def test_sleep_edf_pairs_nights_and_joins_both_nights_of_a_person(
@@ -175,5 +175,4 @@ def test_longer_scoring_windows_count_as_several_epochs(
     stages = "from: codes\n      file: '{stem}.txt'\n      codes: {0: W}\n      epoch_s: 60"
     data = place(tmp_path / "d", ["p1.edf", "p1.txt"])
     (source,) = find_recordings(dataset({"from: annotations": stages}), data)
-    assert source.epochs_per_code == 2
-    assert source.codes == {"0": 0}
+    assert source.stages.identity() == {"codes": {"0": 0}, "epochs_per_code": 2}

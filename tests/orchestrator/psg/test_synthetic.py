@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.config.dataset import load_dataset
 from orchestrator.config.montage import BUNDLED, MontageFile, load_montage
 from orchestrator.errors import ConfigError, SetupError
 from orchestrator.psg import convert, synthetic
+from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.recordings import find_recordings
 from orchestrator.store.store import Store
 from trainables.stages import ANNOTATION_STAGES, Stage

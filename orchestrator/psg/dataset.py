@@ -3,10 +3,8 @@
 A new EDF data set needs such a file and no code. ``datasets/`` holds examples.
 """
 
-import glob
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -14,21 +12,16 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
 from orchestrator.config.montage import BundledMontage, Channels, bundled_montage
 from orchestrator.config.validation import Section, validate, wrong_key
-from orchestrator.errors import RecordingError
+from orchestrator.psg.epoch_grid import STORE_SFREQ
+from orchestrator.psg.file_names import Glob, Regex, found_in
+from orchestrator.psg.stages import Stages
 from trainables.stages import ANNOTATION_STAGES
-
-STORE_SFREQ = 100
-"""Sampling rate of the epoch store, Hz; a filter must end below half of it."""
-
-EPOCH_S = 30
-"""Length of an epoch, s (Rechtschaffen & Kales 1968; AASM)."""
 
 DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {
     "eeg": (0.3, 35.0),
@@ -38,30 +31,6 @@ DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {
 }
 """Pass bands, Hz. EEG and EOG: 0.3-35 as in the AASM manual; EMG and ECG cut below half the store's
 rate."""
-
-
-def _pattern(value: str) -> str:
-    """Refuse globs that could leave the data folder or that ``Path.glob`` does not take."""
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts:
-        problem = "must be relative to the folder of the recordings, without '..'"
-    elif any("**" in part and part != "**" for part in path.parts):
-        problem = "'**' must stand alone between slashes, as in '**/*.edf'"
-    elif path.name in {"", "**"}:
-        problem = "must end in a file name, as in '**/*.edf'"
-    else:
-        return value
-    raise PydanticCustomError("not_a_glob", "{problem}", {"problem": problem})
-
-
-def _regex(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise PydanticCustomError(
-            "not_a_regex", "not a regular expression: {problem}", {"problem": str(error)}
-        ) from None
-    return value
 
 
 def _band(value: tuple[float, float]) -> tuple[float, float]:
@@ -75,91 +44,7 @@ def _band(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _epoch_length(value: int) -> int:
-    if value <= 0 or value % EPOCH_S:
-        raise PydanticCustomError(
-            "not_an_epoch",
-            "must be a multiple of {epoch_s}: other scores cannot be cut into {epoch_s}-s epochs",
-            {"epoch_s": EPOCH_S},
-        )
-    return value
-
-
-Glob = Annotated[Text, AfterValidator(_pattern)]
-Regex = Annotated[Text, AfterValidator(_regex)]
 Band = Annotated[tuple[float, float], AfterValidator(_band)]
-
-
-class StageFile(Section):
-    """Where the stages of a recording are, by the name of the recording's own file."""
-
-    file: Glob | None = None
-    """Glob in the folder of the recording; ``{stem}`` is its name without extension, ``{key}`` what
-    ``key`` finds."""
-    key: Regex | None = None
-    """Regular expression searched in the recording's file name; group 1, or the whole match,
-    becomes ``{key}``."""
-
-    @model_validator(mode="after")
-    def _placeholders(self) -> "StageFile":
-        used = re.findall(r"\{(.*?)\}", self.file or "")
-        for name in used:
-            if name not in {"stem", "key"}:
-                raise wrong_key(
-                    "file", f"unknown placeholder {{{name}}}. Allowed: {{stem}}, {{key}}"
-                )
-        if "key" in used and self.key is None:
-            raise wrong_key("file", "uses {key}, but this section has no 'key' expression")
-        if self.key is not None and "key" not in used:
-            raise wrong_key("key", "is not used: 'file' has no {key} placeholder")
-        return self
-
-    def glob_for(self, recording: str) -> str | None:
-        """Glob of the stage file in the recording's folder; None if the recording holds its stages.
-
-        Parameters
-        ----------
-        recording : str
-            File name of the recording, such as ``SC4001E0-PSG.edf``.
-
-        Raises
-        ------
-        RecordingError
-            ``key`` does not occur in the file name (reason ``missing_hypnogram``).
-        """
-        if self.file is None:
-            return None
-        pattern = self.file.replace("{stem}", glob.escape(PurePosixPath(recording).stem))
-        if self.key is None:
-            return pattern
-        key = _found(self.key, recording)
-        if key is None:
-            raise RecordingError(
-                "missing_hypnogram",
-                f"{recording}: the expression {self.key!r} finds nothing in the file name, so the "
-                "stage file is unknown; change 'key' in the data set file.",
-            )
-        return pattern.replace("{key}", glob.escape(key))
-
-
-class StagesFromAnnotations(StageFile):
-    """Stages are EDF+ annotations: in the recording itself, or in ``file`` next to it."""
-
-    source: Literal["annotations"] = Field(alias="from")
-    """Written ``from: annotations``."""
-
-
-class StagesFromCodes(StageFile):
-    """Stages are integer codes, one a line, in a text file next to the recording."""
-
-    source: Literal["codes"] = Field(alias="from")
-    """Written ``from: codes``."""
-    file: Glob
-    """Glob in the folder of the recording; may hold ``{stem}`` and ``{key}``."""
-    codes: Annotated[dict[int, StageLabel], Field(min_length=1)]
-    """Code to stage or ``unscored``; any other code in a file is an error of that recording."""
-    epoch_s: Annotated[int, AfterValidator(_epoch_length)] = EPOCH_S
-    """Seconds that one line stands for."""
 
 
 class RecordingForm(Section):
@@ -170,7 +55,7 @@ class RecordingForm(Section):
     subfolders too."""
     subject: Regex
     """Regular expression searched in the file name; group 1, or the whole match, is the subject."""
-    stages: Annotated[StagesFromAnnotations | StagesFromCodes, Field(discriminator="source")]
+    stages: Stages
     """Where the stages are."""
 
     def subject_of(self, recording: str) -> str | None:
@@ -181,7 +66,7 @@ class RecordingForm(Section):
         recording : str
             File name of the recording, such as ``SC4001E0-PSG.edf``.
         """
-        return _found(self.subject, recording)
+        return found_in(self.subject, recording)
 
 
 class DatasetFile(Section):
@@ -297,11 +182,3 @@ def load_dataset(path: str | Path) -> DatasetFile:
         Everything that is wrong with the file, each at file:line:column.
     """
     return validate(DatasetFile, path)
-
-
-def _found(expression: str, name: str) -> str | None:
-    """Return group 1, or the whole match, of an expression in a file name; None without a match."""
-    match = re.search(expression, name)
-    if match is None:
-        return None
-    return match.group(1 if match.re.groups else 0) or None

@@ -4,14 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.dataset import (
-    DatasetFile,
-    StagesFromAnnotations,
-    StagesFromCodes,
-    load_dataset,
-)
 from orchestrator.config.montage import load_montage
 from orchestrator.errors import ConfigError, RecordingError
+from orchestrator.psg.dataset import DatasetFile, load_dataset
+from orchestrator.psg.stages import StagesFromAnnotations, StagesFromCodes
 from trainables.stages import ANNOTATION_STAGES, UNSCORED, Stage
 
 DATASETS = Path(__file__).parents[3] / "datasets"

@@ -1,0 +1,110 @@
+"""What a format of stages has to be."""
+
+import glob
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from orchestrator.config.validation import Section, wrong_key
+from orchestrator.errors import RecordingError
+from orchestrator.psg.file_names import Glob, Regex, found_in
+
+if TYPE_CHECKING:
+    from orchestrator.psg.edf import Recording
+    from orchestrator.psg.hypnogram import Hypnogram
+
+BeyondSignal = Literal["quarantine", "trim"]
+"""What to do where stages are scored after the end of the signal."""
+
+
+class StageFormat(Section, ABC):
+    """A format of stages, and where they are: by the name of the recording's own file."""
+
+    if TYPE_CHECKING:  # each format has a literal of its own
+        source: str = ""
+    file: Glob | None = None
+    """Glob in the folder of the recording; ``{stem}`` is its name without extension, ``{key}`` what
+    ``key`` finds."""
+    key: Regex | None = None
+    """Regular expression searched in the recording's file name; group 1, or the whole match,
+    becomes ``{key}``."""
+
+    @model_validator(mode="after")
+    def _placeholders(self) -> "StageFormat":
+        used = re.findall(r"\{(.*?)\}", self.file or "")
+        for name in used:
+            if name not in {"stem", "key"}:
+                raise wrong_key(
+                    "file", f"unknown placeholder {{{name}}}. Allowed: {{stem}}, {{key}}"
+                )
+        if "key" in used and self.key is None:
+            raise wrong_key("file", "uses {key}, but this section has no 'key' expression")
+        if self.key is not None and "key" not in used:
+            raise wrong_key("key", "is not used: 'file' has no {key} placeholder")
+        return self
+
+    def glob_for(self, recording: str) -> str | None:
+        """Glob of the stage file in the recording's folder; None if the recording holds its stages.
+
+        Parameters
+        ----------
+        recording : str
+            File name of the recording, such as ``SC4001E0-PSG.edf``.
+
+        Raises
+        ------
+        RecordingError
+            ``key`` does not occur in the file name (reason ``missing_hypnogram``).
+        """
+        if self.file is None:
+            return None
+        pattern = self.file.replace("{stem}", glob.escape(PurePosixPath(recording).stem))
+        if self.key is None:
+            return pattern
+        key = found_in(self.key, recording)
+        if key is None:
+            raise RecordingError(
+                "missing_hypnogram",
+                f"{recording}: the expression {self.key!r} finds nothing in the file name, so the "
+                "stage file is unknown; change 'key' in the data set file.",
+            )
+        return pattern.replace("{key}", glob.escape(key))
+
+    @abstractmethod
+    def read(
+        self,
+        content: bytes | None,
+        file: str,
+        recording: "Recording",
+        *,
+        labels: Mapping[str, int],
+        beyond_signal: BeyondSignal,
+    ) -> "Hypnogram":
+        """Return the stages of a recording.
+
+        Parameters
+        ----------
+        content : bytes or None
+            Of the stage file; None where the recording holds its stages.
+        file : str
+            Path of the stage file, for messages.
+        recording : Recording
+            Its signals and its annotations.
+        labels : mapping of str to int
+            Annotation text -> stage, -1 for unscored.
+        beyond_signal : {"quarantine", "trim"}
+            What to do with stages that are scored after the end of the signal.
+
+        Raises
+        ------
+        RecordingError
+            Whatever keeps the stages from being used.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the id of an ingested recording depends on, besides the content of the files."""
+        return {"stages": self.model_dump(mode="json", by_alias=True)}
