@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.config.objectives import OBJECTIVES
 from search_spaces.space import Choice
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ _PRETRAIN = (
     ("lowest", "lowest_subject_macro_f1", ".3f"),
     ("encoder", "encoder_id", "s"),
 )
-_FURTHER: dict[str, str] = {"cost": ".3g", "transfer_margin": "+.3f", "worst_subject": ".3f"}
 
 
 def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
@@ -99,7 +99,7 @@ def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
         return columns
     after = [name for _, name, _ in columns].index("objective") + 1
     further: list[tuple[str, str, str]] = [
-        (name.replace("_", " "), name, _FURTHER[name]) for name in search.also
+        (name.replace("_", " "), name, OBJECTIVES[name].format) for name in search.also
     ]
     if search.replicates > 1:
         further = [("low", "objective_low", ".3f"), ("high", "objective_high", ".3f"), *further]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from orchestrator.config.objectives import COST, further_text, objectives_text
 from orchestrator.config.ranges import (
     Range,
     beyond,
@@ -14,7 +15,7 @@ from orchestrator.config.ranges import (
     valued,
     varied,
 )
-from orchestrator.config.sweep_sections import COST, FilledSection, SearchBase, rising
+from orchestrator.config.sweep_sections import FilledSection, SearchBase, rising
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.selective import (
     DEFAULTS,
@@ -24,6 +25,18 @@ from search_spaces.selective import (
     TAU_READINGS,
 )
 from search_spaces.space import Choice, Integer, LogUniform, Uniform
+
+OFFERED_OBJECTIVES = ("source_val", "target_information", "target_emd", "oracle_target_val")
+"""What a search may maximise, each an entry of ``OBJECTIVES``."""
+OFFERED_FURTHER = (COST, "transfer_margin")
+"""What it may weigh against that."""
+
+if TYPE_CHECKING:
+    ObjectiveName = str
+    FurtherName = str
+else:
+    ObjectiveName = Literal[OFFERED_OBJECTIVES]
+    FurtherName = Literal[OFFERED_FURTHER]
 
 _OTHERS = tuple(name for name in PARAMETERS if name not in TAU_READINGS)
 """What a search may vary besides tau."""
@@ -201,17 +214,12 @@ class Search(SearchBase):
     n_steps: Annotated[int, Field(ge=1)]
     """Optimiser updates of every arm, of the enqueued trials, and of all others unless ``space.n_steps`` varies them:
     then it lies inside that range. With equal steps, arms differ in their batches only."""
-    objective: Literal["source_val", "target_information", "target_emd", "oracle_target_val"] = (
-        "source_val"
+    objective: ObjectiveName = Field(
+        default="source_val", description=objectives_text(OFFERED_OBJECTIVES)
     )
-    """Macro-F1 on held-out source subjects; how certain the predictions for the target are and how evenly they spread
-    over the stages, without a label; minus the EMD of the source to the target under the finetuned encoder, without a
-    label either; or macro-F1 on labelled target subjects (an oracle no one has in practice)."""
-    also: tuple[Literal["cost", "transfer_margin"], ...] = Field(
-        default=(), examples=[["transfer_margin"]]
+    also: tuple[FurtherName, ...] = Field(
+        default=(), examples=[["transfer_margin"]], description=further_text(OFFERED_FURTHER)
     )
-    """Further objectives: epochs that go through the network in training (less is better); what adaptation gains for
-    the objective's subject who gains least (more is better). Trials are then ranked by dominance."""
     space: Space = Space()
     """What the trials vary."""
     default_learning_rate: Rate = DEFAULTS["learning_rate"]

@@ -1,10 +1,11 @@
 """What the search of a sleepmg sweep varies, and what it tries first."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.config.objectives import COST, further_text
 from orchestrator.config.proposals import Scheduler
 from orchestrator.config.ranges import check_enqueued, check_inside, declared_in, valued, varied
 from orchestrator.config.sweep_sections import FilledSection, SearchBase
@@ -12,6 +13,14 @@ from orchestrator.config.validation import wrong_key
 from search_spaces.sleepmg import DEFAULTS, PARAMETERS, SECTIONS, SPACE
 from search_spaces.space import Choice, Integer, LogUniform, Uniform
 from trainables.settings import SleepMGSettings
+
+OFFERED_FURTHER = (COST, "worst_subject")
+"""What a search may weigh against its objective, each an entry of ``OBJECTIVES``."""
+
+if TYPE_CHECKING:
+    FurtherName = str
+else:
+    FurtherName = Literal[OFFERED_FURTHER]
 
 
 @varied(PARAMETERS)
@@ -56,11 +65,9 @@ class Search(SearchBase):
     """Macro-F1 of the validation subjects of all folds, pooled; test subjects never choose."""
     scheduler: FoldScheduler = FoldScheduler()
     """Who ends trials that are too far behind, so that others get their time."""
-    also: tuple[Literal["cost", "worst_subject"], ...] = Field(
-        default=(), examples=[["worst_subject"]]
+    also: tuple[FurtherName, ...] = Field(
+        default=(), examples=[["worst_subject"]], description=further_text(OFFERED_FURTHER)
     )
-    """Further objectives: epochs that go through the network in training (less is better); macro-F1 of the validation
-    subject who fares worst (more is better). Trials are then ranked by dominance."""
     space: Space
     """What the trials vary."""
     enqueue: tuple[FirstTrial, ...] = ()

@@ -1,6 +1,6 @@
-"""Parts that the sweep files of both methods share."""
+"""Parts that the sweep files of all methods share."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -8,18 +8,13 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config.defaults import newest
 from orchestrator.config.fields import Slug, StageName, Text
 from orchestrator.config.notices import Notify
+from orchestrator.config.objectives import OBJECTIVES, Direction
 from orchestrator.config.proposals import NONE, Sampler, Scheduler
 from orchestrator.config.validation import Section, wrong_key
 from trainables.stages import Stage
 
 Globs = tuple[Text, ...]
 """Globs over subjects; resolved by ``resolve_subjects`` when the store is read."""
-
-Direction = Literal["maximize", "minimize"]
-"""Whether more of a value is better, in Optuna's words."""
-
-COST = "cost"
-"""Further objective: how many epochs went through the network in training, each as often as it did."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed of random numbers."""
@@ -108,8 +103,8 @@ class SearchBase(Section):
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """Optuna's direction for each value of a trial: less is better for costs alone."""
-        return ("maximize", *("minimize" if name == COST else "maximize" for name in self.also))
+        """Optuna's direction for each value of a trial."""
+        return ("maximize", *(OBJECTIVES[name].direction for name in self.also))
 
     @model_validator(mode="after")
     def _several_objectives_are_not_cut_short(self) -> Self:

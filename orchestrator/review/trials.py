@@ -6,13 +6,6 @@ from typing import TypeVar
 from orchestrator.review.formats import number
 from orchestrator.tables.trials import ReplicatedOutcome
 
-FURTHER = {
-    "cost": "epochs through the network",
-    "transfer_margin": "gain of the subject who gains least",
-    "worst_subject": "macro-F1 of the worst subject",
-}
-"""Further objective -> its title; less of ``cost`` is better, more of the others."""
-
 
 def objective_text(trial: ReplicatedOutcome) -> str:
     """Return the objective, with its interval where there are several seeds."""

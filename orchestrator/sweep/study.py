@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.config.sweep_sections import Direction
+from orchestrator.config.objectives import Direction
 from orchestrator.sweep.journal import BEGAN_AT, ENDED_AT, OwnBackend
 from search_spaces.space import Params
 

@@ -66,7 +66,7 @@ def cautions(
 
 
 def _oracle(manifest: Manifest) -> list[Caution]:
-    if not manifest.is_oracle:
+    if not manifest.about_objective.is_oracle:
         return []
     return [
         Caution(

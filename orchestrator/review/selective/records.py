@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config.arms import ARMS
+from orchestrator.config.objectives import OBJECTIVES, Objective
 from orchestrator.errors import DataError
 from orchestrator.review.stored import read_json
 from orchestrator.tables.rows import read_rows
 from orchestrator.tables.selective import BatchRow, TrialRow
-
-ORACLE_PREFIX = "oracle_"
-"""Objectives that read stages of the target begin like this."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,25 +53,9 @@ class Manifest:
     versions: Mapping[str, str]
 
     @property
-    def is_oracle(self) -> bool:
-        """Whether the objective read stages of the target."""
-        return self.objective.startswith(ORACLE_PREFIX)
-
-    @property
-    def objective_measure(self) -> str:
-        """What the objective is measured in."""
-        measures = {"target_information": "0 to 1", "target_emd": "minus a distance"}
-        return measures.get(self.objective, "macro-F1")
-
-    @property
-    def objective_is_macro_f1(self) -> bool:
-        """Whether its spread is in the units of the target metric."""
-        return self.objective_measure == "macro-F1"
-
-    @property
-    def objective_is_drawn(self) -> bool:
-        """Whether the objective fits on an axis of macro-F1."""
-        return self.objective != "target_emd"
+    def about_objective(self) -> Objective:
+        """What is known of the objective."""
+        return OBJECTIVES[self.objective]
 
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialRow, ...]:
@@ -111,6 +93,12 @@ def read_manifest(data: bytes) -> Manifest:
     Raises
     ------
     DataError
-        A key is missing.
+        A key is missing or the objective is unknown.
     """
-    return Manifest(**read_json(Manifest, data, "manifest.json"))
+    manifest = Manifest(**read_json(Manifest, data, "manifest.json"))
+    if manifest.objective not in OBJECTIVES:
+        raise DataError(
+            f"manifest.json of the sweep has the objective {manifest.objective!r}, so another version wrote it. "
+            f"Known: {', '.join(OBJECTIVES)}."
+        )
+    return manifest

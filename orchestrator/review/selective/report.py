@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.review.formats import DASH, number, range_text, rate, some
 from orchestrator.review.page import records_csv, rows_csv, template
 from orchestrator.review.selective import statistics, tau, wording
@@ -11,7 +12,7 @@ from orchestrator.review.selective.cautions import cautions
 from orchestrator.review.selective.records import Manifest, read_batches, read_manifest, read_trials
 from orchestrator.review.selective.rewards_plot import rewards_png
 from orchestrator.review.selective.tau_plot import tau_curve_png
-from orchestrator.review.trials import FURTHER, front_of
+from orchestrator.review.trials import front_of
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
@@ -97,7 +98,7 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         target_subjects=some(manifest.target_subjects),
         trials=_by_objective(t for t in trials if not t.is_arm),
         front=front_of(trials),
-        further=FURTHER,
+        objectives=OBJECTIVES,
         arms=[t for t in trials if t.is_arm],
         tau_curve=tau_curve,
         rewards=rewards,

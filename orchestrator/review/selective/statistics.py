@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.config.arms import ARMS, DEFAULT, RANDOM
+from orchestrator.config.objectives import MACRO_F1
 from orchestrator.review.selective.records import Manifest
 from orchestrator.review.verdicts import NO_DIFFERENCE, rank_correlation
 from orchestrator.tables.selective import BatchRow, TrialRow
@@ -165,7 +166,7 @@ def tau_range(trials: Sequence[TrialRow], manifest: Manifest) -> TauRange | None
         n_points=len(points),
         lowest=min(values),
         highest=max(values),
-        seed_width=_seed_width(points) if manifest.objective_is_macro_f1 else None,
+        seed_width=_seed_width(points) if manifest.about_objective.measure == MACRO_F1 else None,
     )
 
 

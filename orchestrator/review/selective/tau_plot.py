@@ -62,7 +62,7 @@ def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) ->
         for row in rows
         for value in (
             row.target_macro_f1,
-            row.objective if row.kind != "arm" and manifest.objective_is_drawn else None,
+            row.objective if row.kind != "arm" and manifest.about_objective.is_drawn else None,
         )
         if value is not None
     ]
@@ -207,7 +207,7 @@ def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> Non
             zorder=5,
             label="target macro-F1, enqueued taus",
         )
-    if objective and manifest.objective_is_drawn:
+    if objective and manifest.about_objective.is_drawn:
         axes.plot(
             *zip(*objective, strict=True),
             color=VERMILLION,
@@ -217,7 +217,7 @@ def _draw_lines(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) -> Non
             markersize=5.5,
             markerfacecolor="white",
             zorder=4,
-            label=f"objective {plain(manifest.objective)} ({manifest.objective_measure})",
+            label=f"objective {plain(manifest.objective)} ({manifest.about_objective.measure})",
         )
 
 

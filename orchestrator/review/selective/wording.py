@@ -18,13 +18,6 @@ from orchestrator.review.selective.statistics import STRONG_SENSITIVITY, Compari
 from orchestrator.review.verdicts import NO_DIFFERENCE
 from orchestrator.tables.selective import TrialRow
 
-_OBJECTIVES = {
-    "target_emd": " This objective is minus the earth mover's distance of the source epochs that a "
-    "tau chooses from to the target's, under the finetuned encoder and in units of each feature's "
-    "spread over the source; no label is read. How it is taken is a choice made here.",
-}
-"""What an objective that is no macro-F1 and is of ours measures."""
-
 
 def domains(manifest: Manifest) -> str:
     """Source and target, for the line below a title."""
@@ -167,7 +160,7 @@ def reading_notes(
         (
             "Chosen trial",
             f"The one with the highest objective ({manifest.objective}); the target metric plays "
-            f"no part in choosing it.{_OBJECTIVES.get(manifest.objective, '')}",
+            f"no part in choosing it.{manifest.about_objective.note}",
         ),
         (
             "Arms",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from itertools import groupby
 
+from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.review.formats import range_text
 from orchestrator.review.page import template
 from orchestrator.review.parameters import Contrast, Sensitivity, sensitivity_note
@@ -17,7 +18,7 @@ from orchestrator.review.sleepmg.parameters import TITLES, value_of, value_text
 from orchestrator.review.sleepmg.parameters_plot import parameters_png
 from orchestrator.review.sleepmg.records import read_sweep
 from orchestrator.review.sleepmg.tables import tables
-from orchestrator.review.trials import FURTHER, front_of
+from orchestrator.review.trials import front_of
 from orchestrator.store.store import Store
 from orchestrator.tables.sleepmg import TrialRow
 
@@ -78,7 +79,7 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         comparison_of={c.entry.name: c for c in found.comparisons},
         trials=_by_objective(found),
         front=front_of(sweep.trials),
-        further=FURTHER,
+        objectives=OBJECTIVES,
         failed_rows=[t for t in sweep.trials if t.is_row and t.is_failed],
         example=example,
         example_folds=[

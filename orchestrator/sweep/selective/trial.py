@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.alignment.readings import selected
 from orchestrator.alignment.selection import select_quantile
 from orchestrator.config.arms import ARMS, QUANTILE, Batches
+from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.store import paths
@@ -306,7 +307,7 @@ def _finetune_and_predict(
     def after_step(n_steps: int) -> None:
         if after_tenth is not None and n_steps in tenths:
             part = paths.part_predictions(inputs.sweep_name, name, tenths[n_steps])
-            without_labels = inputs.sweep.search.objective.startswith("target_")
+            without_labels = OBJECTIVES[inputs.sweep.search.objective].reads == "target signals"
             store.write_table(part, predictions("test" if without_labels else "objective"))
             after_tenth(tenths[n_steps])
 
