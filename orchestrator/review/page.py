@@ -1,12 +1,13 @@
-"""What the pages of all methods share: templates with their filters, tables as CSV, pictures inside the page."""
+"""What the pages of all methods share: sections, figures, templates with their filters, tables as CSV."""
 
 import base64
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.review import formats
 from orchestrator.review.trials import further_text, objective_text
@@ -16,14 +17,116 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def template(path: str) -> Template:
-    """Template of a page, by its path in this package; all text that it is given is escaped."""
+Findings = TypeVar("Findings")
+"""What a method found in its tables, for pages and figures."""
+
+
+_FIGURE = "sections/figure.html.j2"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure(Generic[Findings]):
+    """A picture on a page, and the section that shows it."""
+
+    file: str
+    """Its name, such as ``balance.png``."""
+    alt: Callable[[Findings], str]
+    """What it shows, for somebody who cannot see it, and where the numbers are."""
+    draw: Callable[[Findings], bytes]
+    """Returns a PNG."""
+    is_shown: Callable[[Findings], bool] = lambda _: True
+    """Whether there is anything to draw."""
+    template: str = _FIGURE
+    """Of its section; by default a heading, the picture and a caption, left out where there is nothing to draw."""
+    title: str = ""
+    """Heading, for the default section."""
+    caption: Callable[[Findings], str] = lambda _: ""
+    """Below the picture, for the default section."""
+
+
+Section = str | Figure[Findings]
+"""A part of a page: a template, or a figure with its own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """A figure that was drawn, for its template."""
+
+    png: bytes
+    alt: str
+    title: str
+    caption: str
+
+
+def drawn(sections: Iterable[Section[Findings]], found: Findings) -> dict[str, bytes]:
+    """Return the pictures of a page that have anything to show: file name -> PNG."""
+    return {
+        section.file: section.draw(found)
+        for section in sections
+        if isinstance(section, Figure) and section.is_shown(found)
+    }
+
+
+def rendered(
+    sections: Iterable[Section[Findings]],
+    found: Findings,
+    pictures: Mapping[str, bytes],
+    *,
+    title: str,
+    style: str | None = None,
+    **context: object,
+) -> str:
+    """Return a page as HTML that needs no other file.
+
+    Parameters
+    ----------
+    sections : iterable of Section
+        In the order of the page.
+    found : object
+        What the figures are drawn from; templates have it as ``found``.
+    pictures : mapping of str to bytes
+        What `drawn` gave.
+    title : str
+        Name of the sweep, for the window.
+    style : str, optional
+        Template with more rules of CSS.
+    context : object
+        What else templates need.
+    """
+    environment = _environment()
+    parts = []
+    for section in sections:
+        more = {}
+        if isinstance(section, Figure):
+            png = pictures.get(section.file)
+            if png is None and section.template == _FIGURE:
+                continue
+            more["figure"] = None if png is None else _picture(section, png, found)
+        path = section.template if isinstance(section, Figure) else section
+        parts.append(environment.get_template(path).render(found=found, **context, **more))
+    page = environment.get_template("review.html.j2").render(
+        name=title,
+        style=environment.get_template(style).render() if style else "",
+        body="".join(parts),
+    )
+    return page.removesuffix("\n")
+
+
+def _picture(figure: Figure[Findings], png: bytes, found: Findings) -> Picture:
+    return Picture(
+        png=png, alt=figure.alt(found), title=figure.title, caption=figure.caption(found)
+    )
+
+
+def _environment() -> Environment:
+    """Templates by their path in this package; all text that they are given is escaped."""
     environment = Environment(
         loader=PackageLoader("orchestrator.review", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {
         "number": formats.number,
@@ -41,7 +144,7 @@ def template(path: str) -> Template:
         "or_dash": lambda value: formats.DASH if value is None else value,
         "inline": lambda png: base64.b64encode(png).decode(),
     }
-    return environment.get_template(path)
+    return environment
 
 
 def table_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

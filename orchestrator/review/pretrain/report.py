@@ -1,6 +1,8 @@
 """A sweep of pretrainings -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
 
-from orchestrator.review.page import rows_csv, table_csv, template
+from collections.abc import Mapping
+
+from orchestrator.review.page import Figure, Section, drawn, rendered, rows_csv, table_csv
 from orchestrator.review.parameters import sensitivity_note
 from orchestrator.review.parameters_plot import parameters_png
 from orchestrator.review.pretrain import wording
@@ -9,6 +11,34 @@ from orchestrator.review.pretrain.findings import TITLES, Findings, find
 from orchestrator.review.pretrain.records import read_sweep
 from orchestrator.store.store import Store
 from orchestrator.tables.pretrain import SubjectRow, TrialRow
+
+PARAMETERS: Figure[Findings] = Figure(
+    file="parameters.png",
+    alt=lambda _: (
+        "One panel for each searched parameter: its value in every trial against the objective, enqueued and sampled "
+        "trials marked apart, always answering one stage as a horizontal line. The numbers are in parameters.csv."
+    ),
+    draw=lambda found: parameters_png(
+        found.sensitivities,
+        found.sweep.trials,
+        found.chosen,
+        [(f"always {found.sweep.manifest.majority.stage}", found.sweep.manifest.majority.macro_f1)],
+        "source macro-F1",
+    ),
+    template="pretrain/sections/parameters.html.j2",
+)
+
+SECTIONS: tuple[Section[Findings], ...] = (
+    "pretrain/sections/header.html.j2",
+    "pretrain/sections/answer.html.j2",
+    "sections/limits.html.j2",
+    PARAMETERS,
+    "pretrain/sections/trials.html.j2",
+    "pretrain/sections/subjects.html.j2",
+    "sections/reading.html.j2",
+    "sections/provenance.html.j2",
+)
+"""The page, from top to bottom."""
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -24,15 +54,9 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
     """
     found = find(read_sweep(store, name))
     sweep, names = found.sweep, [parameter.name for parameter in found.sensitivities]
-    figure = parameters_png(
-        found.sensitivities,
-        sweep.trials,
-        found.chosen,
-        [(f"always {sweep.manifest.majority.stage}", sweep.manifest.majority.macro_f1)],
-        "source macro-F1",
-    )
+    pictures = drawn(SECTIONS, found)
     return {
-        "parameters.png": figure,
+        **pictures,
         "parameters.csv": table_csv(
             ("trial", "enqueued", *names, "objective"),
             (
@@ -44,17 +68,27 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
         "trials.csv": rows_csv(TrialRow, sweep.trials, leave_out=("kind", "signature")),
         "subjects.csv": rows_csv(SubjectRow, sweep.subjects),
         **({"encoder.yaml": found.sections.encode()} if found.sections else {}),
-        "review.html": render_page(found, figure).encode(),
+        "review.html": render_page(found, pictures).encode(),
     }
 
 
-def render_page(found: Findings, figure: bytes) -> str:
-    """The page as HTML that needs no other file."""
-    return template("pretrain/page.html.j2").render(
-        found=found,
+def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
+    """The page as HTML that needs no other file.
+
+    Parameters
+    ----------
+    found : Findings
+    pictures : mapping of str to bytes
+        File name -> PNG.
+    """
+    return rendered(
+        SECTIONS,
+        found,
+        pictures,
+        title=found.sweep.manifest.name,
+        style="pretrain/style.css",
         manifest=found.sweep.manifest,
         chosen=found.chosen,
-        figure=figure,
         answer=wording.answer(found),
         cautions=cautions(found),
         sensitivity_note=sensitivity_note(found.sensitivities),

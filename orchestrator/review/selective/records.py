@@ -8,6 +8,9 @@ from orchestrator.config.arms import ARMS
 from orchestrator.config.objectives import OBJECTIVES, Objective
 from orchestrator.errors import DataError
 from orchestrator.review.stored import read_json
+from orchestrator.store import paths
+from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
+from orchestrator.store.store import Store
 from orchestrator.tables.rows import read_rows
 from orchestrator.tables.selective import BatchRow, TrialRow
 
@@ -56,6 +59,30 @@ class Manifest:
     def about_objective(self) -> Objective:
         """What is known of the objective."""
         return OBJECTIVES[self.objective]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What a review is made from."""
+
+    manifest: Manifest
+    trials: tuple[TrialRow, ...]
+    batches: tuple[BatchRow, ...]
+    other_code: tuple[OtherCode, ...]
+    """The encoder, where other code trained it than the sweep began with."""
+
+
+def read_sweep(store: Store, name: str) -> Sweep:
+    """Read trials, batches and manifest of a finished sweep; errors as in the readers below."""
+    manifest = read_manifest(store.read_bytes(paths.sweep_manifest(name)))
+    return Sweep(
+        manifest=manifest,
+        trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
+        batches=read_batches(store.read_table(paths.sweep_batches(name)).to_pylist()),
+        other_code=encoders_of_other_code(
+            store, recorded_code(store, paths.sweep_manifest(name)), [manifest.encoder_id]
+        ),
+    )
 
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialRow, ...]:

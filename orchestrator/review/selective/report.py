@@ -1,33 +1,54 @@
 """A selective sweep -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.review.formats import DASH, number, range_text, rate, some
-from orchestrator.review.page import records_csv, rows_csv, template
+from orchestrator.review.page import Figure, Section, drawn, records_csv, rendered, rows_csv
 from orchestrator.review.selective import statistics, tau, wording
 from orchestrator.review.selective.cautions import cautions
-from orchestrator.review.selective.records import Manifest, read_batches, read_manifest, read_trials
+from orchestrator.review.selective.findings import Findings, find
+from orchestrator.review.selective.records import Manifest, read_sweep
 from orchestrator.review.selective.rewards_plot import rewards_png
 from orchestrator.review.selective.tau_plot import tau_curve_png
 from orchestrator.review.trials import front_of
-from orchestrator.store import paths
-from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
 from orchestrator.tables.selective import BatchRow, TrialRow
 
+TAU_CURVE: Figure[Findings] = Figure(
+    file="tau_curve.png",
+    alt=lambda _: (
+        "Tau curve: target macro-F1 and objective against tau_quantile, with control arms and the number of source "
+        "batches kept. The numbers are in tau_curve.csv."
+    ),
+    draw=lambda found: tau_curve_png(found.curve, found.sweep.manifest, found.chosen, found.n_runs),
+    template="selective/sections/tau_curve.html.j2",
+)
+REWARDS: Figure[Findings] = Figure(
+    file="rewards.png",
+    alt=lambda _: (
+        "Mean EMD of every source batch, grouped by subject, kept, not kept and held out. The numbers are in "
+        "rewards.csv."
+    ),
+    draw=lambda found: rewards_png(found.sweep.batches, found.sweep.manifest, found.chosen),
+    template="selective/sections/rewards.html.j2",
+)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sweep:
-    """What a review is made from."""
-
-    manifest: Manifest
-    trials: tuple[TrialRow, ...]
-    batches: tuple[BatchRow, ...]
-    other_code: tuple[OtherCode, ...]
-    """The encoder, where other code trained it than the sweep began with."""
+SECTIONS: tuple[Section[Findings], ...] = (
+    "selective/sections/header.html.j2",
+    "selective/sections/answer.html.j2",
+    TAU_CURVE,
+    "selective/sections/arms.html.j2",
+    "sections/limits.html.j2",
+    "selective/sections/stages.html.j2",
+    "selective/sections/trials.html.j2",
+    "selective/sections/tradeoffs.html.j2",
+    REWARDS,
+    "sections/reading.html.j2",
+    "sections/provenance.html.j2",
+)
+"""The page, from top to bottom."""
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -38,58 +59,53 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
     DataError
         The tables of the sweep were written by another version.
     """
-    sweep = read_sweep(store, name)
-    rows = tau.curve_rows(sweep.trials)
-    chosen = statistics.chosen_trial(sweep.trials)
-    curve = tau_curve_png(rows, sweep.manifest, chosen, statistics.n_runs(sweep.trials))
-    rewards = rewards_png(sweep.batches, sweep.manifest, chosen)
+    found = find(read_sweep(store, name))
+    pictures = drawn(SECTIONS, found)
     return {
-        "tau_curve.png": curve,
-        "tau_curve.csv": records_csv(tau.CURVE_COLUMNS, rows),
-        "trials.csv": rows_csv(TrialRow, sweep.trials),
-        "rewards.png": rewards,
-        "rewards.csv": rows_csv(BatchRow, sweep.batches),
-        "review.html": render_page(sweep, curve, rewards).encode(),
+        **pictures,
+        "tau_curve.csv": records_csv(tau.CURVE_COLUMNS, found.curve),
+        "trials.csv": rows_csv(TrialRow, found.sweep.trials),
+        "rewards.csv": rows_csv(BatchRow, found.sweep.batches),
+        "review.html": render_page(found, pictures).encode(),
     }
 
 
-def read_sweep(store: Store, name: str) -> Sweep:
-    """Read trials, batches and manifest of a finished sweep; errors as in :func:`review_files`."""
-    manifest = read_manifest(store.read_bytes(paths.sweep_manifest(name)))
-    return Sweep(
-        manifest=manifest,
-        trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
-        batches=read_batches(store.read_table(paths.sweep_batches(name)).to_pylist()),
-        other_code=encoders_of_other_code(
-            store, recorded_code(store, paths.sweep_manifest(name)), [manifest.encoder_id]
-        ),
-    )
+def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
+    """The page as HTML that needs no other file.
 
-
-def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
-    """The page as HTML that needs no other file."""
-    manifest, trials = sweep.manifest, sweep.trials
-    chosen = statistics.chosen_trial(trials)
-    comparisons = statistics.compare_with_arms(trials, chosen)
-    evaluated = {
-        stage: manifest.target_stage_counts.get(stage, 0) for stage in manifest.declared_stages
-    }
-    shares = statistics.stage_shares(sweep.batches, chosen, evaluated)
-    agreement = statistics.objective_agreement(trials, chosen)
-    others = statistics.other_steps(trials, manifest.n_steps)
-    n_runs = statistics.n_runs(trials)
-    return template("selective/page.html.j2").render(
+    Parameters
+    ----------
+    found : Findings
+    pictures : mapping of str to bytes
+        File name -> PNG.
+    """
+    manifest, trials = found.sweep.manifest, found.sweep.trials
+    chosen, comparisons, others = found.chosen, found.comparisons, found.other_steps
+    return rendered(
+        SECTIONS,
+        found,
+        pictures,
+        title=manifest.name,
         manifest=manifest,
         chosen=chosen,
         compared=wording.settings_of(chosen, comparisons, others) if chosen else "chosen trial",
-        comparisons=[(c, wording.difference_note(c, n_runs)) for c in comparisons],
-        runs=wording.runs(n_runs),
-        shares=shares,
-        answer=wording.answer(chosen, statistics.tau_range(trials, manifest), comparisons, n_runs),
-        cautions=cautions(
-            manifest, trials, chosen, comparisons, shares, agreement, n_runs, sweep.other_code
+        comparisons=[(c, wording.difference_note(c, found.n_runs)) for c in comparisons],
+        runs=wording.runs(found.n_runs),
+        shares=found.shares,
+        answer=wording.answer(
+            chosen, statistics.tau_range(trials, manifest), comparisons, found.n_runs
         ),
-        interval_note=wording.interval_note(manifest, n_runs),
+        cautions=cautions(
+            manifest,
+            trials,
+            chosen,
+            comparisons,
+            found.shares,
+            found.agreement,
+            found.n_runs,
+            found.sweep.other_code,
+        ),
+        interval_note=wording.interval_note(manifest, found.n_runs),
         ranking=statistics.ranking_against_chance(trials),
         reading_notes=wording.reading_notes(manifest, others, [c.arm for c in comparisons]),
         provenance=_provenance(manifest, others),
@@ -100,8 +116,6 @@ def render_page(sweep: Sweep, tau_curve: bytes, rewards: bytes) -> str:
         front=front_of(trials),
         objectives=OBJECTIVES,
         arms=[t for t in trials if t.is_arm],
-        tau_curve=tau_curve,
-        rewards=rewards,
     )
 
 

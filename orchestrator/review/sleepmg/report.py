@@ -5,7 +5,7 @@ from itertools import groupby
 
 from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.review.formats import range_text
-from orchestrator.review.page import template
+from orchestrator.review.page import Figure, Section, drawn, rendered
 from orchestrator.review.parameters import Contrast, Sensitivity, sensitivity_note
 from orchestrator.review.sleepmg import wording
 from orchestrator.review.sleepmg.balance_plot import balance_png
@@ -22,6 +22,67 @@ from orchestrator.review.trials import front_of
 from orchestrator.store.store import Store
 from orchestrator.tables.sleepmg import TrialRow
 
+PARAMETERS: Figure[Findings] = Figure(
+    file="parameters.png",
+    alt=lambda _: (
+        "One panel for each searched parameter: its value in every trial against the objective, enqueued and sampled "
+        "trials marked apart, rows as horizontal lines, the mean of each option of a choice. The numbers are in "
+        "parameters.csv."
+    ),
+    draw=parameters_png,
+    is_shown=lambda found: bool(found.sensitivities),
+    template="sleepmg/sections/parameters.html.j2",
+)
+BALANCE: Figure[Findings] = Figure(
+    file="balance.png",
+    alt=lambda found: (
+        f"Over the passes of {found.traced.name if found.traced else '-'}: ratio rho and coefficient k of each "
+        "modality in the classifier and in the discriminator, and each modality's own validation macro-F1. The "
+        "numbers are in balance.csv."
+    ),
+    draw=balance_png,
+    is_shown=lambda found: found.traced is not None,
+    template="sleepmg/sections/balance.html.j2",
+)
+DOMAINS: Figure[Findings] = Figure(
+    file="domains.png",
+    alt=lambda _: (
+        "Accuracy of the subject discriminator and chance, one line for each trial and row. The numbers are in "
+        "domains.csv."
+    ),
+    draw=domains_png,
+    is_shown=lambda found: bool(found.domains),
+    template="sleepmg/sections/domains.html.j2",
+)
+CONFUSION: Figure[Findings] = Figure(
+    file="confusion.png",
+    alt=lambda found: (
+        "Confusion matrices of true against predicted stage, counts and row per cent, for: "
+        f"{', '.join(entry.name for entry in found.shown)}. The numbers are in confusion.csv."
+    ),
+    draw=confusion_png,
+    is_shown=lambda found: bool(found.matrices),
+    template="sleepmg/sections/confusion.html.j2",
+)
+
+SECTIONS: tuple[Section[Findings], ...] = (
+    "sleepmg/sections/header.html.j2",
+    "sleepmg/sections/answer.html.j2",
+    "sleepmg/sections/comparisons.html.j2",
+    "sections/limits.html.j2",
+    PARAMETERS,
+    BALANCE,
+    DOMAINS,
+    CONFUSION,
+    "sleepmg/sections/trials.html.j2",
+    "sleepmg/sections/rows.html.j2",
+    "sleepmg/sections/recordings.html.j2",
+    "sleepmg/sections/folds.html.j2",
+    "sections/reading.html.j2",
+    "sections/provenance.html.j2",
+)
+"""The page, from top to bottom."""
+
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
     """File name -> content: ``review.html``, PNG and CSV of every figure, CSV of every table.
@@ -35,26 +96,30 @@ def review_files(store: Store, name: str) -> dict[str, bytes]:
         The tables of the sweep were written by another version.
     """
     found = find(read_sweep(store, name))
-    figures = _figures(found)
-    page = render_page(found, figures).encode()
-    return {**figures, **tables(found), "review.html": page}
+    pictures = drawn(SECTIONS, found)
+    page = render_page(found, pictures).encode()
+    return {**pictures, **tables(found), "review.html": page}
 
 
-def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
+def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
     """The page as HTML that needs no other file.
 
     Parameters
     ----------
-    figures : mapping of str to bytes
+    found : Findings
+    pictures : mapping of str to bytes
         File name -> PNG.
     """
     sweep = found.sweep
     example = found.chosen or next(iter(found.ranked), None)
-    return template("sleepmg/page.html.j2").render(
-        found=found,
+    return rendered(
+        SECTIONS,
+        found,
+        pictures,
+        title=sweep.manifest.name,
+        style="sleepmg/style.css",
         manifest=sweep.manifest,
-        figures=figures,
-        title=wording.title(found),
+        question=wording.title(found),
         answer=wording.answer(found),
         folds_text=folds_text(sweep.manifest),
         comparison_note=wording.comparison_note(found),
@@ -95,15 +160,6 @@ def render_page(found: Findings, figures: Mapping[str, bytes]) -> str:
         reading_notes=reading_notes(found),
         provenance=provenance(found),
     )
-
-
-def _figures(found: Findings) -> dict[str, bytes]:
-    return {
-        **({"parameters.png": parameters_png(found)} if found.sensitivities else {}),
-        **({"balance.png": balance_png(found)} if found.traced else {}),
-        **({"domains.png": domains_png(found)} if found.domains else {}),
-        **({"confusion.png": confusion_png(found)} if found.matrices else {}),
-    }
 
 
 def _by_objective(found: Findings) -> list[TrialRow]:

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import IntegrityError
-from orchestrator.review.selective.report import read_sweep, render_page
+from orchestrator.review.page import Figure
+from orchestrator.review.selective.findings import find
+from orchestrator.review.selective.records import read_sweep
+from orchestrator.review.selective.report import SECTIONS, render_page
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 
@@ -15,6 +18,8 @@ SaveSweep = Callable[..., Store]
 
 BEGAN_WITH = {"commit": "1" * 40, "dirty": False, "trainables_sha256": "a" * 64}
 TRAINED_BY = {"commit": "2" * 40, "dirty": True, "trainables_sha256": "b" * 64}
+
+NO_PICTURES = {one.file: b"" for one in SECTIONS if isinstance(one, Figure)}
 
 
 def record(store: Store, path: str, **code: Any) -> None:
@@ -25,7 +30,7 @@ def record(store: Store, path: str, **code: Any) -> None:
 
 def page(store: Store) -> str:
     """Return the page without its pictures."""
-    return " ".join(render_page(read_sweep(store, "tau-lab"), b"", b"").split())
+    return " ".join(render_page(find(read_sweep(store, "tau-lab")), NO_PICTURES).split())
 
 
 @pytest.mark.heavy

@@ -10,7 +10,10 @@ import pytest
 
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.review import write_review
-from orchestrator.review.selective.report import read_sweep, render_page
+from orchestrator.review.page import Figure
+from orchestrator.review.selective.findings import find
+from orchestrator.review.selective.records import read_sweep
+from orchestrator.review.selective.report import SECTIONS, render_page
 from orchestrator.store import paths
 from orchestrator.store.store import Store, parquet_bytes
 
@@ -23,6 +26,8 @@ FILES = {
     "rewards.png",
     "rewards.csv",
 }
+
+NO_PICTURES = {one.file: b"" for one in SECTIONS if isinstance(one, Figure)}
 
 
 CLAIMS = re.compile(
@@ -39,7 +44,7 @@ def read(store: Store, filename: str, name: str = "tau-lab") -> bytes:
 
 def page(store: Store, name: str = "tau-lab") -> str:
     """The page without its figures, which take a second to draw."""
-    return render_page(read_sweep(store, name), tau_curve=b"", rewards=b"")
+    return render_page(find(read_sweep(store, name)), NO_PICTURES)
 
 
 def page_with_figures(store: Store, name: str = "tau-lab") -> str:

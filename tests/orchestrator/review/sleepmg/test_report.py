@@ -1,16 +1,16 @@
 import csv
 import io
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from orchestrator.review import write_review
+from orchestrator.review.page import Figure
 from orchestrator.review.sleepmg.findings import find
 from orchestrator.review.sleepmg.records import read_sweep
-from orchestrator.review.sleepmg.report import render_page
+from orchestrator.review.sleepmg.report import SECTIONS, render_page
 from orchestrator.review.sleepmg.tables import tables as tables_of
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -23,6 +23,8 @@ TABLES = {
 FIGURES = {"balance.png", "domains.png", "confusion.png"}
 OFF = {"mod_y": False, "mod_d": False}
 
+NO_PICTURES = {one.file: b"" for one in SECTIONS if isinstance(one, Figure)}
+
 
 def read(store: Store, filename: str, name: str = "balance") -> bytes:
     return store.read_bytes(paths.review(name, filename))
@@ -30,7 +32,7 @@ def read(store: Store, filename: str, name: str = "balance") -> bytes:
 
 def page(store: Store, name: str = "balance") -> str:
     """The page without its figures, which take a second to draw."""
-    return render_page(find(read_sweep(store, name)), figures=defaultdict(bytes))
+    return render_page(find(read_sweep(store, name)), NO_PICTURES)
 
 
 def page_with_figures(store: Store, name: str = "balance") -> str:
