@@ -84,29 +84,7 @@ class Choice:
         return value in self.options
 
 
-@dataclass(frozen=True, slots=True)
-class Conditional:
-    """A parameter that exists only where another one, declared before it, has certain values."""
-
-    declared: Uniform | LogUniform | Integer | Choice
-    """What it may be there."""
-
-    parameter: str
-    """The other one."""
-
-    values: tuple[float | str, ...]
-    """Of the other one."""
-
-    def contains(self, value: Any) -> bool:
-        """Tell whether a value is allowed where the parameter exists."""
-        return self.declared.contains(value)
-
-    def exists(self, params: Mapping[str, Any]) -> bool:
-        """Tell whether the parameter exists next to these."""
-        return params.get(self.parameter) in self.values
-
-
-Declared = Uniform | LogUniform | Integer | Choice | Conditional
+Declared = Uniform | LogUniform | Integer | Choice
 """What a parameter may be."""
 
 
@@ -118,7 +96,7 @@ class Parameter:
     from here.
     """
 
-    declared: Uniform | LogUniform | Integer | Choice
+    declared: Declared
     """Its range, or its options."""
     what: str
     """What it is, for the reference of sweep files: a sentence."""
@@ -132,7 +110,7 @@ class Parameter:
     """Sentences on its options for the page."""
 
 
-def as_data(declared: Uniform | LogUniform | Integer | Choice) -> dict[str, Any]:
+def as_data(declared: Declared) -> dict[str, Any]:
     """Return the options of a choice, or the limits and the scale of a range, as a manifest has them."""
     if isinstance(declared, Choice):
         return {"options": list(declared.options)}

@@ -23,7 +23,7 @@ from orchestrator.config.selective import Source
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, Seed, SweepBase
 from orchestrator.config.validation import wrong_key
 from search_spaces.pretrain import PARAMETERS, SECTIONS, SPACE
-from search_spaces.space import Choice, Integer, LogUniform, Uniform
+from search_spaces.space import Declared, Integer
 from trainables.errors import SettingsError
 from trainables.settings import EncoderSettings, PretrainSettings
 
@@ -48,7 +48,7 @@ class Space(FilledSection):
         """Return the space of a file that names none: all of the declared one."""
         return cls.model_validate({name: written(declared) for name, declared in SPACE.items()})
 
-    def declared(self) -> dict[str, Uniform | LogUniform | Integer | Choice]:
+    def declared(self) -> dict[str, Declared]:
         """Return the parameters that vary in the terms of ``search_spaces``, by name."""
         return declared_in(self, SPACE)
 

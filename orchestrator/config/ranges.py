@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config.sweep_sections import rising
 from orchestrator.config.validation import Section, wrong_key
-from search_spaces.space import Choice, Integer, LogUniform, Parameter, Params, Uniform
+from search_spaces.space import Choice, Declared, Integer, LogUniform, Parameter, Params, Uniform
 from trainables.errors import SettingsError
 
 Positive = Annotated[float, Field(gt=0)]
@@ -149,7 +149,7 @@ def _with_fields(cls: type[SectionT], fields: Mapping[str, tuple[Any, Any]]) -> 
     )
 
 
-def _section_of(name: str, declared: Uniform | LogUniform | Integer | Choice) -> Any:
+def _section_of(name: str, declared: Declared) -> Any:
     if not isinstance(declared, Choice):
         return _RANGES[type(declared)]
     base: Any = ChoiceRange
@@ -160,7 +160,7 @@ def _section_of(name: str, declared: Uniform | LogUniform | Integer | Choice) ->
     )
 
 
-def _value_of(declared: Uniform | LogUniform | Integer | Choice) -> Any:
+def _value_of(declared: Declared) -> Any:
     match declared:
         case Choice():
             return Literal[declared.options]
@@ -170,7 +170,7 @@ def _value_of(declared: Uniform | LogUniform | Integer | Choice) -> Any:
             return float
 
 
-def written(declared: Uniform | LogUniform | Integer | Choice) -> dict[str, Any]:
+def written(declared: Declared) -> dict[str, Any]:
     """Return a range as a sweep file has it.
 
     >>> written(LogUniform(0.001, 1))
@@ -187,9 +187,7 @@ def written(declared: Uniform | LogUniform | Integer | Choice) -> dict[str, Any]
             return {"integer": (low, high)}
 
 
-def declared_in(
-    space: BaseModel, names: Iterable[str]
-) -> dict[str, Uniform | LogUniform | Integer | Choice]:
+def declared_in(space: BaseModel, names: Iterable[str]) -> dict[str, Declared]:
     """Return the parameters that a ``space`` varies in the terms of ``search_spaces``, by name."""
     chosen = {name: section for name in names if (section := getattr(space, name)) is not None}
     found = {name: section.declared() for name, section in chosen.items()}
@@ -198,7 +196,7 @@ def declared_in(
 
 def check_inside(
     section: BaseModel,
-    space: Mapping[str, Uniform | LogUniform | Integer | Choice],
+    space: Mapping[str, Declared],
     module: str,
     try_out: Callable[[str, Any], object],
 ) -> None:
@@ -234,7 +232,7 @@ def check_inside(
                 raise wrong_key(name, f"is impossible: {error}", kind, index) from error
 
 
-def beyond(declared: Uniform | LogUniform | Integer | Choice, module: str) -> str:
+def beyond(declared: Declared, module: str) -> str:
     """Return what to say of a value outside a range that `module` declares."""
     problem = f"must lie in {in_file(declared)}, the range of {module}"
     if isinstance(declared, Choice):
@@ -244,7 +242,7 @@ def beyond(declared: Uniform | LogUniform | Integer | Choice, module: str) -> st
 
 def check_first_trials(
     trials: Sequence[Params],
-    space: Mapping[str, Uniform | LogUniform | Integer | Choice],
+    space: Mapping[str, Declared],
     sections: Mapping[str, str],
 ) -> None:
     """Refuse enqueued trials that are equal, or whose own value of what they leave out lies outside the search.
@@ -272,7 +270,7 @@ def check_first_trials(
 
 def check_enqueued(
     trials: Sequence[Params],
-    space: Mapping[str, Uniform | LogUniform | Integer | Choice],
+    space: Mapping[str, Declared],
 ) -> None:
     """Refuse enqueued trials with a value that the search does not vary, or that lies outside its range.
 
@@ -294,7 +292,7 @@ def check_enqueued(
             raise wrong_key("enqueue", problem, index, name)
 
 
-def in_file(declared: Uniform | LogUniform | Integer | Choice) -> str:
+def in_file(declared: Declared) -> str:
     """Return limits or options as a sweep file has them.
 
     >>> in_file(Uniform(0, 0.5)), in_file(Choice(("constant", "dann")))

@@ -24,7 +24,7 @@ from search_spaces.selective import (
     SPACE,
     TAU_READINGS,
 )
-from search_spaces.space import Choice, Integer, LogUniform, Uniform
+from search_spaces.space import Choice, Declared, Integer, LogUniform, Uniform
 
 OFFERED_OBJECTIVES = ("source_val", "target_information", "target_emd", "oracle_target_val")
 """What a search may maximise, each an entry of ``OBJECTIVES``."""
@@ -184,7 +184,7 @@ class Space(FilledSection):
         """Name of the parameter that tau is."""
         return next(name for name in TAU_READINGS if getattr(self, name) is not None)
 
-    def declared(self) -> dict[str, Uniform | LogUniform | Integer | Choice]:
+    def declared(self) -> dict[str, Declared]:
         """Return the space in the terms of ``search_spaces``, by parameter name."""
         return declared_in(self, (self.tau_reading, *_OTHERS))
 

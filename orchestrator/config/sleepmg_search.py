@@ -11,7 +11,7 @@ from orchestrator.config.ranges import check_enqueued, check_inside, declared_in
 from orchestrator.config.sweep_sections import FilledSection, SearchBase
 from orchestrator.config.validation import wrong_key
 from search_spaces.sleepmg import DEFAULTS, PARAMETERS, SECTIONS, SPACE
-from search_spaces.space import Choice, Integer, LogUniform, Uniform
+from search_spaces.space import Declared
 from trainables.settings import SleepMGSettings
 
 OFFERED_FURTHER = (COST, "worst_subject")
@@ -32,7 +32,7 @@ class Space(FilledSection):
         check_inside(self, SPACE, "search_spaces/sleepmg.py", _settings_with)
         return self
 
-    def declared(self) -> dict[str, Uniform | LogUniform | Integer | Choice]:
+    def declared(self) -> dict[str, Declared]:
         """Return the parameters that vary in the terms of ``search_spaces``, by name."""
         return declared_in(self, SPACE)
 

@@ -116,11 +116,6 @@ def has_modality(store: Store, recording: StoredRecording, modality: str) -> boo
     return modality in channel_labels(store, recording)
 
 
-def modalities_of(store: Store, recording: StoredRecording) -> tuple[str, ...]:
-    """Return the modalities that a recording has, in the order of the epoch store."""
-    return tuple(channel_labels(store, recording))
-
-
 def channel_labels(store: Store, recording: StoredRecording) -> dict[str, list[str]]:
     """Return the channels of each modality that a recording has, as its file named them, by reading metadata alone.
 

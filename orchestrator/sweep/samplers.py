@@ -15,10 +15,10 @@ from optuna.distributions import (
 from orchestrator.config.proposals import ASHA, AUTO, NONE, built, takes
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError
-from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform
+from search_spaces.space import Choice, Declared, Integer, LogUniform
 
 Ranges = Mapping[str, Declared]
-"""What is searched, by name; a parameter after the one that its existence depends on."""
+"""What is searched, by name."""
 
 
 def sampler_of(search: SearchBase, space: Ranges, seed: int) -> optuna.samplers.BaseSampler:
@@ -35,9 +35,8 @@ def sampler_of(search: SearchBase, space: Ranges, seed: int) -> optuna.samplers.
     name = search.sampler.name
     if name == AUTO:
         name = "tpe" if search.n_objectives == 1 else "nsgaii"
-    conditional = any(isinstance(declared, Conditional) for declared in space.values())
     defaults: dict[str, dict[str, Any]] = {
-        "tpe": {"multivariate": True, "group": conditional},
+        "tpe": {"multivariate": True},
         "nsgaii": {"population_size": min(50, max(4, search.n_trials // 5))},
     }
     options = {**defaults.get(name, {}), **search.sampler.options}
@@ -100,8 +99,6 @@ def pruner_of(search: SearchBase) -> optuna.pruners.BasePruner | None:
 def distribution(declared: Declared) -> BaseDistribution:
     """Return a range in Optuna's terms."""
     match declared:
-        case Conditional():
-            return distribution(declared.declared)
         case Choice():
             return CategoricalDistribution(declared.options)
         case Integer():
@@ -112,12 +109,10 @@ def distribution(declared: Declared) -> BaseDistribution:
 
 
 def draw(trial: optuna.Trial, space: Ranges) -> None:
-    """Have the sampler of a trial's study draw every parameter that exists."""
+    """Have the sampler of a trial's study draw every parameter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         for name, declared in space.items():
-            if isinstance(declared, Conditional) and not declared.exists(trial.params):
-                continue
             match of := distribution(declared):
                 case FloatDistribution():
                     trial.suggest_float(name, of.low, of.high, log=of.log)

@@ -17,7 +17,6 @@ from orchestrator.sweep.execution import Run
 from orchestrator.sweep.samplers import Ranges, distribution
 from orchestrator.sweep.study import Study
 from orchestrator.telemetry.progress import note
-from search_spaces.space import Conditional
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,8 +135,6 @@ def _params(row: Mapping[str, Any], space: Ranges, fixed: Mapping[str, Any]) -> 
             raise ValueError(f"{name} {row.get(name)} is not {value}, which this sweep fixes")
     found: dict[str, Any] = {}
     for name, declared in space.items():
-        if isinstance(declared, Conditional) and not declared.exists(found):
-            continue
         value = row.get(READINGS[name].column if name in READINGS else name)
         if value is None:
             raise ValueError(f"has no {name}")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from search_spaces.space import Choice, Conditional, Integer, LogUniform, Uniform
+from search_spaces.space import Choice, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError
 
 
@@ -52,12 +52,3 @@ def test_a_choice_has_distinct_options() -> None:
     for options in ((), ("one",), ("a", "a")):
         with pytest.raises(SettingsError, match="at least two, each once"):
             Choice(options)
-
-
-def test_a_conditional_parameter_exists_next_to_certain_values() -> None:
-    space = Conditional(Uniform(0, 1), "schedule", ("capped",))
-    assert space.contains(0.5)
-    assert not space.contains(2)
-    assert space.exists({"schedule": "capped"})
-    assert not space.exists({"schedule": "constant"})
-    assert not space.exists({})

@@ -20,7 +20,6 @@ from orchestrator.psg.feed import (
     channel_labels,
     check_modality,
     has_modality,
-    modalities_of,
     read_signals,
     signal_epochs,
     stored_recordings,
@@ -168,7 +167,6 @@ class TestModalities:
     def test_they_are_in_the_order_of_the_store(
         self, store: Store, without_emg: StoredRecording
     ) -> None:
-        assert modalities_of(store, without_emg) == ("eeg", "eog")
         assert list(channel_labels(store, without_emg).items()) == [
             ("eeg", ["EEG"]),
             ("eog", ["Loc", "E2"]),
@@ -193,9 +191,8 @@ class TestModalities:
 
     def test_a_missing_file_is_named(self, store: Store, without_emg: StoredRecording) -> None:
         store.delete(without_emg.path)
-        for ask in (modalities_of, channel_labels):
-            with pytest.raises(IntegrityError, match=r"p1-n1\.parquet is missing"):
-                ask(store, without_emg)
+        with pytest.raises(IntegrityError, match=r"p1-n1\.parquet is missing"):
+            channel_labels(store, without_emg)
 
 
 def test_epochs_are_picked_by_index(store: Store, night: StoredRecording) -> None:
@@ -286,6 +283,6 @@ def test_metadata_that_is_damaged_is_named(
     changed = replace(night, epochs_sha256=digest)
     match = rf"{store.uri_of(night.path)} is damaged: of its metadata"
     with pytest.raises(IntegrityError, match=match):
-        modalities_of(store, changed)
+        channel_labels(store, changed)
     with pytest.raises(IntegrityError, match=match):
         read_signals(store, changed, "eeg", [0])

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError
 from orchestrator.sweep.samplers import check_sampler, pruner_of, sampler_of
-from search_spaces.space import Choice, Conditional, Declared, Uniform
+from search_spaces.space import Choice, Declared, Uniform
 
 PLAIN: dict[str, Declared] = {"x": Uniform(0, 1)}
 
@@ -32,15 +32,9 @@ def test_the_sampler_follows_name_and_objectives(keys: dict[str, Any], kind: typ
     assert type(sampler_of(search(**keys), PLAIN, seed=1)) is kind
 
 
-def test_tpe_is_multivariate_and_groups_only_conditional_spaces() -> None:
-    conditional: dict[str, Declared] = {
-        "a": Choice(("p", "q")),
-        "x": Conditional(Uniform(0, 1), "a", ("p",)),
-    }
-    for space, grouped in ((PLAIN, False), (conditional, True)):
-        sampler: Any = sampler_of(search(), space, seed=1)
-        assert sampler._multivariate
-        assert sampler._group is grouped
+def test_tpe_is_multivariate() -> None:
+    sampler: Any = sampler_of(search(), PLAIN, seed=1)
+    assert sampler._multivariate
 
 
 def test_options_go_before_our_defaults() -> None:

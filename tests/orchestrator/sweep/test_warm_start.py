@@ -17,7 +17,7 @@ from orchestrator.sweep.samplers import distribution
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials, check_warm_start, earlier_trials
 from orchestrator.telemetry.events import EventLog, read_events
-from search_spaces.space import Choice, Conditional, Declared, Integer, LogUniform, Uniform
+from search_spaces.space import Declared, Integer, LogUniform, Uniform
 
 SPACE: dict[str, Declared] = {
     "tau_quantile": Uniform(0, 0.9),
@@ -74,18 +74,6 @@ def test_a_budget_is_how_many_batches_were_kept(store: Store) -> None:
     finished(store)
     earlier = earlier_trials(store, "old", {"tau_budget": Integer(1, 5)}, {})
     assert earlier.inside["t000"] == ({"tau_budget": 3}, 0.6)
-
-
-def test_a_conditional_parameter_counts_where_it_exists(store: Store) -> None:
-    finished(store)
-    way = Choice(("a", "b"))
-    space: dict[str, Declared] = {
-        "way": way,
-        "dropout": Conditional(Uniform(0, 1), "way", ("a",)),
-    }
-    table = pa.table({"trial": ["t000"], "kind": ["trial"], "way": ["b"], "objective": [0.5]})
-    store.write_table(paths.sweep_trials("old"), table)
-    assert earlier_trials(store, "old", space, {}).inside == {"t000": ({"way": "b"}, 0.5)}
 
 
 def test_they_are_adopted_once_and_it_is_told(
