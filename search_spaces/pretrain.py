@@ -18,6 +18,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             what="Step size of the first passes.",
             section="pretrain",
             title="learning rate",
+            format=".2e",
         ),
         # AttnSleep and TinySleepNet 1e-3. For none at all, a file's own section says 0.
         "weight_decay": Parameter(
@@ -25,12 +26,14 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             what="L2 penalty.",
             section="pretrain",
             title="weight decay",
+            format=".2e",
         ),
         # AttnSleep and DeepSleepNet 0.5.
         "dropout": Parameter(
             declared=Uniform(0.0, 0.8),
             what="Probability of every dropout layer.",
             section="encoder",
+            format=".3f",
         ),
         # AttnSleep 128, DeepSleepNet 100. Any whole number, as the setting itself.
         "batch_size": Parameter(
@@ -38,6 +41,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             what="Epochs in one step.",
             section="pretrain",
             title="batch size",
+            format="d",
         ),
     }
 )

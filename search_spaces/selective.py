@@ -18,6 +18,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             "is given.",
             section="search",
             title="tau quantile",
+            format=".3f",
         ),
         "tau_budget": Parameter(
             declared=Integer(1, 100_000),
@@ -31,12 +32,14 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             what="Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none.",
             section="search",
             title="tau (R)",
+            format=".4g",
         ),
         "learning_rate": Parameter(
             declared=LogUniform(1e-5, 1e-2),
             what="Step size of finetuning.",
             section="search",
             title="learning rate",
+            format=".2e",
         ),
         # Varied only by a sweep file that says so: with equal steps, trials and arms differ in their batches.
         "n_steps": Parameter(

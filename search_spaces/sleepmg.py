@@ -22,6 +22,7 @@ def _alpha(head: str, slowed: str) -> Parameter:
         what=f"How strongly {slowed} are slowed.",
         section="modulation",
         matters_if=f"mod_{head}",
+        format=".3f",
     )
 
 
@@ -37,6 +38,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             section="adversary",
             title="lambda",
             matters_if="adversary",
+            format=".3g",
         ),
         # MSTGCN 1e-4, JK-STGCN 2e-4, SleepDG 1e-3.
         "learning_rate": Parameter(
@@ -44,6 +46,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             what="Step size.",
             section="training",
             title="learning rate",
+            format=".2e",
         ),
         # FeatureNet 0.5.
         "dropout": Parameter(

@@ -108,6 +108,8 @@ class Parameter:
     """What a row of the final table must have, or the parameter does nothing there; empty: it always matters."""
     note: str = ""
     """Sentences on its options for the page."""
+    format: str = ""
+    """On the command line; empty: no column there, but for a choice that a search varies."""
 
 
 def as_data(declared: Declared) -> dict[str, Any]:
@@ -119,6 +121,11 @@ def as_data(declared: Declared) -> dict[str, Any]:
         "high": declared.high,
         "log": isinstance(declared, LogUniform),
     }
+
+
+def shown_columns(parameters: Mapping[str, Parameter]) -> list[tuple[str, str, str]]:
+    """Return title, name and format of the parameters with a column on the command line."""
+    return [(p.title or name, name, p.format) for name, p in parameters.items() if p.format]
 
 
 def titles_of(parameters: Mapping[str, Parameter]) -> dict[str, str]:

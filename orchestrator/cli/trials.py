@@ -5,49 +5,36 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.config.objectives import OBJECTIVES
-from search_spaces.space import Choice
+from search_spaces import pretrain, selective, sleepmg
+from search_spaces.space import Choice, shown_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.config.sweep import SweepFile
 
-_SELECTIVE = (
-    ("tau quantile", "tau_quantile", ".3f"),
-    ("tau (R)", "tau_absolute", ".4g"),
-    ("learning rate", "learning_rate", ".2e"),
+_SELECTIVE_OUTCOMES = [
     ("kept", "n_kept", "d"),
     ("of", "n_selectable", "d"),
     ("steps", "n_steps", "d"),
     ("objective", "objective", ".3f"),
     ("target F1", "target_macro_f1", ".3f"),
-)
-_SLEEPMG = (
-    ("alpha_f", "alpha_f", ".3f"),
-    ("alpha_y", "alpha_y", ".3f"),
-    ("alpha_d", "alpha_d", ".3f"),
-    ("lambda", "grl_weight", ".3g"),
-    ("learning rate", "learning_rate", ".2e"),
-)
-_SLEEPMG_OUTCOMES = (
+]
+_SLEEPMG_OUTCOMES = [
     ("folds", "n_folds", "d"),
     ("steps", "n_steps", "d"),
     ("objective", "objective", ".3f"),
     ("test F1", "test_macro_f1", ".3f"),
     ("kappa", "test_kappa", ".3f"),
-)
-_PRETRAIN = (
-    ("learning rate", "learning_rate", ".2e"),
-    ("weight decay", "weight_decay", ".2e"),
-    ("dropout", "dropout", ".3f"),
-    ("batch size", "batch_size", "d"),
+]
+_PRETRAIN_OUTCOMES = [
     ("best pass", "best_pass", "d"),
     ("passes", "n_passes", "d"),
     ("steps", "n_steps", "d"),
     ("objective", "objective", ".3f"),
     ("lowest", "lowest_subject_macro_f1", ".3f"),
     ("encoder", "encoder_id", "s"),
-)
+]
 
 
 def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
@@ -88,13 +75,13 @@ def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
     """Return title, name and format of each column: more where trials have choices, several seeds or objectives."""
     search = sweep.search
     if sweep.method == "selective":
-        columns = list(_SELECTIVE)
+        columns = [*shown_columns(selective.PARAMETERS), *_SELECTIVE_OUTCOMES]
     elif sweep.method == "pretrain":
-        columns = list(_PRETRAIN)
+        columns = [*shown_columns(pretrain.PARAMETERS), *_PRETRAIN_OUTCOMES]
     else:
         varied = search.space.declared() if search else {}
         choices = ((name, name, "") for name, of in varied.items() if isinstance(of, Choice))
-        columns = [*_SLEEPMG, *choices, *_SLEEPMG_OUTCOMES]
+        columns = [*shown_columns(sleepmg.PARAMETERS), *choices, *_SLEEPMG_OUTCOMES]
     if search is None:
         return columns
     after = [name for _, name, _ in columns].index("objective") + 1
