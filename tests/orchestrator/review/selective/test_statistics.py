@@ -198,7 +198,7 @@ def test_a_spread_in_other_units_explains_no_range(made: Any) -> None:
         found = statistics.tau_range(trials, made.manifest(objective=objective))
         assert found is not None
         assert found.sensitivity is None
-    found = statistics.tau_range(trials, made.manifest(objective="target_val"))
+    found = statistics.tau_range(trials, made.manifest(objective="oracle_target_val"))
     assert found is not None
     assert found.sensitivity == "strongly"
 
