@@ -26,12 +26,16 @@ prepare_ray_environment()
 import ray  # noqa: E402
 
 from orchestrator.config.sweep_sections import SearchBase, SweepBase  # noqa: E402
+from orchestrator.method import (  # noqa: E402
+    AfterPart,
+    InputsRef,
+    Scores,
+)
 from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
 from orchestrator.sweep.execution import Run  # noqa: E402
 from orchestrator.sweep.halt import Halt  # noqa: E402
-from orchestrator.sweep.reports import SIGNATURE, AfterPart, InputsRef, Outcome  # noqa: E402
-from orchestrator.sweep.search import Scores  # noqa: E402
+from orchestrator.sweep.reports import SIGNATURE, Outcome  # noqa: E402
 from orchestrator.sweep.status import sweep_status  # noqa: E402
 from orchestrator.sweep.tuning import run_search  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402

@@ -133,6 +133,9 @@ def titles_of(parameters: Mapping[str, Parameter]) -> dict[str, str]:
     return {name: parameter.title for name, parameter in parameters.items() if parameter.title}
 
 
+Space = Mapping[str, Declared]
+"""What is searched, by name."""
+
 Params = Mapping[str, Any]
 """Values of parameters by name: a number, or the text of a choice; which, their space says."""
 

@@ -3,56 +3,23 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from ray.exceptions import RayActorError
 
-from orchestrator.config.sweep import SweepFile
 from orchestrator.errors import IntegrityError, OrchestratorError
-from orchestrator.labels import LabelGate
+from orchestrator.method import Configured, InputsRef, Method, Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import LostError, described, ends_sweep, from_data
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, outcome_of
-from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.search import DIED
 from orchestrator.sweep.study import NOT_A_NUMBER
 
 TOLERANCE = 1e-5
 """Of several workers, or on a GPU, sums are taken in an order that is not fixed: so close counts as the same."""
-
-
-class MethodReplay(Protocol):
-    """What a method trains again. Made from the store's manifests alone; an arm or row has no `params`."""
-
-    @property
-    def data_id(self) -> tuple[str, str]:
-        """Key of the sweep's manifest that says what data it began with, and the value it would have now."""
-
-    @property
-    def space(self) -> Ranges:
-        """What the search varied; empty where there was none."""
-
-    @property
-    def first(self) -> list[dict[str, float]]:
-        """Configurations that it tried before any other."""
-
-    def prepare(self, gate: LabelGate, scratch: Store) -> None:
-        """Read what trials share, and let them write to `scratch`. With several workers, Ray is running."""
-
-    def signature(self, name: str, params: Mapping[str, Any] | None) -> str:
-        """Return the id of all that the predictions depend on."""
-
-    def stored(self, name: str, params: Mapping[str, Any] | None) -> tuple[str, ...]:
-        """Return under which names predictions are stored, those of each seed."""
-
-    def train(self, name: str, params: Mapping[str, Any] | None) -> str:
-        """Write predictions with each seed, and return the signature."""
-
-    def objective(self, predictions: pa.Table) -> float:
-        """Return what predictions of one seed are worth."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,18 +81,28 @@ class Comparison:
 
     Parameters
     ----------
-    method : MethodReplay
-        Prepared to write to `scratch`.
-    sweep : SweepFile
+    method : Method
+        Begun.
+    inputs : object
+        What its trials share; they write to `scratch`.
+    inputs_ref : InputsRef, optional
+        Where several workers of a trial read the inputs from.
     store, scratch : Store
         Where the sweep's predictions are, and where those of the replay go.
     """
 
     def __init__(
-        self, method: MethodReplay, sweep: SweepFile, store: Store, scratch: Store
+        self,
+        method: Method[Any],
+        inputs: object,
+        inputs_ref: InputsRef | None,
+        store: Store,
+        scratch: Store,
     ) -> None:
         self._method = method
-        self._sweep = sweep
+        self._inputs = inputs
+        self._inputs_ref = inputs_ref
+        self._sweep = sweep = method.sweep
         self._store = store
         self._scratch = scratch
         self._tolerance = 0.0 if sweep.workers == 1 and sweep.device == "cpu" else TOLERANCE
@@ -147,8 +124,7 @@ class Comparison:
             if again.error is not None:
                 differs.append(f"it fails: {_first_line(again.error)}")
             else:
-                names = self._method.stored(recorded.trial, recorded.params)
-                found = [self._predictions(name) for name in names]
+                found = [self._predictions(name) for name in self._configured(recorded).stored]
                 differs += [said for _, what in found for said in what]
                 differs += self._objective(recorded, again.objective)
                 differences = [difference for difference, _ in found if difference is not None]
@@ -176,7 +152,7 @@ class Comparison:
             One that would have ended the sweep.
         """
         try:
-            outcome = outcome_of(lambda: self._method.train(recorded.trial, recorded.params))
+            outcome = outcome_of(lambda: self._trained(recorded))
         except (LostError, RayActorError):
             return _Again(error=DIED)
         if ENDS_SWEEP in outcome:
@@ -188,7 +164,7 @@ class Comparison:
                 self._method.objective(
                     self._scratch.read_table(paths.predictions(self._sweep.name, name))
                 )
-                for name in self._method.stored(recorded.trial, recorded.params)
+                for name in self._configured(recorded).stored
             ]
         except OrchestratorError as error:
             if ends_sweep(error):
@@ -199,10 +175,20 @@ class Comparison:
             _Again(objective=objective) if math.isfinite(objective) else _Again(error=NOT_A_NUMBER)
         )
 
+    def _configured(self, recorded: Recorded) -> Configured:
+        trial: Configured = self._method.configured(recorded.trial, recorded.params)
+        return trial
+
+    def _trained(self, recorded: Recorded) -> str:
+        trial = self._configured(recorded)
+        order = Order(inputs=self._inputs, trial=trial, inputs_ref=self._inputs_ref)
+        self._method.trainer.train(order)
+        return trial.signature
+
     def _signature(self, recorded: Recorded) -> list[str]:
         if recorded.signature is None:  # it reuses a failure
             return []
-        now = self._method.signature(recorded.trial, recorded.params)
+        now = self._configured(recorded).signature
         return [] if now == recorded.signature else [f"signature {now}, not {recorded.signature}"]
 
     def _predictions(self, name: str) -> tuple[float | None, list[str]]:

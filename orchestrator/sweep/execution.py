@@ -8,6 +8,7 @@ from ray.exceptions import RayActorError, RayError
 
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import InterruptedSweepError, OrchestratorError, TerminatedSweepError
+from orchestrator.method import InputsRef
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import (
     MAX_RETRIES,
@@ -15,7 +16,8 @@ from orchestrator.sweep.failures import (
     from_data,
 )
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, SIGNATURE, InputsRef, Outcome
+from orchestrator.sweep.remote import run_control
+from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, SIGNATURE, Outcome
 from orchestrator.sweep.search import DIED
 from orchestrator.sweep.workers import n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
@@ -86,7 +88,7 @@ def run_fixed(
         max_calls=1,
         max_retries=MAX_RETRIES,
         retry_exceptions=[LostError],  # a trial returns all but what was lost under it
-    )(trial)
+    )(run_control)
     # Those with workers of their own take no CPU themselves, so Ray would start all of them at once; and of those that
     # Ray holds back, none may begin once the user wants to end.
     waiting = list(reversed(names))
@@ -97,7 +99,7 @@ def run_fixed(
         while (pending or (waiting and not halt.draining)) and not halt.stopping:
             while waiting and len(pending) < n_at_once and not halt.draining:
                 name = waiting.pop()
-                pending[task.remote(inputs_ref, name)] = name
+                pending[task.remote(trial, inputs_ref, name)] = name
             ready, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOK_S)
             if halt.stopping:  # what has failed meanwhile was ended by the same signal, perhaps
                 break
@@ -108,7 +110,7 @@ def run_fixed(
                 except RayError as error:
                     if isinstance(error, RayActorError) and error.preempted:
                         # Its machine is taken away, which is no failure: it goes on elsewhere.
-                        pending[task.remote(inputs_ref, name)] = name
+                        pending[task.remote(trial, inputs_ref, name)] = name
                         continue
                     outcome = {ERROR: f"{DIED}\n{error}"}
                 if ENDS_SWEEP in outcome:

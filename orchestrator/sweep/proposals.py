@@ -9,11 +9,12 @@ from optuna.trial import FrozenTrial
 
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.method import Scores
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ERROR, SIGNATURE, so_far
-from orchestrator.sweep.samplers import Ranges
-from orchestrator.sweep.search import Hooks, Scores, begin_search
+from orchestrator.sweep.search import Hooks, begin_search
 from orchestrator.sweep.study import Study, error_of, name_of, signature_of
+from search_spaces.space import Params, Space
 
 
 def why_not_comparable(search: SearchBase | None, n_attempts: int) -> str | None:
@@ -33,8 +34,8 @@ def why_not_comparable(search: SearchBase | None, n_attempts: int) -> str | None
 
 def first_other(
     trials: Sequence[FrozenTrial],
-    space: Ranges,
-    first: list[dict[str, Any]],
+    space: Space,
+    first: Sequence[Params],
     search: SearchBase,
     *,
     seed: int,

@@ -14,15 +14,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from orchestrator.config.suggest import did_you_mean
-from orchestrator.config.sweep import (
-    PretrainSweep,
-    SelectiveSweep,
-    SleepMGSweep,
-    SweepFile,
-)
+from orchestrator.config.sweep import SweepFile
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
+from orchestrator.method import method_of
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.lines import whole_lines
@@ -30,12 +28,9 @@ from orchestrator.store.provenance import recorded_code, this_code
 from orchestrator.store.store import Store
 from orchestrator.sweep import study as record
 from orchestrator.sweep.begun import stored_sweep
-from orchestrator.sweep.comparison import Comparison, MethodReplay, Recorded, Replayed
+from orchestrator.sweep.comparison import Comparison, Recorded, Replayed
 from orchestrator.sweep.journal import check_journal
-from orchestrator.sweep.pretrain.replay import PretrainReplay
 from orchestrator.sweep.proposals import first_other, why_not_comparable
-from orchestrator.sweep.selective.replay import SelectiveReplay
-from orchestrator.sweep.sleepmg.replay import SleepMGReplay
 from orchestrator.sweep.status import sweep_status
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.workers import Room, check_fits
@@ -118,7 +113,7 @@ def replay(
         Ctrl-C: a replay keeps nothing, and begins again.
     """
     sweep = _finished_sweep(store, name)
-    method = _method_replay(store, sweep)
+    method = method_of(store, sweep)
     manifest = read_json(
         store, paths.sweep_manifest(name), {"versions": dict, method.data_id[0]: str}
     )
@@ -137,8 +132,9 @@ def replay(
             _interruptible(name),
         ):
             log.emit("replay_started", trials=[each.trial for each in chosen])
-            method.prepare(LabelGate(store, log), scratch)
-            comparison = Comparison(method, sweep, store, scratch)
+            inputs = method.begin(LabelGate(store, log), scratch)
+            inputs_ref = [ray.put(inputs)] if sweep.workers > 1 else None
+            comparison = Comparison(method, inputs, inputs_ref, store, scratch)
             trials = []
             with progress("replay", len(chosen)) as advance:
                 for each in chosen:
@@ -154,7 +150,7 @@ def replay(
                     method.first,
                     search,
                     seed=sweep.seed,
-                    identify=lambda params: method.signature("", params),
+                    identify=lambda params: str(method.configured("", params).signature),
                     journal=Path(folder) / "fresh.journal",
                 )
             found = Replay(
@@ -193,16 +189,6 @@ def replay_text(report: Replay) -> str:
 def replay_data(report: Replay) -> dict[str, Any]:
     """Return a replay for programs."""
     return {**asdict(report), "same": report.same}
-
-
-def _method_replay(store: Store, sweep: SweepFile) -> MethodReplay:
-    match sweep:
-        case SelectiveSweep():
-            return SelectiveReplay(store, sweep)
-        case SleepMGSweep():
-            return SleepMGReplay(store, sweep)
-        case PretrainSweep():
-            return PretrainReplay(store, sweep)
 
 
 def _finished_sweep(store: Store, name: str) -> SweepFile:

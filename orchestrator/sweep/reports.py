@@ -1,18 +1,17 @@
 """What a trial tells the driver, through Ray Tune. A trial's process needs nothing else of the search."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayActorError
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.method import AfterPart, InputsRef
 from orchestrator.sweep.failures import LostError, as_data, described, ends_sweep, is_lost
 from search_spaces.space import Params
 from trainables.errors import LeaveError
 
 if TYPE_CHECKING:
-    import ray
-
     from trainables.training import Seconds
 
 SIGNATURE = "signature"
@@ -28,18 +27,8 @@ SO_FAR = "so_far"
 WAITED_S, TRAINED_S = "waited_s", "trained_s"
 """Keys of a report and of its events: how long training waited for batches, and what it took in all."""
 
-InputsRef = list["ray.ObjectRef[Any]"]
-"""The reference to what all trials share, in a list: Ray leaves it a reference there."""
-
 Outcome = dict[str, Any]
 """What a trial reports: the signature of its predictions and what training took, or why there are none."""
-
-
-class AfterPart(Protocol):
-    """Called by a trial after each of its parts but the last; the trial may end there."""
-
-    def __call__(self, n_done: int, objective: float | None = None) -> None:
-        """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
 
 
 Trial = Callable[[InputsRef, Params, AfterPart], Outcome]

@@ -4,19 +4,13 @@ import contextlib
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Protocol
+from typing import Any
 
 import pyarrow as pa
 import ray
 
 from orchestrator.config.changes import Difference
-from orchestrator.config.sweep import (
-    PretrainSweep,
-    SelectiveSweep,
-    SleepMGSweep,
-    SweepFile,
-    dump,
-)
+from orchestrator.config.sweep import SweepFile, dump
 from orchestrator.errors import (
     ConfigError,
     InterruptedSweepError,
@@ -25,6 +19,7 @@ from orchestrator.errors import (
     TerminatedSweepError,
 )
 from orchestrator.labels import LabelGate
+from orchestrator.method import Method, method_of
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
@@ -33,10 +28,8 @@ from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
 from orchestrator.sweep.journal import check_stored_journal
 from orchestrator.sweep.lock import sweep_lock
+from orchestrator.sweep.loop import check_search, n_concurrent, run_method
 from orchestrator.sweep.manifest import tell_other_code
-from orchestrator.sweep.pretrain.run import PretrainRun
-from orchestrator.sweep.selective.run import SelectiveRun
-from orchestrator.sweep.sleepmg.run import SleepMGRun
 from orchestrator.sweep.spend import check_priced
 from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
@@ -45,24 +38,6 @@ from orchestrator.telemetry.progress import note
 from orchestrator.telemetry.ray_address import cluster_address
 from orchestrator.telemetry.session import ray_session
 from orchestrator.telemetry.termination import last_word
-
-
-class MethodRun(Protocol):
-    """What a method does in a sweep. Made from the store's manifests alone, so that mistakes are told at once."""
-
-    @property
-    def data_id(self) -> tuple[str, str]:
-        """Key of the sweep's manifest that says what data it began with, and the value it would have now."""
-
-    @property
-    def n_concurrent(self) -> int:
-        """Trials that run at the same time."""
-
-    def prepare(self) -> None:
-        """Make what other sweeps can use too, before this one counts as begun. Ray is running."""
-
-    def run(self, gate: LabelGate, run: Run) -> pa.Table:
-        """Run all trials, end the search, and return the final table; every other table is written."""
 
 
 def run_sweep(
@@ -95,7 +70,8 @@ def run_sweep(
         Ctrl-C during the trials, or SIGTERM at any time; the same call goes on.
     """
     check_changes(store, sweep)
-    method = _method_run(store, sweep)
+    method = method_of(store, sweep)
+    check_search(store, method)
     _check_same_data(store, sweep.name, *method.data_id)
     if store.exists(paths.sweep_trials(sweep.name)):
         return store.read_table(paths.sweep_trials(sweep.name))
@@ -106,7 +82,7 @@ def run_sweep(
         )
     check_stored_journal(store, sweep.name)
     if not ray.is_initialized() and cluster_address() is None:  # told before Ray is started
-        check_fits(sweep, method.n_concurrent, Room.of_this_machine(n_cpus))
+        check_fits(sweep, n_concurrent(method), Room.of_this_machine(n_cpus))
     halt = Halt()
     with signals_to(halt), sweep_lock(store, sweep.name, halt):
         # Again: until the lock was ours, another process could begin the sweep with other settings, or end it.
@@ -122,7 +98,7 @@ def run_sweep(
 def _run_locked(
     store: Store,
     sweep: SweepFile,
-    method: MethodRun,
+    method: Method[Any],
     halt: Halt,
     changes: Sequence[Difference],
     *,
@@ -143,7 +119,7 @@ def _run_locked(
             n_cpus=resources.get("CPU", 0),
             n_gpus=resources.get("GPU", 0),
         )
-        check_fits(sweep, method.n_concurrent, Room.of_the_cluster())
+        check_fits(sweep, n_concurrent(method), Room.of_the_cluster())
         # Of a sweep that goes on with its budget, only if trials are left.
         begins = not store.exists(paths.sweep_file(sweep.name))
         if begins or any(change.key == "search.max_usd" for change in changes):
@@ -156,7 +132,7 @@ def _run_locked(
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
         run = Run(store=store, sweep=sweep, log=log, halt=halt, retry_failed=retry_failed)
         with halt.heeded():
-            table = method.run(LabelGate(store, log), run)
+            table = run_method(method, LabelGate(store, log), run)
             store.write_table(paths.sweep_trials(sweep.name), table)
         log.emit("sweep_finished", n_trials=len(table))
         return table
@@ -202,16 +178,6 @@ def _has_finished(log: EventLog) -> bool:
 
 def _interrupted(name: str, kind: type[InterruptedSweepError]) -> InterruptedSweepError:
     return kind(f"sweep {name!r} was interrupted. The same command goes on where it was.")
-
-
-def _method_run(store: Store, sweep: SweepFile) -> MethodRun:
-    match sweep:
-        case SelectiveSweep():
-            return SelectiveRun(store, sweep)
-        case SleepMGSweep():
-            return SleepMGRun(store, sweep)
-        case PretrainSweep():
-            return PretrainRun(store, sweep)
 
 
 def _tell_changes(name: str, changes: Sequence[Difference], log: EventLog) -> None:

@@ -1,7 +1,6 @@
 """From a sweep file to the parts of Optuna that propose trials and end them."""
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -15,19 +14,16 @@ from optuna.distributions import (
 from orchestrator.config.proposals import ASHA, AUTO, NONE, built, takes
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError
-from search_spaces.space import Choice, Declared, Integer, LogUniform
-
-Ranges = Mapping[str, Declared]
-"""What is searched, by name."""
+from search_spaces.space import Choice, Declared, Integer, LogUniform, Space
 
 
-def sampler_of(search: SearchBase, space: Ranges, seed: int) -> optuna.samplers.BaseSampler:
+def sampler_of(search: SearchBase, space: Space, seed: int) -> optuna.samplers.BaseSampler:
     """Return the sampler of a search.
 
     Parameters
     ----------
     search : SearchBase
-    space : Ranges
+    space : Space
         What it draws from.
     seed : int
         Of this attempt: a sampler that begins again with the same seed repeats its first draws.
@@ -46,7 +42,7 @@ def sampler_of(search: SearchBase, space: Ranges, seed: int) -> optuna.samplers.
     return sampler
 
 
-def check_sampler(search: SearchBase, space: Ranges) -> None:
+def check_sampler(search: SearchBase, space: Space) -> None:
     """Check that a sampler can draw from a space, by a few draws that nobody sees.
 
     Raises
@@ -108,7 +104,7 @@ def distribution(declared: Declared) -> BaseDistribution:
             return FloatDistribution(declared.low, declared.high, log=log)
 
 
-def draw(trial: optuna.Trial, space: Ranges) -> None:
+def draw(trial: optuna.Trial, space: Space) -> None:
     """Have the sampler of a trial's study draw every parameter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

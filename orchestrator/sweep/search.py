@@ -13,11 +13,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.method import Scores
 from orchestrator.sweep.failures import described, ends_sweep, from_data
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, TRAINED_S, WAITED_S
 from orchestrator.sweep.samplers import (
-    Ranges,
     distribution,
     draw,
     pruner_of,
@@ -37,21 +37,11 @@ from orchestrator.sweep.study import (
     stopped_after,
     unfinished_signature_of,
 )
-from search_spaces.space import Params
+from search_spaces.space import Params, Space
 from trainables.training import Seconds
 
 METRIC = "objective"
 DIED = "the trial's process died, each time that it was tried"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scores:
-    """What the predictions of a trial are worth."""
-
-    values: tuple[float, ...]
-    """The objective, then those of ``search.also``."""
-    replicates: tuple[float, ...] = ()
-    """The objective with each seed, where a trial has several: the first value is their mean."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +91,7 @@ class StudySearch(OptunaSearch):
     Parameters
     ----------
     study : Study
-    space : Ranges
+    space : Space
     sampler : optuna.samplers.BaseSampler
     pruner : optuna.pruners.BasePruner or None
         Ends trials without hope.
@@ -115,7 +105,7 @@ class StudySearch(OptunaSearch):
     def __init__(
         self,
         study: Study,
-        space: Ranges,
+        space: Space,
         sampler: optuna.samplers.BaseSampler,
         pruner: optuna.pruners.BasePruner | None,
         *,
@@ -357,7 +347,7 @@ def _outcome_of(trial: FrozenTrial) -> _Outcome | None:
 
 def begin_search(
     study: Study,
-    space: Ranges,
+    space: Space,
     first: Sequence[Params],
     search: SearchBase,
     *,

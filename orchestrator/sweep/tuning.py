@@ -19,6 +19,7 @@ from ray.tune import TuneError
 from ray.tune.execution import class_cache
 
 from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.method import InputsRef, Scores
 from orchestrator.store import paths
 from orchestrator.sweep.budget import exhausted
 from orchestrator.sweep.execution import Run
@@ -28,24 +29,15 @@ from orchestrator.sweep.journal import Journal, journal_of
 from orchestrator.sweep.last_heard import last_heard
 from orchestrator.sweep.live import trials_shown
 from orchestrator.sweep.quota import failure_of
-from orchestrator.sweep.reports import (
-    N_PARTS,
-    InputsRef,
-    Outcome,
-    Trial,
-    as_fields,
-    run_trial,
-    so_far,
-)
-from orchestrator.sweep.samplers import Ranges
-from orchestrator.sweep.search import Hooks, Scores, StudySearch, Told, begin_search
+from orchestrator.sweep.reports import N_PARTS, Outcome, Trial, as_fields, run_trial, so_far
+from orchestrator.sweep.search import Hooks, StudySearch, Told, begin_search
 from orchestrator.sweep.spend import Meter
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.warm_start import adopt_trials
 from orchestrator.sweep.workers import resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import note
-from search_spaces.space import Params
+from search_spaces.space import Params, Space
 
 MIN_FREE_BYTES = 256 * 2**20
 """A local store with less space left gets no further trial."""
@@ -68,7 +60,7 @@ def run_search(
     run: Run,
     search: SearchBase,
     *,
-    space: Ranges,
+    space: Space,
     first: Sequence[Params],
     trial: Trial,
     inputs_ref: InputsRef,
@@ -88,7 +80,7 @@ def run_search(
     search : SearchBase
         How many trials, how many at a time, and how many may fail.
     space, first
-        Ranges, and configurations to try before any other.
+        Space, and configurations to try before any other.
     trial : callable
         Runs in a Ray actor, and reports to Tune after each part.
     identify : callable

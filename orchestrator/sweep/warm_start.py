@@ -14,9 +14,10 @@ from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
-from orchestrator.sweep.samplers import Ranges, distribution
+from orchestrator.sweep.samplers import distribution
 from orchestrator.sweep.study import Study
 from orchestrator.telemetry.progress import note
+from search_spaces.space import Space
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class EarlierTrials:
 
 
 def adopt_trials(
-    run: Run, search: SearchBase, space: Ranges, fixed: Mapping[str, Any], study: Study
+    run: Run, search: SearchBase, space: Space, fixed: Mapping[str, Any], study: Study
 ) -> None:
     """Add the trials of ``search.warm_start`` to a study; once, whatever the attempt.
 
@@ -104,7 +105,7 @@ def check_warm_start(store: Store, sweep: SweepBase, search: SearchBase, objecti
 
 
 def earlier_trials(
-    store: Store, name: str, space: Ranges, fixed: Mapping[str, Any]
+    store: Store, name: str, space: Space, fixed: Mapping[str, Any]
 ) -> EarlierTrials:
     """Read what a finished sweep can teach a search over a space.
 
@@ -113,7 +114,7 @@ def earlier_trials(
     store : Store
     name : str
         Of the finished sweep.
-    space : Ranges
+    space : Space
     fixed : mapping
         Values of the parameters that the search does not vary.
     """
@@ -129,7 +130,7 @@ def earlier_trials(
     return EarlierTrials(sweep=name, inside=inside, outside=outside)
 
 
-def _params(row: Mapping[str, Any], space: Ranges, fixed: Mapping[str, Any]) -> dict[str, Any]:
+def _params(row: Mapping[str, Any], space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in fixed.items():
         if row.get(name) != value:
             raise ValueError(f"{name} {row.get(name)} is not {value}, which this sweep fixes")

@@ -20,9 +20,9 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective import run
 from orchestrator.sweep.selective.encoder import build, ensure_encoder
 from orchestrator.sweep.selective.epochs import batch_stages
+from orchestrator.sweep.selective.inputs import trial_inputs
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.telemetry.events import EventLog, read_events
@@ -187,7 +187,7 @@ def test_finetuning_gets_the_selectable_batches_alone(
     selectable = [plan.source_batches[i] for i in plan.selectable]
     gate = LabelGate(ucddb_store, log)
     stages = batch_stages(gate, plan.train, selectable, Split.SOURCE_TRAIN, "test")
-    inputs = run.trial_inputs(ucddb_store, scored, stages)
+    inputs = trial_inputs(ucddb_store, scored, stages)
     assert inputs.batches_x.shape == (98, 32, 1, 3000)
     assert inputs.batches_stages.shape == (98, 32)
     np.testing.assert_array_equal(inputs.reward_S, scored.reward_S[list(plan.selectable)])

@@ -32,8 +32,8 @@ from orchestrator.psg.recordings import find_recordings
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.pretrain import trial as pretrain_trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan
-from orchestrator.sweep.pretrain.trial import signature as pretrain_signature
 from orchestrator.sweep.selective import trial as selective_trial
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.selective.plan import SourcePlan, SweepPlan
@@ -144,15 +144,11 @@ def _selective_ids(sweep: SelectiveSweep) -> dict[str, Any]:
         "absolute, nothing kept": {"tau_absolute": 100.0},
     }
     signatures = {
-        name: selective_trial.signature_of_all(
-            inputs, selective_trial.trial_configurations(inputs, params)
-        )
+        name: selective_trial.configured(inputs, name, params).signature
         for name, params in taus.items()
     }
     for arm in arms.ARMS:
-        signatures[f"arm {arm}"] = selective_trial.signature_of_all(
-            inputs, selective_trial.arm_configurations(inputs, arm)
-        )
+        signatures[f"arm {arm}"] = selective_trial.configured(inputs, arm, None).signature
     return {"encoder_id": encoder_id, "score_id": score_id, "signatures": signatures}
 
 
@@ -211,7 +207,7 @@ def _sleepmg_ids(sweep: SleepMGSweep) -> dict[str, Any]:
             for name, settings in configurations.items()
         },
         "signatures": {
-            name: sleepmg_trial.signature_of_all(inputs, settings, sweep.trial_seeds)
+            name: sleepmg_trial.trial_of(inputs, settings, sweep.trial_seeds).signature
             for name, settings in configurations.items()
         },
     }
@@ -228,7 +224,10 @@ def _pretrain_ids(sweep: PretrainSweep) -> dict[str, Any]:
     )
     return {
         "data_id": plan.data_id,
-        "encoder_ids": [pretrain_signature(plan, params) for params in sweep.first_trials()],
+        "encoder_ids": [
+            pretrain_trial.Trial(request=plan.encoder_request(params)).signature
+            for params in sweep.first_trials()
+        ],
     }
 
 

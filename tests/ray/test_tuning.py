@@ -20,22 +20,15 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.errors import IntegrityError, InterruptedSweepError, SweepFailedError
 from orchestrator.labels import LabelGate, Split
+from orchestrator.method import AfterPart, InputsRef, Scores
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import tuning
 from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.failures import MAX_RETRIES
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.reports import (
-    ERROR,
-    SIGNATURE,
-    AfterPart,
-    InputsRef,
-    Outcome,
-    Trial,
-    outcome_of,
-)
-from orchestrator.sweep.search import DIED, Scores
+from orchestrator.sweep.reports import ERROR, SIGNATURE, Outcome, Trial, outcome_of
+from orchestrator.sweep.search import DIED
 from orchestrator.sweep.study import error_of, name_of, reused_from, stopped_after
 from orchestrator.sweep.tuning import run_search
 from orchestrator.telemetry.event_schema import event_schema

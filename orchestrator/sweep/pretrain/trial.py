@@ -4,7 +4,6 @@ Encoders are stored under what they depend on, where a selective sweep looks for
 not made again by anyone.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +11,12 @@ import torch
 
 from orchestrator.errors import DataError
 from orchestrator.labels import LabelGate
+from orchestrator.method import Order, Trainer
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.pretrain.plan import PretrainPlan
 from orchestrator.sweep.selective.encoder import (
+    EncoderRequest,
     PretrainEpochs,
     build,
     pretrain_encoder,
@@ -29,7 +30,6 @@ from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
 from trainables import inference
 from trainables.stages import Stage
-from trainables.training import Seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,40 +74,54 @@ def trial_inputs(store: Store, plan: PretrainPlan, gate: LabelGate) -> TrialInpu
     )
 
 
-def signature(plan: PretrainPlan, params: Params) -> str:
-    """Return the id of the encoder of a trial, which its predictions are stored under, too."""
-    return plan.encoder_request(params).encoder_id
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What one trial trains: an encoder."""
+
+    request: EncoderRequest
+    """Everything that the encoder depends on."""
+
+    @property
+    def signature(self) -> str:
+        """Id of the encoder, which its predictions are stored under, too."""
+        return self.request.encoder_id
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The same: an encoder has one seed."""
+        return (self.signature,)
 
 
-def run(
-    inputs: TrialInputs,
-    params: Params,
-    trained: Callable[[Seconds], None] | None = None,
-) -> str:
-    """Have the encoder in the store, write its predictions, and return their signature.
+def configured(inputs: TrialInputs, name: str, params: Params | None) -> Trial:
+    """Return what a trial with these sampled parameters trains."""
+    return Trial(request=inputs.plan.encoder_request(params or {}))
 
-    A pretraining that was killed goes on from its last checkpoint to the same weights. `trained` is called with what it
-    took, unless none was needed.
+
+def train(order: Order[TrialInputs, Trial]) -> None:
+    """Have the encoder in the store, and write its predictions.
+
+    A pretraining that was killed goes on from its last checkpoint to the same weights.
     """
-    request = inputs.plan.encoder_request(params)
-    name = request.encoder_id
+    inputs, request = order.inputs, order.trial.request
+    name = order.trial.signature
     store = Store.open(inputs.store_uri)
     path = paths.predictions(inputs.plan.sweep.name, name)
     if store.exists(path):
-        return name
+        return
     if not store.exists(paths.encoder_json(name)):
         watched = Watched(store, inputs.plan.sweep.name, name)
         with (
             EventLog(store, paths.encoder_events(name)) as log,
             watched.training(request.pretrain.batch_size, "cpu") as surroundings,
         ):
-            seconds = pretrain_encoder(store, request, inputs.epochs, log, surroundings)
-        if trained is not None:
-            trained(seconds)
+            order.trained(pretrain_encoder(store, request, inputs.epochs, log, surroundings))
     encoder = stored_encoder(store, name)
     torch.set_num_threads(1)  # as where a selective sweep judges its encoder, to the last digit
     learned = [Stage[stage] for stage in encoder.metadata["learned_stages"]]
     epochs = inputs.objective_epochs
     probability = inference.predict(build(encoder.weights), epochs.x, declared=learned)
     store.write_table(path, predictions_table("objective", epochs, probability))
-    return name
+
+
+TRAINER = Trainer(configured=configured, train=train)
+"""How trials are trained in other processes, which import this module and nothing of the search."""

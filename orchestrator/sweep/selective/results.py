@@ -1,16 +1,16 @@
 """The tables that a sweep leaves: trials and arms, and its source batches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.alignment.batches import Batch
+from orchestrator.method import Done
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.sweep.replicates import replicate_columns
-from orchestrator.sweep.selective.trial import Configuration
+from orchestrator.sweep.selective.trial import Configuration, Trial
 from orchestrator.sweep.study import in_order
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.selective import BatchRow, TrialRow
@@ -18,44 +18,21 @@ from orchestrator.tables.trials import state_of
 from trainables.stages import Stage
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A trial or arm, before its metrics on the target are known."""
-
-    trial: str
-    """``t000``, ``t001`` ... in the order of proposal, or ``arm-`` and the name."""
-    arm: str | None
-    enqueued: bool
-    on_line: bool
-    """Enqueued with the learning rate and the steps of the arms: these trials differ in tau alone."""
-    seeds: tuple[Configuration, ...]
-    """What is trained, once for each seed."""
-    signature: str | None
-    objective: float | None
-    error: str | None
-    reused_from: str | None = None
-    """The trial that trained what this one would have trained again."""
-    replicates: tuple[float, ...] = ()
-    """Objective with each seed, where there are several."""
-    transfer_margin: float | None = None
-    on_front: bool | None = None
-    """Whether no other trial is better in every objective; None where there is one."""
-    stopped_after: int | None = None
-    """Reports after which the scheduler ended it."""
-
-
 def trial_row(
-    entry: Entry,
+    one: Done[Trial],
     selectable: Sequence[Batch],
     stages: NDArray[np.int64],
     evaluation: Evaluation | None,
     batch_size: int,
+    *,
+    on_line: bool = False,
+    transfer_margin: float | None = None,
 ) -> TrialRow:
     """Return the row of one trial or arm.
 
     Parameters
     ----------
-    entry : Entry
+    one : Done
     selectable : sequence of Batch
         Source batches that a tau chooses from.
     stages : (n_selectable, batch_size)
@@ -64,17 +41,21 @@ def trial_row(
         On the target's test subjects, mean over the seeds; None for a trial without predictions.
     batch_size : int
         Epochs of a step.
+    on_line : bool
+        Whether it is enqueued with the learning rate and the steps of the arms.
+    transfer_margin : float, optional
+        Gain over no adaptation of the objective's subject who gains least.
     """
-    configuration = entry.seeds[0]
+    configuration = one.trial.seeds[0]
     kept = configuration.kept
     return TrialRow(
-        trial=entry.trial,
-        kind="arm" if entry.arm else "trial",
-        arm=entry.arm,
-        state=state_of(entry.error, entry.stopped_after),
-        enqueued=entry.enqueued,
-        on_line=entry.on_line,
-        reused_from=entry.reused_from,
+        trial=f"arm-{one.name}" if one.is_control else one.name,
+        kind="arm" if one.is_control else "trial",
+        arm=one.name if one.is_control else None,
+        state=state_of(one.error, one.stopped_after),
+        enqueued=one.enqueued,
+        on_line=on_line,
+        reused_from=one.reused_from,
         tau_quantile=configuration.tau_quantile,
         tau_absolute=configuration.tau_absolute,
         learning_rate=configuration.learning_rate,
@@ -82,18 +63,18 @@ def trial_row(
         n_selectable=len(selectable),
         n_subjects_kept=len({selectable[i].subject for i in kept}),
         n_steps=configuration.n_steps,
-        objective=entry.objective,
-        **replicate_columns(entry.replicates),
-        cost=cost(configuration, batch_size) if entry.signature else None,
-        transfer_margin=entry.transfer_margin,
-        on_front=entry.on_front,
-        stopped_after=entry.stopped_after,
+        objective=one.objective,
+        **replicate_columns(one.replicates),
+        cost=cost(configuration, batch_size) if one.signature else None,
+        transfer_margin=transfer_margin,
+        on_front=one.on_front,
+        stopped_after=one.stopped_after,
         target_macro_f1=evaluation.macro_f1 if evaluation else None,
         target_accuracy=evaluation.accuracy if evaluation else None,
         target_kappa=evaluation.kappa if evaluation else None,
         kept={stage.name: int((stages[kept] == stage).sum()) for stage in Stage},
-        signature=entry.signature,
-        error=entry.error,
+        signature=one.signature,
+        error=one.error,
     )
 
 

@@ -4,7 +4,7 @@ A trial gets arrays without any stage of the target, and gives predictions; what
 elsewhere, by code that may read labels.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,16 +23,17 @@ from orchestrator.config.arms import ARMS, QUANTILE, Batches
 from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.method import AfterPart, InputsRef, Order, Trainer
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import naming_checkpoint, persistently
-from orchestrator.sweep.reports import AfterPart, InputsRef
 from orchestrator.sweep.selective.distance import target_emd
 from orchestrator.sweep.selective.encoder import build
 from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.surroundings import Watched
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
+from search_spaces.space import Params
 from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
@@ -41,7 +42,7 @@ from trainables.stages import STAGE_NAMES, Stage
 from trainables.training import Batch, Checkpoints, Seconds
 from trainables.workers import Workers
 
-N_PARTS = 10
+PARTS_PER_FINETUNING = 10
 """A finetuning that a scheduler may end reports after each tenth of its steps."""
 
 TARGET_EMD = b"target_emd"
@@ -155,30 +156,6 @@ def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) ->
     )
 
 
-def kept_fields(configuration: Configuration, emd_S: NDArray[np.float64]) -> dict[str, Any]:
-    """Return what the event log is to say of a selection: its size, and the mean EMD of what it keeps.
-
-    Parameters
-    ----------
-    configuration : Configuration
-    emd_S : (n_selectable,)
-        To the target, in feature units.
-    """
-    kept = configuration.kept
-    return {
-        "n_kept": len(kept),
-        "n_batches": len(emd_S),
-        "mean_emd": float(emd_S[kept].mean()) if len(kept) else None,
-    }
-
-
-def parts(inputs: TrialInputs) -> dict[str, Any]:
-    """Return what the event log is to say of a trial: how many reports there are, if there are any, and after what."""
-    if inputs.sweep.search.scheduler.name == NONE:
-        return {}
-    return {"n_parts": N_PARTS * inputs.sweep.search.replicates, "unit": "tenth"}
-
-
 def signature(inputs: TrialInputs, configuration: Configuration) -> str:
     """Return the id of everything that the predictions depend on.
 
@@ -197,33 +174,77 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
     )
 
 
-def signature_of_all(inputs: TrialInputs, configurations: Sequence[Configuration]) -> str:
-    """Return the id of a trial: of its one training, or of those with all seeds."""
-    signatures = [signature(inputs, configuration) for configuration in configurations]
-    return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What one trial or arm trains: a finetuning with each of its seeds."""
+
+    seeds: tuple[Configuration, ...]
+    signature: str
+    """Id of its one training, or of those with all seeds."""
+    stored: tuple[str, ...]
+    """Id of the training with each seed, which its predictions are stored under."""
 
 
-def run_all(
-    inputs: TrialInputs,
-    configurations: Sequence[Configuration],
-    inputs_ref: InputsRef | None = None,
-    after_part: AfterPart | None = None,
-    trained: Callable[[Seconds], None] | None = None,
-) -> str:
-    """Train with one seed after the other, as :func:`run` does, and return the trial's signature.
+def configured(inputs: TrialInputs, name: str, params: Params | None) -> Trial:
+    """Return what a trial trains, or an arm by its name, with ``arm-`` before it or not."""
+    if params is None:
+        seeds = arm_configurations(inputs, name.removeprefix("arm-"))
+    else:
+        seeds = trial_configurations(inputs, params)
+    stored = tuple(signature(inputs, configuration) for configuration in seeds)
+    return Trial(
+        seeds=seeds,
+        signature=stored[0] if len(stored) == 1 else content_id({"replicates": list(stored)}),
+        stored=stored,
+    )
+
+
+def described(inputs: TrialInputs, trial: Trial, emd_S: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what the event log is to say of a trial: its selection, and what a scheduler hears of it.
+
+    That is the size of the selection, the mean EMD of what it keeps, how many reports there are and after what, if
+    there are any.
+
+    Parameters
+    ----------
+    inputs : TrialInputs
+    trial : Trial
+    emd_S : (n_selectable,)
+        To the target, in feature units.
+    """
+    kept = trial.seeds[0].kept
+    reports: dict[str, Any] = {}
+    if inputs.sweep.search.scheduler.name != NONE:
+        reports = {"n_parts": PARTS_PER_FINETUNING * len(trial.seeds), "unit": "tenth"}
+    return {
+        **reports,
+        "n_kept": len(kept),
+        "n_batches": len(emd_S),
+        "mean_emd": float(emd_S[kept].mean()) if len(kept) else None,
+    }
+
+
+def train(order: Order[TrialInputs, Trial]) -> None:
+    """Train with one seed after the other, as :func:`run` does.
 
     A scheduler may end the trial after each tenth of each training.
     """
+    inputs, seeds, after_part = order.inputs, order.trial.seeds, order.after_part
     prunes = inputs.sweep.search.scheduler.name != NONE
-    name = signature_of_all(inputs, configurations)
-    for i, configuration in enumerate(configurations):
+    for i, configuration in enumerate(seeds):
         after_tenth = None
         if after_part is not None and prunes:
-            after_tenth = partial(_after_tenth, after_part, N_PARTS * i)
-        run(inputs, configuration, inputs_ref, after_tenth, trained, name)
-        if after_tenth is not None and i + 1 < len(configurations):
-            after_tenth(N_PARTS)
-    return name
+            after_tenth = partial(_after_tenth, after_part, PARTS_PER_FINETUNING * i)
+        run(
+            inputs,
+            configuration,
+            order.inputs_ref,
+            after_tenth,
+            order.trained,
+            order.trial.signature,
+        )
+        if after_tenth is not None and i + 1 < len(seeds):
+            after_tenth(PARTS_PER_FINETUNING)
 
 
 def _after_tenth(after_part: AfterPart, n_before: int, tenth: int) -> None:
@@ -349,7 +370,10 @@ def _finetune_and_predict(
 
 def _tenths(n_steps: int) -> dict[int, int]:
     """Return which part of a training ends with a step, for all parts but the last."""
-    ends = ((-(-n_steps * part // N_PARTS), part) for part in range(1, N_PARTS))
+    ends = (
+        (-(-n_steps * part // PARTS_PER_FINETUNING), part)
+        for part in range(1, PARTS_PER_FINETUNING)
+    )
     return {step: part for step, part in ends if step < n_steps}
 
 
@@ -428,3 +452,7 @@ def predictions_table(
     }
     columns |= {f"p_{name}": pa.array(probability[:, i]) for i, name in enumerate(STAGE_NAMES)}
     return pa.table(columns)
+
+
+TRAINER = Trainer(configured=configured, train=train)
+"""How trials and arms are trained in other processes, which import this module and nothing of the search."""

@@ -7,14 +7,18 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.method import Scores
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, information
 from orchestrator.sweep.reports import N_PARTS
-from orchestrator.sweep.search import Scores
-from orchestrator.sweep.selective import trial
 from orchestrator.sweep.selective.results import cost
-from orchestrator.sweep.selective.trial import Configuration, TrialInputs
+from orchestrator.sweep.selective.trial import (
+    PARTS_PER_FINETUNING,
+    TARGET_EMD,
+    Trial,
+    TrialInputs,
+)
 
 
 def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
@@ -22,7 +26,7 @@ def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) 
     if sweep.search.objective == "target_information":
         return information(predictions, "test", sweep.stages)
     if sweep.search.objective == "target_emd":
-        return -float(predictions.schema.metadata[trial.TARGET_EMD])
+        return -float(predictions.schema.metadata[TARGET_EMD])
     return float(judge.evaluate(predictions).macro_f1)
 
 
@@ -46,43 +50,40 @@ class Worth:
         self._search = inputs.sweep.search
         self._unadapted = judge.by_subject(no_adapt)
 
-    def scores(self, seeds: Sequence[Configuration]) -> Scores:
+    def scores(self, trial: Trial) -> Scores:
         """Return objective and further objectives of a trained configuration."""
-        replicates = tuple(self._objective(table) for table in self.predictions(seeds))
+        replicates = tuple(self._objective(table) for table in self.predictions(trial.stored))
         further = {
-            "cost": lambda: cost(seeds[0], self._inputs.sweep.batch_size),
-            "transfer_margin": lambda: self.transfer_margin(seeds),
+            "cost": lambda: cost(trial.seeds[0], self._inputs.sweep.batch_size),
+            "transfer_margin": lambda: self.transfer_margin(trial),
         }
         return Scores(
             values=(float(np.mean(replicates)), *(further[name]() for name in self._search.also)),
             replicates=replicates if len(replicates) > 1 else (),
         )
 
-    def transfer_margin(self, seeds: Sequence[Configuration]) -> float:
+    def transfer_margin(self, trial: Trial) -> float:
         """Return the gain of the subject who gains least over no adaptation, mean over the seeds."""
         worst = []
-        for predictions in self.predictions(seeds):
+        for predictions in self.predictions(trial.stored):
             adapted = self._judge.by_subject(predictions)
             worst.append(min(adapted[name] - self._unadapted[name] for name in adapted))
         return float(np.mean(worst))
 
-    def of_part(self, params: Mapping[str, Any], report: Mapping[str, Any]) -> float:
+    def of_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
         """Return the objective of a trial under way: of the seeds that are trained, and of the one that trains."""
-        seeds = trial.trial_configurations(self._inputs, params)
-        n_done, part = divmod(int(report[N_PARTS]), trial.N_PARTS)
-        tables = list(self.predictions(seeds[:n_done]))
+        n_done, part = divmod(int(report[N_PARTS]), PARTS_PER_FINETUNING)
+        tables = list(self.predictions(trial.stored[:n_done]))
         if part:
-            signature = trial.signature(self._inputs, seeds[n_done])
-            where = self._inputs.sweep_name, signature, part
+            where = self._inputs.sweep_name, trial.stored[n_done], part
             tables.append(self._store.read_table(paths.part_predictions(*where)))
             self._store.delete_if_there(paths.part_predictions(*where))
         return float(np.mean([self._objective(table) for table in tables]))
 
-    def predictions(self, seeds: Sequence[Configuration]) -> Iterator[pa.Table]:
-        """Return what a trained configuration predicts with each seed."""
-        for configuration in seeds:
-            signature = trial.signature(self._inputs, configuration)
-            yield self._store.read_table(paths.predictions(self._inputs.sweep_name, signature))
+    def predictions(self, stored: Sequence[str]) -> Iterator[pa.Table]:
+        """Return predictions by the names that they are stored under."""
+        for name in stored:
+            yield self._store.read_table(paths.predictions(self._inputs.sweep_name, name))
 
     def _objective(self, predictions: pa.Table) -> float:
         return objective_value(self._inputs.sweep, self._judge, predictions)

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
+from orchestrator.method import InputsRef
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.failures import naming_checkpoint, persistently
-from orchestrator.sweep.reports import InputsRef
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
 from orchestrator.sweep.surroundings import Watched

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,12 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from orchestrator.config.sleepmg import parameters
+from orchestrator.method import Done
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
 from orchestrator.sweep.replicates import mean_evaluation, replicate_columns
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
-from orchestrator.sweep.sleepmg.trial import fold_record
+from orchestrator.sweep.sleepmg.trial import Trial, fold_record
 from orchestrator.sweep.study import in_order
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.sleepmg import (
@@ -28,35 +28,9 @@ from orchestrator.tables.sleepmg import (
 from orchestrator.tables.trials import state_of
 from trainables.balanced_step import RECORD
 from trainables.metrics import confusion_matrix
-from trainables.settings import SleepMGSettings
 from trainables.stages import Stage
 
 Row = TypeVar("Row", TrialRow, FoldRow, RecordingRow, ConfusionRow, ModalityRow)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A trial or row, before its metrics on the test subjects are known."""
-
-    trial: str
-    """``t000``, ``t001`` ... in the order of proposal, or ``row-``, the row's slug and its seed."""
-    row: str | None
-    """Name of the row; None for a trial of the search."""
-    seeds: tuple[int, ...]
-    enqueued: bool
-    settings: SleepMGSettings
-    signature: str | None
-    objective: float | None
-    error: str | None
-    reused_from: str | None = None
-    """The trial that trained what this one would have trained again."""
-    replicates: tuple[float, ...] = ()
-    """Objective with each seed, where there are several."""
-    worst_subject: float | None = None
-    on_front: bool | None = None
-    """Whether no other trial is better in every objective; None where there is one."""
-    stopped_after: int | None = None
-    """Reports after which the scheduler ended it."""
 
 
 class Tables:
@@ -79,25 +53,32 @@ class Tables:
         self._confusion: list[ConfusionRow] = []
         self._modalities: list[ModalityRow] = []
 
-    def add(self, entry: Entry, judged: Sequence[tuple[Judged, Judged]]) -> None:
+    def add(
+        self,
+        one: Done[Trial],
+        judged: Sequence[tuple[Judged, Judged]],
+        worst_subject: float | None = None,
+    ) -> None:
         """Add one trial or row.
 
         Parameters
         ----------
-        entry : Entry
+        one : Done
         judged : sequence of (Judged, Judged)
             Test and validation predictions with each seed; empty for a trial without predictions.
+        worst_subject : float, optional
+            Macro-F1 of the validation subject who fares worst.
         """
-        settings = entry.settings
+        settings = one.trial.settings
         self._trials.append(
             TrialRow(
-                trial=entry.trial,
-                kind="row" if entry.row else "trial",
-                row=entry.row,
-                seed=entry.seeds[0],
-                state=state_of(entry.error, entry.stopped_after),
-                enqueued=entry.enqueued,
-                reused_from=entry.reused_from,
+                trial=one.name,
+                kind="row" if one.is_control else "trial",
+                row=one.trial.row,
+                seed=one.trial.seeds[0],
+                state=state_of(one.error, one.stopped_after),
+                enqueued=one.enqueued,
+                reused_from=one.reused_from,
                 params=parameters(settings),
                 multimodal=settings.network.multimodal,
                 adversary=settings.adversary.enabled,
@@ -105,45 +86,47 @@ class Tables:
                 mod_y=settings.modulation.mod_y,
                 mod_d=settings.modulation.mod_d,
                 fusion=settings.network.fusion,
-                objective=entry.objective,
-                **replicate_columns(entry.replicates),
-                worst_subject=entry.worst_subject,
-                on_front=entry.on_front,
-                stopped_after=entry.stopped_after,
-                signature=entry.signature,
-                error=entry.error,
-                **(self._add_seeds(entry, judged) if judged else {}),
+                objective=one.objective,
+                **replicate_columns(one.replicates),
+                worst_subject=worst_subject,
+                on_front=one.on_front,
+                stopped_after=one.stopped_after,
+                signature=one.signature,
+                error=one.error,
+                **(self._add_seeds(one, judged) if judged else {}),
             )
         )
 
-    def _add_seeds(self, entry: Entry, judged: Sequence[tuple[Judged, Judged]]) -> dict[str, Any]:
+    def _add_seeds(
+        self, one: Done[Trial], judged: Sequence[tuple[Judged, Judged]]
+    ) -> dict[str, Any]:
         """Add what the trial did with each seed; return its means over them."""
         tested = [evaluation(test.true, test.predicted, self._declared) for test, _ in judged]
         folds = [
-            self._add_folds(entry, seed, *of_seed)
-            for seed, of_seed in zip(entry.seeds, judged, strict=True)
+            self._add_folds(one, seed, *of_seed)
+            for seed, of_seed in zip(one.trial.seeds, judged, strict=True)
         ]
         n_steps = np.mean([sum(fold.n_steps or 0 for fold in of_seed) for of_seed in folds])
         found: dict[str, Any] = {
             **_prefixed(mean_evaluation(tested)),
-            "test_macro_f1_sd": float(np.std([one.macro_f1 for one in tested], ddof=1))
+            "test_macro_f1_sd": float(np.std([found.macro_f1 for found in tested], ddof=1))
             if len(tested) > 1
             else None,
             "n_folds": len(folds[0]),
             "n_steps": round(float(n_steps)),
-            "cost": float(n_steps) * entry.settings.training.batch_size,
+            "cost": float(n_steps) * one.trial.settings.training.batch_size,
         }
-        if entry.settings.adversary.enabled:
+        if one.trial.settings.adversary.enabled:
             for name in ("domain_accuracy", "domain_accuracy_best", "domain_chance"):
                 found[name] = float(
                     np.mean([getattr(fold, name) for of_seed in folds for fold in of_seed])
                 )
         counts = np.zeros((len(Stage), len(Stage)), np.int64)
-        for seed, (test, _) in zip(entry.seeds, judged, strict=True):
-            self._add_recordings(entry.trial, seed, test)
+        for seed, (test, _) in zip(one.trial.seeds, judged, strict=True):
+            self._add_recordings(one.name, seed, test)
             counts += confusion_matrix(test.true, test.predicted)
         self._confusion += [
-            ConfusionRow(trial=entry.trial, true=t.name, predicted=p.name, n=int(counts[t, p]))
+            ConfusionRow(trial=one.name, true=t.name, predicted=p.name, n=int(counts[t, p]))
             for t in self._declared
             for p in self._declared
         ]
@@ -164,11 +147,11 @@ class Tables:
         }
 
     def _add_folds(
-        self, entry: Entry, seed: int, test: Judged, validation: Judged
+        self, one: Done[Trial], seed: int, test: Judged, validation: Judged
     ) -> list[FoldRow]:
         added = []
         for plan in self._inputs.folds:
-            fold_id = self._inputs.fold_id(plan, entry.settings, seed)
+            fold_id = self._inputs.fold_id(plan, one.trial.settings, seed)
             record = fold_record(self._store, fold_id)
             details = [metrics.get("details", {}) for metrics in record["history"]]
             last = details[-1]
@@ -178,7 +161,7 @@ class Tables:
             tested = evaluation(*mine, self._declared) if len(mine[0]) else None
             added.append(
                 FoldRow(
-                    trial=entry.trial,
+                    trial=one.name,
                     seed=seed,
                     fold=plan.number,
                     test_subjects=plan.test,
@@ -198,7 +181,7 @@ class Tables:
                     domain_chance=last.get("domain_chance"),
                 )
             )
-            self._add_modalities(entry, seed, plan.number, record["history"])
+            self._add_modalities(one, seed, plan.number, record["history"])
         self._folds += added
         return added
 
@@ -224,9 +207,9 @@ class Tables:
                 )
 
     def _add_modalities(
-        self, entry: Entry, seed: int, fold: int, history: Sequence[Mapping[str, Any]]
+        self, one: Done[Trial], seed: int, fold: int, history: Sequence[Mapping[str, Any]]
     ) -> None:
-        if not entry.settings.network.multimodal:
+        if not one.trial.settings.network.multimodal:
             return
         for metrics in history:
             details = metrics["details"]
@@ -239,7 +222,7 @@ class Tables:
                 )
                 self._modalities.append(
                     ModalityRow(
-                        trial=entry.trial,
+                        trial=one.name,
                         seed=seed,
                         fold=fold,
                         pass_=metrics["n_passes"],

@@ -1,6 +1,7 @@
 """One trial of a cross-validation: every fold trained once, whoever asks for it, and predictions of all folds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,13 +11,15 @@ import torch
 
 from orchestrator.config.proposals import NONE
 from orchestrator.config.sleepmg import SleepMGSweep
+from orchestrator.config.sleepmg_rows import Row
+from orchestrator.method import InputsRef, Order, Trainer
 from orchestrator.store import paths
 from orchestrator.store.decoding import Kinds, read_json
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.reports import AfterPart, InputsRef
 from orchestrator.sweep.sleepmg.fold_training import Setup, train_missing
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
+from search_spaces.space import Params
 from trainables.settings import SleepMGSettings
 from trainables.training import PassMetrics, Seconds
 
@@ -36,49 +39,83 @@ def signature(inputs: CrossValidationInputs, settings: SleepMGSettings, seed: in
     return content_id({"folds": [inputs.fold_id(fold, settings, seed) for fold in inputs.folds]})
 
 
-def signature_of_all(
-    inputs: CrossValidationInputs, settings: SleepMGSettings, seeds: Sequence[int]
-) -> str:
-    """Return the id of a trial: of its one cross-validation, or of those with all seeds."""
-    signatures = [signature(inputs, settings, seed) for seed in seeds]
-    return signatures[0] if len(signatures) == 1 else content_id({"replicates": signatures})
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What one trial or row trains: a cross-validation with each of its seeds."""
+
+    row: str | None
+    """Name of the row as written in the sweep file; None for a trial of the search."""
+    settings: SleepMGSettings
+    seeds: tuple[int, ...]
+    signature: str
+    """Id of its one cross-validation, or of those with all seeds."""
+    stored: tuple[str, ...]
+    """Id of the cross-validation with each seed, which its predictions are stored under."""
 
 
-def parts(inputs: CrossValidationInputs, settings: SleepMGSettings) -> dict[str, Any]:
+def configured(inputs: CrossValidationInputs, name: str, params: Params | None) -> Trial:
+    """Return what a trial trains, or a row by its name."""
+    sweep = inputs.sweep
+    if params is not None:
+        return trial_of(inputs, sweep.settings_for(params), sweep.trial_seeds)
+    row, seed = rows_by_trial(sweep)[name]
+    return trial_of(inputs, sweep.row_settings(row), (seed,), row.name)
+
+
+def trial_of(
+    inputs: CrossValidationInputs,
+    settings: SleepMGSettings,
+    seeds: tuple[int, ...],
+    row: str | None = None,
+) -> Trial:
+    """Return a cross-validation with each of some seeds, under its ids."""
+    stored = tuple(signature(inputs, settings, seed) for seed in seeds)
+    return Trial(
+        row=row,
+        settings=settings,
+        seeds=seeds,
+        signature=stored[0] if len(stored) == 1 else content_id({"replicates": list(stored)}),
+        stored=stored,
+    )
+
+
+def rows_by_trial(sweep: SleepMGSweep) -> dict[str, tuple[Row, int]]:
+    """Return rows with their seeds, by name of the trial."""
+    return {f"row-{row.slug}-seed{seed}": (row, seed) for row in sweep.rows for seed in sweep.seeds}
+
+
+def described(inputs: CrossValidationInputs, trial: Trial) -> dict[str, Any]:
     """Return what the event log is to say of a trial: how many reports there are, and after what."""
     assert inputs.sweep.search is not None
     unit = inputs.sweep.search.scheduler.level
-    n_folds = len(inputs.folds) * len(inputs.sweep.trial_seeds)
-    n_units = settings.training.n_passes if unit == "pass" else 1
+    n_folds = len(inputs.folds) * len(trial.seeds)
+    n_units = trial.settings.training.n_passes if unit == "pass" else 1
     return {"n_parts": n_folds * n_units, "unit": unit}
 
 
-def run_all(
-    inputs: CrossValidationInputs,
-    settings: SleepMGSettings,
-    seeds: Sequence[int],
-    after_part: AfterPart,
-    inputs_ref: InputsRef | None = None,
-    trained: Callable[[Seconds], None] | None = None,
-) -> str:
-    """Cross-validate with one seed after the other, as :func:`run` does, and return the trial's signature.
+def train(order: Order[CrossValidationInputs, Trial]) -> None:
+    """Cross-validate with one seed after the other, as :func:`run` does.
 
-    Reports after each fold, or after each pass where the scheduler looks that often: how many folds (passes, counted
-    as if each fold took all) are done, and the mean over them of the validation macro-F1, of the fold under way as
-    after its last pass.
+    Reports the number of finished folds, or of passes where the scheduler looks after each pass; a finished fold counts
+    as if it had taken all passes. The objective of a report is the mean validation macro-F1 over folds; the fold under
+    way counts with its latest pass.
     """
+    inputs, trial, after_part = order.inputs, order.trial, order.after_part
+    if after_part is None:
+        for seed in trial.seeds:
+            run(inputs, trial.settings, seed, inputs_ref=order.inputs_ref, trained=order.trained)
+        return
     assert inputs.sweep.search is not None
     by_pass = inputs.sweep.search.scheduler.level == "pass"
-    unit = settings.training.n_passes if by_pass else 1
+    unit = trial.settings.training.n_passes if by_pass else 1
     store = Store.open(inputs.store_uri)
     n_folds = len(inputs.folds)
-    name = signature_of_all(inputs, settings, seeds)
     reached: list[float] = []
 
     def after_fold(n_before: int, seed: int, n_done: int) -> None:
-        fold_id = inputs.fold_id(inputs.folds[n_done - 1], settings, seed)
+        fold_id = inputs.fold_id(inputs.folds[n_done - 1], trial.settings, seed)
         reached.append(best_validation(fold_record(store, fold_id)))
-        if n_before + n_done < n_folds * len(seeds):
+        if n_before + n_done < n_folds * len(trial.seeds):
             after_part((n_before + n_done) * unit, float(np.mean(reached)))
 
     def after_pass(n_before: int, n_done: int, metrics: PassMetrics) -> None:
@@ -86,18 +123,17 @@ def run_all(
             n_passes = (n_before + n_done) * unit + metrics["n_passes"]
             after_part(n_passes, float(np.mean([*reached, metrics["validation"]])))
 
-    for i, seed in enumerate(seeds):
+    for i, seed in enumerate(trial.seeds):
         run(
             inputs,
-            settings,
+            trial.settings,
             seed,
             partial(after_fold, n_folds * i, seed),
-            inputs_ref,
-            trained,
+            order.inputs_ref,
+            order.trained,
             partial(after_pass, n_folds * i) if by_pass else None,
-            name,
+            trial.signature,
         )
-    return name
 
 
 def run(
@@ -162,3 +198,7 @@ def _n_together(sweep: SleepMGSweep) -> int:
     """Return how many folds one group of workers trains: one where a scheduler may end the trial after it."""
     ends_early = sweep.search is not None and sweep.search.scheduler.name != NONE
     return FOLDS_TOGETHER if sweep.workers > 1 and not ends_early else 1
+
+
+TRAINER = Trainer(configured=configured, train=train)
+"""How trials and rows are trained in other processes, which import this module and nothing of the search."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ import pytest
 
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError, IntegrityError
-from orchestrator.labels import LabelGate
+from orchestrator.method import Order, Trainer
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.comparison import TOLERANCE, Comparison, Recorded, largest_difference
 from orchestrator.sweep.failures import LostError, described
-from orchestrator.sweep.samplers import Ranges
 from orchestrator.sweep.search import DIED
 from orchestrator.sweep.study import NOT_A_NUMBER
 
@@ -39,32 +39,24 @@ def predictions(p_W: list[float] = P_W, own: int = 0) -> pa.Table:
 class Method:
     """Predicts what it was told to, or raises it, without any training."""
 
-    data_id = ("data_id", "d")
-    space: Ranges = {}  # noqa: RUF012
-    first: list[dict[str, float]] = []  # noqa: RUF012
-
-    def __init__(self, scratch: Store) -> None:
+    def __init__(self, scratch: Store, sweep: SelectiveSweep) -> None:
         self.scratch = scratch
+        self.sweep = sweep
         self.gives: pa.Table | Exception = predictions()
         self.value: float | Exception = 0.5
         self.trained: list[str] = []
+        self.seeds: tuple[str, ...] = ()
+        self.trainer = Trainer(configured=lambda inputs, name, params: None, train=self.train)
 
-    def prepare(self, gate: LabelGate, scratch: Store) -> None:
-        raise AssertionError("nothing to prepare")
+    def configured(self, name: str, params: Mapping[str, float] | None) -> Any:
+        signature = "f" if params is None else f"s{params['x']:g}"
+        return SimpleNamespace(name=name, signature=signature, stored=self.seeds or (signature,))
 
-    def signature(self, name: str, params: Mapping[str, float] | None) -> str:
-        return "f" if params is None else f"s{params['x']:g}"
-
-    def stored(self, name: str, params: Mapping[str, float] | None) -> tuple[str, ...]:
-        return (self.signature(name, params),)
-
-    def train(self, name: str, params: Mapping[str, float] | None) -> str:
-        self.trained.append(name)
+    def train(self, order: Order[Any, Any]) -> None:
+        self.trained.append(order.trial.name)
         if isinstance(self.gives, Exception):
             raise self.gives
-        signature = self.signature(name, params)
-        self.scratch.write_table(paths.predictions("probe", signature), self.gives)
-        return signature
+        self.scratch.write_table(paths.predictions("probe", order.trial.signature), self.gives)
 
     def objective(self, predictions: pa.Table) -> float:
         if isinstance(self.value, Exception):
@@ -94,14 +86,18 @@ def sweep(make_sweep: Callable[[], SelectiveSweep]) -> SelectiveSweep:
 
 
 @pytest.fixture
-def method(tmp_path: Path) -> Method:
-    return Method(Store.open(str(tmp_path / "scratch")))
+def method(tmp_path: Path, sweep: SelectiveSweep) -> Method:
+    return Method(Store.open(str(tmp_path / "scratch")), sweep)
+
+
+def compare(method: Any, store: Store) -> Comparison:
+    return Comparison(method, None, None, store, method.scratch)
 
 
 @pytest.fixture
-def comparison(method: Method, sweep: SelectiveSweep, store: Store) -> Comparison:
+def comparison(method: Method, store: Store) -> Comparison:
     store.write_table(paths.predictions("probe", "s1"), predictions())
-    return Comparison(method, sweep, store, method.scratch)
+    return compare(method, store)
 
 
 def test_the_same_again(comparison: Comparison) -> None:
@@ -125,8 +121,8 @@ def test_several_workers_may_differ_a_little(
     store.write_table(paths.predictions("probe", "s1"), predictions())
     method.gives = predictions([0.75, 0.5 + step, 0.25], own=3)
     method.value = 0.5 + step
-    together = sweep.model_copy(update={"workers": 2})
-    found = Comparison(method, together, store, method.scratch).replayed(recorded())
+    method.sweep = sweep.model_copy(update={"workers": 2})
+    found = compare(method, store).replayed(recorded())
     assert (found.differs == ()) == same
     assert found.largest_difference == pytest.approx(step, rel=0.1)
     if same:
@@ -231,8 +227,7 @@ def test_what_would_end_a_sweep_ends_the_replay(
 
 
 def test_each_seed_is_compared(comparison: Comparison, method: Method, store: Store) -> None:
-    seeds = ("s1", "s1-again")
-    method.stored = lambda name, params: seeds  # type: ignore[method-assign]
+    method.seeds = ("s1", "s1-again")
     method.scratch.write_table(paths.predictions("probe", "s1-again"), predictions())
     store.write_table(paths.predictions("probe", "s1-again"), predictions([0.75, 0.25, 0.25]))
     found = comparison.replayed(recorded())

@@ -17,8 +17,8 @@ from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.selective.encoder import _RECORDED
+from orchestrator.sweep.selective.method import SelectiveMethod
 from orchestrator.sweep.selective.plan import plan_sweep
-from orchestrator.sweep.selective.run import SelectiveRun
 from orchestrator.sweep.study import Study
 from orchestrator.telemetry.events import EventLog
 
@@ -65,7 +65,7 @@ def begun(
 ) -> Begun:
     sweep = make_sweep()
     plan = plan_sweep(sweep, store)
-    key, data_id = SelectiveRun(store, sweep).data_id
+    key, data_id = SelectiveMethod(store, sweep).data_id
     store.write_bytes(FILE, dump(sweep).encode())
     about = {"versions": {"sleep-orchestrator": "0.1.0"}, "method": "selective", key: data_id}
     store.write_bytes(MANIFEST, json.dumps(about, indent=1).encode())

@@ -12,10 +12,11 @@ import pytest
 
 from orchestrator.config.proposals import Scheduler
 from orchestrator.config.sweep_sections import SearchBase
+from orchestrator.method import Scores
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.proposals import first_other, why_not_comparable
 from orchestrator.sweep.reports import ERROR, SIGNATURE, so_far
-from orchestrator.sweep.search import Hooks, Scores, begin_search
+from orchestrator.sweep.search import Hooks, begin_search
 from orchestrator.sweep.study import Study, reused_from
 from search_spaces.selective import SPACE
 

@@ -11,13 +11,14 @@ from ray.tune.search import Searcher
 
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.errors import InterruptedSweepError, StoreUnreachableError, SweepFailedError
+from orchestrator.method import Scores
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import tuning
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ERROR, N_PARTS, SIGNATURE, SO_FAR, Outcome
-from orchestrator.sweep.search import Scores, StudySearch
+from orchestrator.sweep.search import StudySearch
 from orchestrator.sweep.study import name_of
 from orchestrator.sweep.tuning import Found, run_search
 from orchestrator.telemetry.events import EventLog, read_events

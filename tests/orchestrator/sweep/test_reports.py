@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-METHODS = ("selective", "sleepmg", "pretrain")
+from orchestrator.method import METHODS
 
 
 @pytest.mark.heavy
 def test_a_trial_imports_nothing_of_the_search() -> None:
     code = (
-        "import importlib, json, sys\n"
-        f"for method in {METHODS!r}: importlib.import_module(f'orchestrator.sweep.{{method}}.remote')\n"
+        "import importlib, json, sys, orchestrator.sweep.remote\n"
+        f"for method in {list(METHODS)!r}: importlib.import_module(f'orchestrator.sweep.{{method}}.trial')\n"
         "heavy = ('optuna', 'ray.tune', 'scipy.stats', 'matplotlib', 'mne', 'boto3', 'pandas')\n"
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )

@@ -18,7 +18,7 @@ from orchestrator.sweep import runner
 from orchestrator.sweep.begun import check_changes
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.runner import _tell_other_version, _telling_why, run_sweep
-from orchestrator.sweep.selective.run import SelectiveRun
+from orchestrator.sweep.selective.method import SelectiveMethod
 from orchestrator.telemetry import termination
 from orchestrator.telemetry.events import EventLog, read_events
 
@@ -47,7 +47,7 @@ def _no_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [node])
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     monkeypatch.setattr(runner, "ray_session", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(SelectiveRun, "prepare", lambda _: pytest.fail("hours of work"))
+    monkeypatch.setattr(SelectiveMethod, "prepare", lambda _: pytest.fail("hours of work"))
 
 
 @pytest.mark.usefixtures("_no_prices", "two_sites")

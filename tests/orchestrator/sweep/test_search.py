@@ -18,13 +18,14 @@ from ray.tune.search import Searcher
 
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
+from orchestrator.method import Scores
 from orchestrator.sweep.budget import gpu_time, spent
 from orchestrator.sweep.failures import as_data
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.last_heard import NEVER
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
 from orchestrator.sweep.samplers import distribution
-from orchestrator.sweep.search import DIED, Hooks, Scores, StudySearch, Told, begin_search
+from orchestrator.sweep.search import DIED, Hooks, StudySearch, Told, begin_search
 from orchestrator.sweep.study import (
     Study,
     began_at,

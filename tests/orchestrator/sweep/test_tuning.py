@@ -14,13 +14,14 @@ from ray.tune import TuneError
 from orchestrator.cluster.prices import USD_PER_HOUR
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.errors import InterruptedSweepError, SetupError
+from orchestrator.method import Scores
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import tuning
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
-from orchestrator.sweep.search import Scores, StudySearch
+from orchestrator.sweep.search import StudySearch
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.tuning import _billed, _own_errors, run_search
 from orchestrator.telemetry.events import EventLog

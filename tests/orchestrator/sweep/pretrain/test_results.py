@@ -7,11 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from orchestrator.method import Done
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.objective import Judged
-from orchestrator.sweep.pretrain.results import Entry, Tables
+from orchestrator.sweep.pretrain.results import tables_of
+from orchestrator.sweep.pretrain.trial import Trial
+from orchestrator.sweep.selective.encoder import EncoderRequest
 from orchestrator.tables.pretrain import SubjectRow, TrialRow
 from orchestrator.tables.rows import schema_of
 from trainables.settings import EncoderSettings, PretrainSettings
@@ -24,7 +27,8 @@ RECORDINGS = [
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> Tables:
+def store(tmp_path: Path) -> Store:
+    """A store with one encoder."""
     store = Store.open(str(tmp_path))
     about = {
         "weights_sha256": sha256(b"w"),
@@ -33,19 +37,36 @@ def tables(tmp_path: Path) -> Tables:
     }
     store.write_bytes(paths.encoder_weights("abc"), b"w")
     store.write_bytes(paths.encoder_json("abc"), json.dumps(about).encode())
-    return Tables(store, RECORDINGS, [Stage.W, Stage.N2])
+    return store
 
 
-def entry(trial: str = "t000", signature: str | None = "abc", error: str | None = None) -> Entry:
-    return Entry(
-        trial=trial,
-        enqueued=True,
+def ended(
+    name: str = "t000", signature: str | None = "abc", error: str | None = None
+) -> Done[Trial]:
+    request = EncoderRequest(
         encoder=EncoderSettings(dropout=0.25),
         pretrain=PretrainSettings(batch_size=48),
+        stages=(Stage.W, Stage.N2),
+        modality="eeg",
+        seed=1,
+        train=(),
+        early_stop=(),
+    )
+    return Done(
+        name=name,
+        trial=Trial(request=request),
+        is_control=False,
+        enqueued=True,
         signature=signature,
         objective=None if error else 0.75,
+        replicates=(),
         error=error,
     )
+
+
+def tables(store: Store, found: Judged, *done: Done[Trial]) -> tuple[pa.Table, pa.Table]:
+    """The final table and that of subjects, where the encoder predicts this."""
+    return tables_of(store, RECORDINGS, [Stage.W, Stage.N2], done, {"abc": found})
 
 
 def judged(recording: list[int], true: list[int], predicted: list[int]) -> Judged:
@@ -53,13 +74,13 @@ def judged(recording: list[int], true: list[int], predicted: list[int]) -> Judge
     return Judged(rows=rows, true=np.array(true), predicted=np.array(predicted))
 
 
-def test_a_trial_has_its_settings_its_encoder_and_its_subjects(tables: Tables) -> None:
+def test_a_trial_has_its_settings_its_encoder_and_its_subjects(store: Store) -> None:
     # v2 has two nights and one wrong epoch of four; v3 is right.
-    tables.add(entry(), judged([0, 0, 1, 1, 2, 2], [0, 2, 0, 2, 0, 2], [0, 2, 2, 2, 0, 2]))
-    found = tables.tables()
-    assert found["trials"].schema == schema_of(TrialRow)
-    assert found["subjects"].schema == schema_of(SubjectRow)
-    (row,) = found["trials"].to_pylist()
+    found = judged([0, 0, 1, 1, 2, 2], [0, 2, 0, 2, 0, 2], [0, 2, 2, 2, 0, 2])
+    trials, of_subjects = tables(store, found, ended())
+    assert trials.schema == schema_of(TrialRow)
+    assert of_subjects.schema == schema_of(SubjectRow)
+    (row,) = trials.to_pylist()
     of_v2 = (2 / 3 + 4 / 5) / 2  # W: one hit, one miss; N2: two hits, one false alarm
     assert row == {
         "trial": "t000",
@@ -85,23 +106,23 @@ def test_a_trial_has_its_settings_its_encoder_and_its_subjects(tables: Tables) -
         "signature": "abc",
         "error": None,
     }
-    subjects = found["subjects"].to_pylist()
+    subjects = of_subjects.to_pylist()
     assert [(s["subject"], s["n_epochs"]) for s in subjects] == [("v2", 4), ("v3", 2)]
     assert [s["macro_f1"] for s in subjects] == pytest.approx([of_v2, 1.0])
 
 
-def test_a_subject_without_a_declared_stage_does_not_count(tables: Tables) -> None:
-    tables.add(entry(), judged([2, 2], [0, 2], [0, 2]))
-    (row,) = tables.tables()["trials"].to_pylist()
+def test_a_subject_without_a_declared_stage_does_not_count(store: Store) -> None:
+    trials, _ = tables(store, judged([2, 2], [0, 2], [0, 2]), ended())
+    (row,) = trials.to_pylist()
     assert (row["n_subjects"], row["lowest_subject_macro_f1"]) == (1, 1.0)
 
 
-def test_a_failed_trial_has_settings_and_an_error_alone(tables: Tables) -> None:
-    tables.add(entry("t001", None, "DivergedError: too fast"), None)
-    tables.add(entry(), judged([0], [0], [0]))
-    first, failed = tables.tables()["trials"].to_pylist()
+def test_a_failed_trial_has_settings_and_an_error_alone(store: Store) -> None:
+    failure = ended("t001", None, "DivergedError: too fast")
+    trials, subjects = tables(store, judged([0], [0], [0]), failure, ended())
+    first, failed = trials.to_pylist()
     assert (first["trial"], failed["trial"]) == ("t000", "t001")
     assert (failed["state"], failed["error"]) == ("failed", "DivergedError: too fast")
     assert failed["batch_size"] == 48
     assert failed["encoder_id"] is failed["objective"] is failed["n_subjects"] is None
-    assert len(tables.tables()["subjects"]) == 1
+    assert len(subjects) == 1

@@ -15,9 +15,10 @@ from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store, sha256
+from orchestrator.sweep import loop
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.pretrain import run as pretrain_run
+from orchestrator.sweep.pretrain.method import PretrainMethod
 from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.sweep.tuning import Found
 from orchestrator.telemetry.events import EventLog
@@ -52,12 +53,13 @@ def search_here(run: Run, search: Any, *, inputs_ref: Any, **_: Any) -> Found:
 def test_encoders_of_other_code_are_told_at_the_end(
     make_pretrain: Callable[..., PretrainSweep], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain_run, "run_search", search_here)
-    monkeypatch.setattr(pretrain_run, "ray", SimpleNamespace(put=lambda value: value))
+    monkeypatch.setattr(loop, "run_search", search_here)
+    monkeypatch.setattr(loop, "ray", SimpleNamespace(put=lambda value: value))
     sweep = make_pretrain()
     with EventLog(store, paths.sweep_events("probe")) as log:
         run = Run(store=store, sweep=sweep, log=log, halt=Halt())
-        pretrain_run.PretrainRun(store, sweep).run(LabelGate(store, log), run)
+        method = PretrainMethod(store, sweep)
+        loop.run_method(method, LabelGate(store, log), run)
         (told,) = (e for e in log.events() if e["event"] == "encoder_of_other_code")
     manifest = json.loads(store.read_bytes(paths.sweep_manifest("probe")))
     assert manifest["code"] == told["began_with"] == asdict(this_code())

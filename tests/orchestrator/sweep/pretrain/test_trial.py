@@ -14,6 +14,7 @@ from orchestrator.config.pretrain import PretrainSweep
 from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError
 from orchestrator.labels import LabelGate
+from orchestrator.method import Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.pretrain import trial
@@ -29,6 +30,13 @@ MakePretrain = Callable[..., PretrainSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
 
 PARAMS = {"learning_rate": 2e-3, "batch_size": 16}
+
+
+def run(inputs: trial.TrialInputs) -> str:
+    """Train the trial with ``PARAMS`` and return its signature."""
+    configured = trial.configured(inputs, "t000", PARAMS)
+    trial.train(Order(inputs=inputs, trial=configured))
+    return configured.signature
 
 
 def inputs_of(store: Store, sweep: PretrainSweep) -> trial.TrialInputs:
@@ -49,10 +57,10 @@ def trained(kept: Path, store: Store, make_pretrain: MakePretrain) -> tuple[tria
     if kept.exists():
         shutil.copytree(kept, store.uri, dirs_exist_ok=True)
     else:
-        trial.run(inputs, PARAMS)
+        run(inputs)
         for folder in ("encoders", "sweeps"):
             shutil.copytree(Path(store.uri, folder), kept / folder)
-    return inputs, trial.signature(inputs.plan, PARAMS)
+    return inputs, trial.configured(inputs, "t000", PARAMS).signature
 
 
 @pytest.fixture
@@ -100,14 +108,15 @@ def test_nothing_is_trained_or_predicted_twice(
 ) -> None:
     inputs, name = trained
     n_before = len(n_pretrained)
-    assert name == trial.signature(inputs.plan, {"learning_rate": 2e-3, "batch_size": 16.0})
+    whole = trial.configured(inputs, "t001", {"learning_rate": 2e-3, "batch_size": 16.0})
+    assert (whole.signature, whole.stored) == (name, (name,))
     path = paths.predictions("probe", name)
     first = store.read_bytes(path)
     store.delete(path)
-    assert trial.run(inputs, PARAMS) == name  # the encoder is there, the predictions are not
+    assert run(inputs) == name  # the encoder is there, the predictions are not
     assert store.read_bytes(path) == first
     store.delete(paths.encoder_json(name))
-    assert trial.run(inputs, PARAMS) == name  # the predictions are there
+    assert run(inputs) == name  # the predictions are there
     assert len(n_pretrained) == n_before
 
 
@@ -140,7 +149,7 @@ def test_stages_are_read_of_training_and_early_stop_alone(
     assert type(inputs.objective_epochs) is UnlabelledEpochs
     assert "stage" not in " ".join(f.name for f in dataclasses.fields(UnlabelledEpochs))
     store.delete(paths.predictions("probe", name))
-    trial.run(inputs, PARAMS)
+    run(inputs)
     assert read_events(store, "events.jsonl")[2:] == []
     events = read_events(store, paths.encoder_events(name))
     assert {event["event"] for event in events} == {"pass_done"}

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from orchestrator.alignment.batches import Batch
+from orchestrator.method import Done
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.sweep.selective.results import (
-    Entry,
     batches_table,
     trial_row,
     trials_table,
 )
-from orchestrator.sweep.selective.trial import Configuration
+from orchestrator.sweep.selective.trial import Configuration, Trial
 from orchestrator.tables.rows import schema_of, values_of
 from orchestrator.tables.selective import TrialRow
 
@@ -30,26 +30,31 @@ def batch(batch_id: int, subject: str, *epochs: int) -> Batch:
 BATCHES = [batch(0, "s1", 0, 2), batch(1, "s1", 3, 4), batch(2, "s2", 7, 8), batch(3, "v1", 0, 1)]
 STAGES = np.array([[0, 0], [3, 2], [4, 1], [0, 3]])
 
-TRIAL = Entry(
-    trial="t001",
-    arm=None,
+
+def of_seeds(*seeds: Configuration) -> Trial:
+    return Trial(seeds=seeds, signature="abc", stored=("abc",))
+
+
+TRIAL: Done[Trial] = Done(
+    name="t001",
+    is_control=False,
     enqueued=True,
-    on_line=True,
-    seeds=tuple(
-        Configuration(
-            kept=np.array([1, 2]),
-            tau_quantile=0.25,
-            tau_absolute=0.1,
-            learning_rate=1e-4,
-            n_steps=30,
-            seed=seed,
+    trial=of_seeds(
+        *(
+            Configuration(
+                kept=np.array([1, 2]),
+                tau_quantile=0.25,
+                tau_absolute=0.1,
+                learning_rate=1e-4,
+                n_steps=30,
+                seed=seed,
+            )
+            for seed in (1, 2, 3)
         )
-        for seed in (1, 2, 3)
     ),
     signature="abc",
     objective=0.75,
     replicates=(0.73, 0.75, 0.77),
-    transfer_margin=-0.02,
     on_front=True,
     error=None,
 )
@@ -57,7 +62,10 @@ TRIAL = Entry(
 
 def test_a_complete_trial() -> None:
     evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
-    assert values_of(trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2)) == {
+    row = trial_row(
+        TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2, on_line=True, transfer_margin=-0.02
+    )
+    assert values_of(row) == {
         "trial": "t001",
         "kind": "trial",
         "arm": None,
@@ -95,27 +103,18 @@ def test_a_complete_trial() -> None:
 
 
 def test_an_arm_without_training() -> None:
-    entry = Entry(
-        trial="arm-no_adapt",
-        arm="no_adapt",
-        enqueued=True,
-        on_line=False,
-        seeds=(
-            Configuration(
-                kept=np.arange(0),
-                tau_quantile=None,
-                tau_absolute=None,
-                learning_rate=None,
-                n_steps=0,
-                seed=1,
-            ),
-        ),
-        signature="def",
-        objective=0.5,
-        error=None,
+    untrained = Configuration(
+        kept=np.arange(0),
+        tau_quantile=None,
+        tau_absolute=None,
+        learning_rate=None,
+        n_steps=0,
+        seed=1,
     )
-    row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
-    assert (row.kind, row.arm, row.n_kept, row.n_steps) == ("arm", "no_adapt", 0, 0)
+    arm = replace(TRIAL, name="no_adapt", is_control=True, trial=of_seeds(untrained), replicates=())
+    row = trial_row(arm, BATCHES[:3], STAGES[:3], None, 2)
+    assert (row.trial, row.kind, row.arm) == ("arm-no_adapt", "arm", "no_adapt")
+    assert (row.n_kept, row.n_steps) == (0, 0)
     assert row.n_subjects_kept == 0
     assert row.cost == 0
     assert (row.n_replicates, row.objective_low, row.objective_high) == (1, None, None)
@@ -123,35 +122,16 @@ def test_an_arm_without_training() -> None:
 
 
 def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
-    entry = Entry(
-        trial="t002",
-        arm=None,
-        enqueued=False,
-        on_line=False,
-        seeds=TRIAL.seeds,
-        signature=None,
-        objective=None,
-        error="DivergedError",
-    )
-    row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
+    failed = replace(TRIAL, signature=None, objective=None, error="DivergedError")
+    row = trial_row(failed, BATCHES[:3], STAGES[:3], None, 2)
     assert (row.state, row.error, row.signature) == ("failed", "DivergedError", None)
     assert row.objective is None
     assert row.target_macro_f1 is None
 
 
 def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
-    entry = Entry(
-        trial="t003",
-        arm=None,
-        enqueued=False,
-        on_line=False,
-        seeds=TRIAL.seeds,
-        signature=None,
-        objective=None,
-        error=None,
-        stopped_after=3,
-    )
-    row = trial_row(entry, BATCHES[:3], STAGES[:3], None, 2)
+    ended = replace(TRIAL, signature=None, objective=None, stopped_after=3)
+    row = trial_row(ended, BATCHES[:3], STAGES[:3], None, 2)
     assert (row.state, row.stopped_after, row.objective) == ("stopped", 3, None)
     assert row.cost is None, "nobody knows where between two reports it was ended"
 

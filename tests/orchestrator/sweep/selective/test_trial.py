@@ -17,6 +17,7 @@ from orchestrator.alignment.selection import select_quantile
 from orchestrator.config.arms import ARMS
 from orchestrator.config.proposals import Scheduler
 from orchestrator.config.sweep import SelectiveSweep
+from orchestrator.method import Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.selective import trial
@@ -196,12 +197,13 @@ def test_a_training_tells_what_it_took_and_a_look_up_nothing(inputs: TrialInputs
 
 def test_what_the_event_log_says_of_a_selection(inputs: TrialInputs) -> None:
     emd_S = 1 / inputs.reward_S
-    half = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 1e-3})
-    fields = trial.kept_fields(half, emd_S)
+    half = trial.configured(inputs, "t000", {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    fields = trial.described(inputs, half, emd_S)
     assert (fields["n_kept"], fields["n_batches"]) == (3, 6)
     assert fields["mean_emd"] == pytest.approx((1 / 0.6 + 1 / 0.5 + 1 / 0.4) / 3)
-    none = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
-    assert trial.kept_fields(none, emd_S) == {"n_kept": 0, "n_batches": 6, "mean_emd": None}
+    none = trial.configured(inputs, "t001", {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    found = trial.described(inputs, none, emd_S)
+    assert found == {"n_kept": 0, "n_batches": 6, "mean_emd": None}
 
 
 class KilledError(Exception):
@@ -406,16 +408,16 @@ ASHA = Scheduler(name="asha")
 def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> None:
     thrice = with_search(inputs, replicates=3)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
-    seeds = trial.trial_configurations(thrice, params)
-    assert [configuration.seed for configuration in seeds] == [5, 6, 7]
-    name = trial.run_all(thrice, seeds)
-    own = [trial.signature(thrice, configuration) for configuration in seeds]
-    assert len({name, *own}) == 4
+    of_three = trial.configured(thrice, "t000", params)
+    assert [configuration.seed for configuration in of_three.seeds] == [5, 6, 7]
+    trial.train(Order(inputs=thrice, trial=of_three))
+    own = [trial.signature(thrice, configuration) for configuration in of_three.seeds]
+    assert of_three.stored == tuple(own)
+    assert len({of_three.signature, *own}) == 4
     tables = [probabilities(predictions(thrice, each)) for each in own]
     assert not np.array_equal(tables[0], tables[1])
     # The first seed is that of a sweep without replicates.
-    (alone,) = trial.trial_configurations(inputs, params)
-    assert trial.signature_of_all(inputs, [alone]) == own[0]
+    assert trial.configured(inputs, "t000", params).signature == own[0]
 
 
 def test_a_name_that_is_no_arm_is_not_taken_for_one(inputs: TrialInputs) -> None:
@@ -444,16 +446,17 @@ def test_a_finetuning_tells_the_scheduler_after_each_tenth(
     def after_part(n_done: int, objective: float | None = None) -> None:
         assert objective is None, "a trial knows no stage of the objective's epochs"
         parts.append(n_done)
-        if n_done % trial.N_PARTS:  # else the whole predictions are there
-            configuration = seeds[n_done // trial.N_PARTS]
+        if n_done % trial.PARTS_PER_FINETUNING:  # else the whole predictions are there
+            configuration = seeds[n_done // trial.PARTS_PER_FINETUNING]
             name = trial.signature(watched, configuration)
-            path = paths.part_predictions("probe", name, n_done % trial.N_PARTS)
+            path = paths.part_predictions("probe", name, n_done % trial.PARTS_PER_FINETUNING)
             assert set(store.read_table(path)["role"].to_pylist()) == {"objective"}
 
     watched = replace(with_search(inputs, scheduler=ASHA, replicates=2), n_steps=20)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
-    seeds = trial.trial_configurations(watched, params)
-    name = trial.run_all(watched, seeds, after_part=after_part)
+    whole = trial.configured(watched, "t000", params)
+    seeds, name = whole.seeds, whole.signature
+    trial.train(Order(inputs=watched, trial=whole, after_part=after_part))
     assert parts == list(range(1, 20))
     # Being watched changes nothing.
     alone = replace(inputs, n_steps=20, store_uri=str(tmp_path / "alone"))
@@ -480,6 +483,7 @@ def test_tenths_of_a_training(n_steps: int, steps: list[int] | None) -> None:
 @pytest.mark.heavy
 def test_without_a_scheduler_nothing_is_predicted_on_the_way(inputs: TrialInputs) -> None:
     long = replace(inputs, n_steps=20)
-    seeds = trial.trial_configurations(long, {"tau_quantile": 0.5, "learning_rate": 1e-3})
-    trial.run_all(long, seeds, after_part=lambda n_done, objective=None: pytest.fail("told"))
+    whole = trial.configured(long, "t000", {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    told = lambda n_done, objective=None: pytest.fail("told")  # noqa: E731
+    trial.train(Order(inputs=long, trial=whole, after_part=told))
     assert not (Path(inputs.store_uri) / "sweeps" / "probe" / "parts").exists()

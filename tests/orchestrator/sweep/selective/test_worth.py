@@ -12,8 +12,8 @@ import pytest
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.reports import N_PARTS
-from orchestrator.sweep.selective import trial, worth
-from orchestrator.sweep.selective.trial import Configuration
+from orchestrator.sweep.selective import worth
+from orchestrator.sweep.selective.trial import Configuration, Trial
 from trainables.stages import Stage
 
 W, N2 = Stage.W, Stage.N2
@@ -40,12 +40,11 @@ def says(**said: list[Stage]) -> pa.Table:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def made(tmp_path: Path) -> Any:
     store = Store.open(str(tmp_path))
     search = SimpleNamespace(objective="source_val", also=("cost", "transfer_margin"))
     sweep = SimpleNamespace(search=search, stages=(W, N2), batch_size=4)
     inputs: Any = SimpleNamespace(sweep=sweep, sweep_name="probe")
-    monkeypatch.setattr(trial, "signature", lambda inputs, configuration: f"s{configuration.seed}")
     right, wrong = [W, W, N2, N2], [N2, N2, W, W]
     for seed, tables in {
         1: {"anna": right, "bert": [W, N2, N2, W]},  # 1 and 3/4
@@ -56,10 +55,10 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return worth.Worth(store, inputs, Judge(), unadapted)  # type: ignore[arg-type]
 
 
-def seeds(*numbers: int) -> list[Configuration]:
-    return [
+def trial_of(*numbers: int, n_kept: int = 2) -> Trial:
+    seeds = [
         Configuration(
-            kept=np.arange(2),
+            kept=np.arange(n_kept),
             tau_quantile=0.5,
             tau_absolute=0.1,
             learning_rate=1e-3,
@@ -68,16 +67,18 @@ def seeds(*numbers: int) -> list[Configuration]:
         )
         for number in numbers
     ]
+    stored = tuple(f"s{number}" for number in numbers)
+    return Trial(seeds=tuple(seeds), signature="-".join(stored), stored=stored)
 
 
 def test_one_seed(made: worth.Worth) -> None:
-    scores = made.scores(seeds(1))
+    scores = made.scores(trial_of(1))
     assert scores.values == (0.875, 120.0, 0.25)  # anna gains 1 - 3/4, bert more
     assert scores.replicates == ()
 
 
 def test_several_seeds_are_averaged_and_kept(made: worth.Worth) -> None:
-    scores = made.scores(seeds(1, 2))
+    scores = made.scores(trial_of(1, 2))
     assert scores.replicates == (0.875, 0.875)
     assert scores.values == (
         0.875,
@@ -86,26 +87,13 @@ def test_several_seeds_are_averaged_and_kept(made: worth.Worth) -> None:
     )  # anna gains 1/4 with one seed, nothing with the other
 
 
-def test_a_training_under_way_is_judged_and_its_predictions_removed(
-    made: worth.Worth, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trial, "trial_configurations", lambda inputs, params: seeds(1, 2))
+def test_a_training_under_way_is_judged_and_its_predictions_removed(made: worth.Worth) -> None:
     path = paths.part_predictions("probe", "s2", 3)
     made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
-    assert made.of_part({}, {N_PARTS: 13}) == (0.875 + (0.5 + 0) / 2) / 2
+    assert made.of_part(trial_of(1, 2), {N_PARTS: 13}) == (0.875 + (0.5 + 0) / 2) / 2
     assert not made._store.exists(path)
-    assert made.of_part({}, {N_PARTS: 10}) == 0.875
+    assert made.of_part(trial_of(1, 2), {N_PARTS: 10}) == 0.875
 
 
 def test_a_configuration_without_training_costs_nothing(made: worth.Worth) -> None:
-    (one,) = seeds(1)
-    untrained = Configuration(
-        kept=np.arange(0),
-        tau_quantile=None,
-        tau_absolute=0.9,
-        learning_rate=1e-3,
-        n_steps=30,
-        seed=1,
-    )
-    assert made.scores([untrained]).values[1] == 0.0
-    assert made.scores([one]).values[1] == 120.0
+    assert made.scores(trial_of(1, n_kept=0)).values[1] == 0.0

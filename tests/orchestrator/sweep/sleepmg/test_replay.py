@@ -23,14 +23,14 @@ from orchestrator.labels import LabelGate
 from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
+from orchestrator.sweep import loop, remote
 from orchestrator.sweep.comparison import Comparison
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.replay import _other_code, replay, replay_text
 from orchestrator.sweep.reports import so_far
 from orchestrator.sweep.search import Hooks, begin_search
-from orchestrator.sweep.sleepmg import remote
-from orchestrator.sweep.sleepmg import run as sleepmg_run
+from orchestrator.sweep.sleepmg.method import SleepMGMethod
 from orchestrator.sweep.study import Study
 from orchestrator.sweep.tuning import Found
 from orchestrator.telemetry.events import EventLog, read_events
@@ -115,15 +115,15 @@ def finished(
         add_subject(subject)
     sweep = make_sweep(folds="{kind: k_fold, n_folds: 2, n_validation: 1}", more=SEARCH)
     with monkeypatch.context() as patch, EventLog(store, paths.sweep_events("probe")) as log:
-        patch.setattr(sleepmg_run, "run_fixed", fixed_here)
-        patch.setattr(sleepmg_run, "run_search", search_here)
+        patch.setattr(loop, "run_fixed", fixed_here)
+        patch.setattr(loop, "run_search", search_here)
         here = SimpleNamespace(put=lambda value: value, get=lambda value: value)
-        patch.setattr(sleepmg_run, "ray", here)
+        patch.setattr(loop, "ray", here)
         patch.setattr(remote, "ray", here)
         store.write_bytes(paths.sweep_file("probe"), dump(sweep).encode())
         log.emit("sweep_started", machine="here", n_cpus=1, n_gpus=0)
         run = Run(store=store, sweep=sweep, log=log, halt=Halt())
-        table = sleepmg_run.SleepMGRun(store, sweep).run(LabelGate(store, log), run)
+        table = loop.run_method(SleepMGMethod(store, sweep), LabelGate(store, log), run)
         store.write_table(paths.sweep_trials("probe"), table)
     assert table["state"].to_pylist() == ["complete"] * len(ALL)
     shutil.copytree(store.uri, kept)

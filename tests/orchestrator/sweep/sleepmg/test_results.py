@@ -5,16 +5,15 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.config.sleepmg import SleepMGSweep
-from orchestrator.labels import LabelGate, Split
+from orchestrator.labels import LabelGate
+from orchestrator.method import Done
 from orchestrator.review.parameters import Options, Range
 from orchestrator.review.sleepmg.records import read_manifest
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs, cross_validation_inputs
-from orchestrator.sweep.sleepmg.plan import plan_cross_validation
-from orchestrator.sweep.sleepmg.results import Entry, Tables
-from orchestrator.sweep.sleepmg.run import SleepMGRun
+from orchestrator.sweep.sleepmg.method import SleepMGMethod
+from orchestrator.sweep.sleepmg.results import Tables
+from orchestrator.sweep.sleepmg.trial import configured
 from orchestrator.tables.rows import read_rows
 from orchestrator.tables.sleepmg import TrialRow
 from orchestrator.telemetry.events import EventLog
@@ -28,27 +27,21 @@ search:
     schedule: {choice: [dann, constant]}
 """
 
-Begun = tuple[CrossValidationInputs, Judge]
-
 
 @pytest.fixture
-def begun(
+def method(
     store: Store, add_subject: Callable[..., None], make_sweep: Callable[..., SleepMGSweep]
-) -> Begun:
+) -> SleepMGMethod:
     for subject in "abcd":
         add_subject(subject)
-    plan = plan_cross_validation(make_sweep(more=SEARCH), store)
+    return SleepMGMethod(store, make_sweep(more=SEARCH))
+
+
+def test_the_manifest_says_what_was_searched(store: Store, method: SleepMGMethod) -> None:
     with EventLog(store, "events.jsonl") as log:
         gate = LabelGate(store, log)
-        inputs = cross_validation_inputs(store, plan, gate)
-        stages, split = plan.sweep.stages, Split.FOLD_VALIDATION
-        judge = Judge(gate, list(plan.recordings), "objective", stages, split, "objective")
-        return inputs, judge
-
-
-def test_the_manifest_says_what_was_searched(store: Store, begun: Begun) -> None:
-    inputs, judge = begun
-    SleepMGRun(store, inputs.sweep)._write_manifest(inputs, judge)
+        method.begin(gate, store)
+        method.record(gate, log)
     manifest = read_manifest(store.read_bytes(paths.sweep_manifest("probe")))
     assert manifest.searched == ("alpha_y", "grl_weight", "schedule")
     assert manifest.space == {
@@ -58,25 +51,26 @@ def test_the_manifest_says_what_was_searched(store: Store, begun: Begun) -> None
     }
 
 
-def test_choices_are_text_in_the_table(store: Store, begun: Begun) -> None:
-    inputs, _ = begun
+def test_choices_are_text_in_the_table(store: Store, method: SleepMGMethod) -> None:
+    with EventLog(store, "events.jsonl") as log:
+        inputs = method.begin(LabelGate(store, log), store)
     tables = Tables(store, inputs, [], inputs.sweep.stages)
     for name, params, original in (
         ("t001", {"schedule": "dann", "alpha_y": 0.3}, "t000"),
         ("t000", {"ratio": "mean_others", "apply_to": "gradient"}, None),
     ):
-        entry = Entry(
-            trial=name,
-            row=None,
-            seeds=(1,),
+        one = Done(
+            name=name,
+            trial=configured(inputs, name, params),
+            is_control=False,
             enqueued=False,
-            settings=inputs.sweep.settings_for(params),
             signature=None,
             objective=None,
+            replicates=(),
             error="out of memory",
             reused_from=original,
         )
-        tables.add(entry, [])
+        tables.add(one, [])
     stored = tables.tables()["trials"].to_pylist()
     first, second = read_rows(TrialRow, stored, "trials.parquet")
     wanted = {"ratio": "mean_others", "schedule": "constant", "apply_to": "gradient"}

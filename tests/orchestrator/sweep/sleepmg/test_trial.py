@@ -14,6 +14,7 @@ from orchestrator.config.sleepmg import SleepMGSweep
 from orchestrator.config.sleepmg_search import Search
 from orchestrator.errors import ConfigError, DataError, IntegrityError
 from orchestrator.labels import LabelGate
+from orchestrator.method import Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.sleepmg import fold_training, trial
@@ -114,7 +115,10 @@ def searching(inputs: CrossValidationInputs, **keys: Any) -> CrossValidationInpu
 def test_several_seeds_report_fold_by_fold(inputs: CrossValidationInputs, store: Store) -> None:
     twice = searching(inputs, replicates=2)
     settings, told = inputs.sweep.settings(), []
-    name = trial.run_all(twice, settings, (1, 2), lambda n, value=None: told.append((n, value)))
+    both = trial.configured(twice, "t000", {})
+    assert (both.settings, both.seeds) == (settings, (1, 2))
+    told_to = lambda n, value=None: told.append((n, value))  # noqa: E731
+    trial.train(Order(inputs=twice, trial=both, after_part=told_to))
     assert [n for n, _ in told] == [1, 2, 3, 4, 5, 6, 7]
     reached = [
         trial.best_validation(trial.fold_record(store, inputs.fold_id(fold, settings, seed)))
@@ -124,8 +128,9 @@ def test_several_seeds_report_fold_by_fold(inputs: CrossValidationInputs, store:
     assert [value for _, value in told] == [np.mean(reached[: n + 1]) for n in range(7)]
     own = [trial.signature(inputs, settings, seed) for seed in (1, 2)]
     assert all(store.exists(paths.predictions("probe", each)) for each in own)
-    assert name not in own
-    assert trial.signature_of_all(inputs, settings, [1]) == own[0]
+    assert both.stored == tuple(own)
+    assert both.signature not in own
+    assert trial.configured(inputs, "t000", {}).signature == own[0]
 
 
 @pytest.mark.heavy
@@ -136,7 +141,9 @@ def test_a_scheduler_may_look_after_each_pass(inputs: CrossValidationInputs, sto
     )
     told: list[tuple[int, float | None]] = []
     of_passes = searching(inputs, scheduler=level)
-    trial.run_all(of_passes, settings, (1,), lambda n, value=None: told.append((n, value)))
+    longer = replace(trial.configured(of_passes, "t000", {}), settings=settings)
+    told_to = lambda n, value=None: told.append((n, value))  # noqa: E731
+    trial.train(Order(inputs=of_passes, trial=longer, after_part=told_to))
     assert [n for n, _ in told] == list(range(1, 12)), "three passes in each of four folds"
     history = trial.fold_record(store, inputs.fold_id(inputs.folds[0], settings, 1))["history"]
     validation = [metrics["validation"] for metrics in history]

@@ -1,0 +1,215 @@
+"""What a method is to the engine: one object from which a sweep, what is left of it, and a replay are run.
+
+A method is made from a sweep file and the manifests of a store. The engine (:mod:`orchestrator.sweep`) asks it what is
+searched, has it read what trials share, trains what it configures in other processes, has it judge the predictions, and
+writes the tables that it makes of what came out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from orchestrator.labels import LabelGate
+from orchestrator.store.store import Store
+from orchestrator.telemetry.events import EventLog
+from search_spaces.space import Params, Space
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import ray
+
+    from orchestrator.config.sweep_sections import SearchBase, SweepBase
+    from trainables.training import Seconds
+
+METHODS: Mapping[str, str] = {
+    "selective": "orchestrator.sweep.selective.method",
+    "sleepmg": "orchestrator.sweep.sleepmg.method",
+    "pretrain": "orchestrator.sweep.pretrain.method",
+}
+"""Method by what a sweep file writes after ``method:``; a module with a class ``METHOD``, imported when asked for."""
+
+InputsRef = list["ray.ObjectRef[Any]"]
+"""The reference to what all trials share, in a list: Ray leaves it a reference there."""
+
+
+class AfterPart(Protocol):
+    """Called by a trial after each of its parts but the last; the trial may end there."""
+
+    def __call__(self, n_done: int, objective: float | None = None) -> None:
+        """Tell how many parts are done, and the objective of those from a trial that knows their labels anyway."""
+
+
+class Configured(Protocol):
+    """What one trial, arm or row trains: everything that its predictions depend on."""
+
+    @property
+    def signature(self) -> str:
+        """Id of that: equal ones are trained once."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Under which names the predictions are stored, those of each seed."""
+
+
+TrialT = TypeVar("TrialT", bound=Configured)
+InputsT = TypeVar("InputsT")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trainer(Generic[InputsT, TrialT]):
+    """How a trial becomes predictions, in a process that has the shared inputs and knows nothing of the search.
+
+    Both are functions of a module, because they go to other processes by name.
+    """
+
+    configured: Callable[[InputsT, str, Params | None], TrialT]
+    """From the shared inputs, a name and sampled parameters to what is trained; an arm or row has no parameters."""
+    train: Callable[["Order[InputsT, TrialT]"], None]
+    """Trains with each seed and writes the predictions; what is in the store already is not made again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order(Generic[InputsT, TrialT]):
+    """One trial to be trained."""
+
+    inputs: InputsT
+    """What all trials share."""
+    trial: TrialT
+    inputs_ref: InputsRef | None = None
+    """Where several workers of one trial read the inputs from."""
+    after_part: AfterPart | None = None
+    """Called between the parts of a trial that a scheduler may end."""
+    trained: "Callable[[Seconds], None]" = lambda _: None
+    """Called with what each training took, unless none was needed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """What the predictions of a trial are worth."""
+
+    values: tuple[float, ...]
+    """The objective, then those of ``search.also``."""
+    replicates: tuple[float, ...] = ()
+    """The objective with each seed, where a trial has several: the first value is their mean."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done(Generic[TrialT]):
+    """A trial, arm or row that has come to its end."""
+
+    name: str
+    trial: TrialT
+    is_control: bool
+    """An arm or row, which no search proposed."""
+    enqueued: bool
+    """Fixed before the search began."""
+    signature: str | None
+    """None where it failed or was ended by the scheduler: there are no predictions."""
+    objective: float | None
+    replicates: tuple[float, ...]
+    """Objective with each seed, where there are several."""
+    error: str | None
+    reused_from: str | None = None
+    """The trial that trained what this one would have trained again."""
+    on_front: bool | None = None
+    """Whether no other trial is better in every objective; None for a single objective."""
+    stopped_after: int | None = None
+    """Reports after which the scheduler ended it."""
+
+
+class Method(Protocol[TrialT]):
+    """A method on one sweep, made from the store's manifests alone, so that mistakes are told at once."""
+
+    @property
+    def sweep(self) -> "SweepBase":
+        """The sweep file."""
+
+    @property
+    def search(self) -> "SearchBase | None":
+        """Its search, if it has one."""
+
+    @property
+    def objective_name(self) -> str:
+        """What the search maximises, an entry of ``orchestrator.config.objectives.OBJECTIVES``."""
+
+    @property
+    def data_id(self) -> tuple[str, str]:
+        """Key of the sweep's manifest that says what data it began with, and the value it would have now."""
+
+    @property
+    def space(self) -> Space:
+        """What the search varies; empty without one."""
+
+    @property
+    def first(self) -> Sequence[Params]:
+        """Configurations to try before any other."""
+
+    @property
+    def fixed(self) -> Params:
+        """Values of the parameters that the search does not vary."""
+
+    @property
+    def controls(self) -> Sequence[str]:
+        """Names of the arms or rows."""
+
+    @property
+    def control_kind(self) -> str:
+        """What these are called: ``arm`` or ``row``."""
+
+    @property
+    def trainer(self) -> Trainer[Any, TrialT]:
+        """How its trials are trained."""
+
+    def prepare(self) -> None:
+        """Make what other sweeps can use, too, before this one counts as begun. Ray is running."""
+
+    def begin(self, gate: LabelGate, out: Store) -> Any:
+        """Read what trials share, which is returned and goes to other processes, and what they are judged by.
+
+        Trials write to `out`.
+        """
+
+    def record(self, gate: LabelGate, log: EventLog) -> None:
+        """Write what the sweep runs on, before anything is trained."""
+
+    def record_controls(self, errors: Mapping[str, str | None]) -> None:
+        """Take note of the arms or rows, which have ended: why each has no predictions, or None where it has.
+
+        Raises
+        ------
+        SweepFailedError
+            With what became of them, a search has no point.
+        """
+
+    def configured(self, name: str, params: Params | None) -> TrialT:
+        """Return what a trial trains, or an arm or row by its name."""
+
+    def objective(self, predictions: "pa.Table") -> float:
+        """Return what the predictions of one seed are worth to the search."""
+
+    def judge(self, trial: TrialT) -> Scores:
+        """Return what a trained trial is worth."""
+
+    def judge_part(self, trial: TrialT, report: Mapping[str, Any]) -> float:
+        """Return the objective of a trial under way, after an intermediate report."""
+
+    def described(self, trial: TrialT) -> Mapping[str, Any]:
+        """Return what else the event ``trial_started`` is to hold."""
+
+    def tables(
+        self, done: Sequence[Done[TrialT]], gate: LabelGate, log: EventLog
+    ) -> "Mapping[str, pa.Table]":
+        """Return all tables by their path in the store; the search has ended, so test labels may be read."""
+
+
+def method_of(store: Store, sweep: "SweepBase") -> Method[Any]:
+    """Return the method of a sweep file on that sweep.
+
+    Raises
+    ------
+    ConfigError
+        The sweep does not fit what is in the store.
+    """
+    method: Method[Any] = import_module(METHODS[sweep.method]).METHOD(store, sweep)
+    return method
