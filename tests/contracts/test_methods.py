@@ -1,0 +1,61 @@
+"""Every method, by being listed."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from orchestrator.config.sweep import SWEEP_CLASSES, load_sweep
+from orchestrator.errors import ConfigError
+from orchestrator.method import METHODS, Method
+from orchestrator.review.report import METHODS as REVIEWS
+from tests.orchestrator.config.sweep_files import SELECTIVE
+
+MEMBERS = {name for name in vars(Method) if not name.startswith("_")}
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def class_of(name: str) -> Any:
+    return import_module(METHODS[name]).METHOD
+
+
+def test_each_has_sweep_files_and_a_review() -> None:
+    by_name = {get_args(one.model_fields["method"].annotation)[0] for one in SWEEP_CLASSES.values()}
+    assert by_name == METHODS.keys() == REVIEWS.keys()
+
+
+@every_method
+def test_it_has_all_that_the_engine_asks_for(name: str) -> None:
+    made_later = {"sweep"}  # with the object
+    assert {member for member in MEMBERS if not hasattr(class_of(name), member)} == made_later
+
+
+@every_method
+def test_what_it_takes_is_called_as_the_engine_calls_it(name: str) -> None:
+    for member in MEMBERS:
+        wanted = getattr(Method, member, None)
+        if inspect.isfunction(wanted):
+            found = getattr(class_of(name), member)
+            assert list(inspect.signature(found).parameters) == list(
+                inspect.signature(wanted).parameters
+            ), member
+
+
+@every_method
+def test_its_trainer_goes_to_other_processes_by_name(name: str) -> None:
+    trainer = class_of(name).trainer
+    for function in (trainer.configured, trainer.train):
+        module = import_module(function.__module__)
+        assert getattr(module, function.__name__) is function
+
+
+@every_method
+def test_a_slip_in_its_name_is_answered_with_all_names(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "probe.yaml"
+    path.write_text(SELECTIVE.replace("method: selective", f"method: {name}x"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"Did you mean '{name}'") as refused:
+        load_sweep(path)
+    assert all(other in str(refused.value) for other in METHODS)
