@@ -72,8 +72,8 @@ def test_nobody_listens(form: str) -> None:
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(ClusterUnreachableError, match="Connection refused") as refused:
-        check_answers(form.format(port), patience_s=0.3)
-    assert f"RAY_ADDRESS={form.format(port)} within 0.3 s" in str(refused.value)
+        check_answers(form.format(port), patience_s=1.5)
+    assert f"RAY_ADDRESS={form.format(port)} within 1.5 s" in str(refused.value)
     assert "unset RAY_ADDRESS" in str(refused.value)
 
 
@@ -87,13 +87,13 @@ def test_who_listens_says_nothing(form: str, silent_port: int) -> None:
 @pytest.mark.heavy
 def test_who_answers_is_no_ray(web_port: int) -> None:
     with pytest.raises(ClusterUnreachableError, match="HTTP/2"):
-        check_answers(f"127.0.0.1:{web_port}", patience_s=0.3)
+        check_answers(f"127.0.0.1:{web_port}", patience_s=1.5)
 
 
 @pytest.mark.heavy
 def test_no_such_host() -> None:
     with pytest.raises(ClusterUnreachableError, match=r"nosuch\.invalid"):
-        check_answers("nosuch.invalid:6379", patience_s=0.3)
+        check_answers("nosuch.invalid:6379", patience_s=1.5)
 
 
 @pytest.mark.parametrize(
