@@ -151,7 +151,7 @@ class Method(Protocol[TrialT]):
 
     @property
     def controls(self) -> Sequence[str]:
-        """Names of the arms or rows."""
+        """Names of the arms or rows, as events have them; the final table may put their kind before them."""
 
     @property
     def control_kind(self) -> str:
@@ -179,7 +179,7 @@ class Method(Protocol[TrialT]):
         Raises
         ------
         SweepFailedError
-            With what became of them, a search has no point.
+            After these outcomes a search would be pointless.
         """
 
     def configured(self, name: str, params: Params | None) -> TrialT:

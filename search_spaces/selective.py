@@ -16,28 +16,23 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             declared=Uniform(0.0, 0.95),
             what="Share of source batches with the lowest rewards that a trial drops; the reading unless another one "
             "is given.",
-            section="search",
             title="tau quantile",
             format=".3f",
         ),
         "tau_budget": Parameter(
             declared=Integer(1, 100_000),
             what="Most source batches that a trial keeps, those of the highest rewards.",
-            section="search",
-            title="tau budget",
         ),
         # R > tau with R = 1 / EMD, whose scale is that of the features: an untold number of decades.
         "tau_absolute": Parameter(
             declared=LogUniform(1e-9, 1e9),
             what="Tau as the paper has it: a trial keeps the source batches with R > tau, perhaps none.",
-            section="search",
             title="tau (R)",
             format=".4g",
         ),
         "learning_rate": Parameter(
             declared=LogUniform(1e-5, 1e-2),
             what="Step size of finetuning.",
-            section="search",
             title="learning rate",
             format=".2e",
         ),
@@ -47,8 +42,6 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
             what="Optimiser updates of a trial. Unless given, all take ``search.n_steps``, so that trials differ in "
             "tau and rate only; with it, the arms stay at ``search.n_steps``, and the review compares with them only "
             "what took as many.",
-            section="search",
-            title="steps",
         ),
     }
 )

@@ -100,8 +100,8 @@ class Parameter:
     """Its range, or its options."""
     what: str
     """What it is, for the reference of sweep files: a sentence."""
-    section: str
-    """Section of a sweep file that holds it under the same name."""
+    section: str = ""
+    """Section of a sweep file that holds its own value under the same name; empty: there is none."""
     title: str = ""
     """Word for it on a page, where its own name is not the word."""
     matters_if: str = ""
@@ -109,7 +109,7 @@ class Parameter:
     note: str = ""
     """Sentences on its options for the page."""
     format: str = ""
-    """On the command line; empty: no column there, but for a choice that a search varies."""
+    """On the command line. Empty: no column, except for a choice that the search varies."""
 
 
 def as_data(declared: Declared) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 An objective is an entry of :data:`OBJECTIVES`. The YAML keys ``objective`` and ``also``, their reference, the direction
 that Optuna goes in, the columns on the command line and the words of the page come from there. How a value is computed
-is the affair of the method that offers it.
+is up to the method that offers it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,8 +12,8 @@ from typing import Literal
 Direction = Literal["maximize", "minimize"]
 """Whether more of a value is better, in Optuna's words."""
 
-Reads = Literal["source labels", "target signals", "target labels", "nothing"]
-"""What a value is computed from, besides the model."""
+Reads = Literal["held-out labels", "target signals", "target labels", "nothing"]
+"""What a value is computed from, besides the model. Held-out: of subjects that no trial was trained on."""
 
 MACRO_F1 = "macro-F1"
 """Measure of the objectives that are on the scale of the target metric."""
@@ -52,7 +52,7 @@ class Objective:
 OBJECTIVES: Mapping[str, Objective] = {
     "source_val": Objective(
         what="macro-F1 on held-out source subjects",
-        reads="source labels",
+        reads="held-out labels",
     ),
     "target_information": Objective(
         what="how certain the predictions for the target are and how evenly they spread over the stages, without a "
@@ -80,7 +80,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     ),
     "validation": Objective(
         what="macro-F1 of the validation subjects of all folds, pooled",
-        reads="source labels",
+        reads="held-out labels",
     ),
     "cost": Objective(
         what="epochs that go through the network in training (less is better)",
@@ -92,13 +92,13 @@ OBJECTIVES: Mapping[str, Objective] = {
     ),
     "transfer_margin": Objective(
         what="what adaptation gains for the objective's subject who gains least (more is better)",
-        reads="source labels",
+        reads="held-out labels",
         title="gain of the subject who gains least",
         format="+.3f",
     ),
     "worst_subject": Objective(
         what="macro-F1 of the validation subject who fares worst (more is better)",
-        reads="source labels",
+        reads="held-out labels",
         title="macro-F1 of the worst subject",
     ),
 }

@@ -99,7 +99,8 @@ class Search(SearchBase):
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":
-        check_enqueued(self.enqueue, self.space.declared())
+        for index, trial in enumerate(self.enqueue):
+            check_enqueued(index, trial, self.space.declared())
         if len(self.enqueue) > self.n_trials:
             raise wrong_key("enqueue", f"has more trials than n_trials, {self.n_trials}")
         return self

@@ -1,5 +1,6 @@
 """Ranges that the search of a sweep file gives to its parameters, each inside the one that is declared for it."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -101,16 +102,16 @@ def varied(
     parameters : mapping
         In the order of the keys.
     own : (type, Field)
-        Of parameters whose range is written otherwise.
+        For parameters whose range is written differently.
     """
 
-    def field_of(name: str, parameter: Parameter) -> tuple[Any, Any]:
-        section = _section_of(name, parameter.declared)
+    def field_of(name: str, parameter: Parameter, module: str) -> tuple[Any, Any]:
+        section = _section_of(name, parameter.declared, module)
         return section | None, Field(default=None, description=parameter.what)
 
     def decorate(cls: type[SectionT]) -> type[SectionT]:
         fields = {
-            name: own.get(name) or field_of(name, parameter)
+            name: own.get(name) or field_of(name, parameter, cls.__module__)
             for name, parameter in parameters.items()
         }
         return _with_fields(cls, fields)
@@ -149,15 +150,19 @@ def _with_fields(cls: type[SectionT], fields: Mapping[str, tuple[Any, Any]]) -> 
     )
 
 
-def _section_of(name: str, declared: Declared) -> Any:
+def _section_of(name: str, declared: Declared, module: str) -> Any:
+    """Return the class of a range; one of options is made, and put into a module, so that it can be pickled."""
     if not isinstance(declared, Choice):
         return _RANGES[type(declared)]
     base: Any = ChoiceRange
-    return create_model(
+    made = create_model(
         f"{name.title().replace('_', '')}Range",
         __base__=base[_value_of(declared)],
+        __module__=module,
         __doc__=f"Options of ``{name}``, all equally likely to be drawn.",
     )
+    setattr(sys.modules[module], made.__name__, made)
+    return made
 
 
 def _value_of(declared: Declared) -> Any:
@@ -268,28 +273,26 @@ def check_first_trials(
             raise wrong_key("search", "is given twice", "enqueue", index)
 
 
-def check_enqueued(
-    trials: Sequence[Params],
-    space: Mapping[str, Declared],
-) -> None:
-    """Refuse enqueued trials with a value that the search does not vary, or that lies outside its range.
+def check_enqueued(index: int, trial: Params, space: Mapping[str, Declared]) -> None:
+    """Refuse an enqueued trial with a value that the search does not vary, or that lies outside its range.
 
     Parameters
     ----------
-    trials : sequence of mapping
+    index : int
+        Of the trial in ``enqueue``.
+    trial : mapping
         The values that are given.
     space : mapping
         What the search varies.
     """
-    for index, trial in enumerate(trials):
-        for name, value in trial.items():
-            if name not in space:
-                problem = f"is not varied by this search; it varies {', '.join(space)}"
-            elif not space[name].contains(value):
-                problem = f"lies outside space.{name} {in_file(space[name])}"
-            else:
-                continue
-            raise wrong_key("enqueue", problem, index, name)
+    for name, value in trial.items():
+        if name not in space:
+            problem = f"is not varied by this search; it varies {', '.join(space)}"
+        elif not space[name].contains(value):
+            problem = f"lies outside space.{name} {in_file(space[name])}"
+        else:
+            continue
+        raise wrong_key("enqueue", problem, index, name)
 
 
 def in_file(declared: Declared) -> str:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config import arms
 from orchestrator.config.arms import ARMS
 from orchestrator.config.fields import Modality, Slug
+from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.config.proposals import NONE
 from orchestrator.config.selective_search import Search
 from orchestrator.config.subjects import listed, resolve_subjects
@@ -104,7 +105,7 @@ class SelectiveSweep(SweepBase):
 
     @model_validator(mode="after")
     def _objective_has_its_subjects(self) -> "SelectiveSweep":
-        if self.search.objective == "oracle_target_val":
+        if OBJECTIVES[self.search.objective].is_oracle:
             if not self.target.validation:
                 raise wrong_key("search", _NO_TARGET_VALIDATION, "objective")
         elif self.target.validation:
@@ -150,7 +151,7 @@ def check_objective(sweep: SelectiveSweep, target_subjects: Sequence[str]) -> No
     ConfigError
         Too few target subjects, no validation subjects among them, or no other subject left.
     """
-    if sweep.search.objective != "oracle_target_val":
+    if not OBJECTIVES[sweep.search.objective].is_oracle:
         return
     where = f"sweep {sweep.name}: the objective oracle_target_val"
     advice = "Add target subjects, or write 'objective: source_val'"

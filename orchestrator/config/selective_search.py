@@ -261,8 +261,8 @@ class Search(SearchBase):
     def _whole_first_trials_inside_the_space(self) -> "Search":
         space = self.space.declared()
         reading = self.space.tau_reading
-        check_enqueued([trial.given() for trial in self.enqueue], space)
         for index, trial in enumerate(self.enqueue):
+            check_enqueued(index, trial.given(), space)
             if reading not in trial.model_fields_set:
                 raise wrong_key("enqueue", f"needs a {reading}", index)
         n = len(self.first_trials())

@@ -75,8 +75,8 @@ class Search(SearchBase):
 
     @model_validator(mode="after")
     def _first_trials_inside_the_space(self) -> "Search":
-        given = [trial.given() for trial in self.enqueue]
-        check_enqueued(given, self.space.declared())
+        for index, trial in enumerate(self.enqueue):
+            check_enqueued(index, trial.given(), self.space.declared())
         if len(self.enqueue) > self.n_trials:
             raise wrong_key("enqueue", f"has more trials than n_trials, {self.n_trials}")
         return self

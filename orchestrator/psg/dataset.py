@@ -5,7 +5,7 @@ A new EDF data set needs such a file and no code. ``datasets/`` holds examples.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,7 @@ from orchestrator.config.validation import Section, validate, wrong_key
 from orchestrator.psg.epoch_grid import STORE_SFREQ
 from orchestrator.psg.file_names import Glob, Regex, found_in
 from orchestrator.psg.stages import Stages
+from orchestrator.psg.stages.format import BeyondSignal
 from trainables.stages import ANNOTATION_STAGES
 
 DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {
@@ -94,7 +95,7 @@ class DatasetFile(Section):
     """Modalities that a recording may lack: it is kept without them. At least one is not optional."""
     filter_hz: dict[Modality, Band] = Field(default_factory=dict, validate_default=True)
     """Modality to pass band ``[low, high]`` in Hz, one for each modality of the montage."""
-    labels_beyond_signal: Literal["quarantine", "trim"] = "quarantine"
+    labels_beyond_signal: BeyondSignal = "quarantine"
     """What to do when stages are scored after the end of the signal: refuse the recording, or drop
     those stages."""
 

@@ -1,6 +1,5 @@
 """The one loop over a method: its arms or rows, its trials, its tables."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -51,9 +50,10 @@ def run_method(method: Method[Any], gate: LabelGate, run: Run) -> pa.Table:
     """Run arms or rows and trials, end the search, and return the final table; every other one is written."""
     inputs_ref = [ray.put(method.begin(gate, run.store))]
     method.record(gate, run.log)
-    done = _controls(run, method, inputs_ref)
-    if method.search is not None:
-        done += _searched(run, method, inputs_ref)
+    outcomes = _run_controls(run, method, inputs_ref)
+    proposed = _searched(run, method, inputs_ref) if method.search is not None else []
+    # Judged now, so that a search is not kept from running by predictions that somebody damaged.
+    done = [_control(method, name, outcomes[name]) for name in method.controls] + proposed
     gate.end_search()
     tables = dict(method.tables(done, gate, run.log))
     final = tables.pop(paths.sweep_trials(method.sweep.name))
@@ -62,13 +62,13 @@ def run_method(method: Method[Any], gate: LabelGate, run: Run) -> pa.Table:
     return final
 
 
-def _controls(run: Run, method: Method[Any], inputs_ref: InputsRef) -> list[Done[Any]]:
+def _run_controls(run: Run, method: Method[Any], inputs_ref: InputsRef) -> dict[str, Outcome]:
     if not method.controls:
-        return []
+        return {}
     train = partial(train_one, trainer=method.trainer)
     outcomes = run_fixed(run, method.control_kind, list(method.controls), train, inputs_ref)
     method.record_controls({name: outcome.get(ERROR) for name, outcome in outcomes.items()})
-    return [_control(method, name, outcome) for name, outcome in outcomes.items()]
+    return outcomes
 
 
 def _control(method: Method[Any], name: str, outcome: Outcome) -> Done[Any]:
@@ -87,7 +87,7 @@ def _control(method: Method[Any], name: str, outcome: Outcome) -> Done[Any]:
     )
 
 
-def _searched(run: Run, method: Method[Any], inputs_ref: InputsRef) -> Iterator[Done[Any]]:
+def _searched(run: Run, method: Method[Any], inputs_ref: InputsRef) -> list[Done[Any]]:
     search = method.search
     assert search is not None
 
@@ -112,7 +112,7 @@ def _searched(run: Run, method: Method[Any], inputs_ref: InputsRef) -> Iterator[
         fixed=method.fixed,
         describe=lambda params: method.described(configured(params)),
     )
-    return (_trial(method, frozen, found, bool(search.also)) for frozen in found.trials)
+    return [_trial(method, frozen, found, bool(search.also)) for frozen in found.trials]
 
 
 def _trial(method: Method[Any], frozen: FrozenTrial, found: Found, several: bool) -> Done[Any]:

@@ -1,4 +1,4 @@
-"""The tables of a sweep of pretrainings: its trials, and the held-out subjects as each of them stages these."""
+"""The tables of a sweep of pretrainings: its trials, and how each trial's encoder stages each held-out subject."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -91,6 +91,8 @@ def table_of(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
 def read_rows(row_type: type[Row], rows: Iterable[Mapping[str, Any]], file: str) -> tuple[Row, ...]:
     """Return rows of a table in stored order; NaN becomes None, and columns without a field are ignored.
 
+    A key of a mapping need not be there: a later version may have added the parameter.
+
     Parameters
     ----------
     row_type : type
@@ -105,16 +107,17 @@ def read_rows(row_type: type[Row], rows: Iterable[Mapping[str, Any]], file: str)
     DataError
         A column is missing, so the table was not written by this version.
     """
-    needed = schema_of(row_type).names
+    needed = [column_of(one.name) for one in fields(row_type) if _SPREAD not in one.metadata]
     read: list[Row] = []
     for row in rows:
         require(needed, row, file)
-        values = {
-            one.name: {key: as_value(row[column]) for key, column in _spread_columns(one).items()}
-            if _SPREAD in one.metadata
-            else as_value(row[column_of(one.name)])
-            for one in fields(row_type)
-        }
+        values: dict[str, Any] = {}
+        for one in fields(row_type):
+            if _SPREAD in one.metadata:
+                columns = _spread_columns(one).items()
+                values[one.name] = {key: as_value(row.get(column)) for key, column in columns}
+            else:
+                values[one.name] = as_value(row[column_of(one.name)])
         read.append(row_type(**values))
     return tuple(read)
 

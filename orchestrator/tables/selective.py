@@ -47,7 +47,7 @@ class TrialRow(ReplicatedOutcome):
     n_steps: int
     """Optimiser updates of the finetuning."""
     objective: float | None
-    """What the search maximised, macro-F1 of the split that the objective names."""
+    """What the search maximised, see ``orchestrator.config.objectives``."""
     n_replicates: int
     objective_low: float | None
     objective_high: float | None

@@ -95,7 +95,7 @@ class FoldRow:
     best_pass: int | None
     """Pass whose weights were tested, by macro-F1 of the validation subjects."""
     n_passes: int | None
-    n_steps: int | None
+    n_steps: int
     validation_macro_f1: float | None
     test_macro_f1: float | None
     """None where no test subject has an epoch of a declared stage; so are the next two."""

@@ -40,6 +40,8 @@ from orchestrator.sweep.selective.plan import SourcePlan, SweepPlan
 from orchestrator.sweep.sleepmg import trial as sleepmg_trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, make_folds
+from orchestrator.tables import pretrain, selective, sleepmg
+from orchestrator.tables.rows import schema_of
 from trainables.epochs import MultimodalEpochs
 from trainables.fold import VERSION
 from trainables.settings import FinetuneSettings
@@ -64,6 +66,7 @@ def ids() -> dict[str, Any]:
         "pretrain": {name: _pretrain_ids(sweep) for name, sweep in _sweeps(PretrainSweep)},
         "in no id": _in_no_id(),
         "paths": _paths(),
+        "tables": _tables(),
         "defaults": {
             sweep.method: sweep.resolved()
             for sweep in (load_sweep(file) for file in sorted(SWEEPS.glob("*-bare.yaml")))
@@ -237,6 +240,18 @@ def _in_no_id() -> dict[str, Any]:
         "finetuning": dataclasses.asdict(FinetuneSettings()),
         "fold version": VERSION,
         "quantile of the random arm": arms.QUANTILE,
+    }
+
+
+def _tables() -> dict[str, list[str]]:
+    """Return names and types of the columns of each table, in their order."""
+    return {
+        f"{module.__name__.rpartition('.')[2]} {name}": [
+            f"{column.name} {column.type}" for column in schema_of(row_type)
+        ]
+        for module in (selective, sleepmg, pretrain)
+        for name, row_type in vars(module).items()
+        if isinstance(row_type, type) and dataclasses.is_dataclass(row_type)
     }
 
 

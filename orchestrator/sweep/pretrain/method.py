@@ -30,7 +30,7 @@ class PretrainMethod:
     """See :class:`orchestrator.method.Method`; there is nothing but trials."""
 
     controls: Sequence[str] = ()
-    control_kind = "row"
+    control_kind = "none"
     trainer: Trainer[TrialInputs, Trial] = trial.TRAINER
 
     def __init__(self, store: Store, sweep: PretrainSweep) -> None:
@@ -122,11 +122,12 @@ class PretrainMethod:
         name = self.sweep.name
         encoders = [one.signature for one in done if one.signature is not None]
         tell_encoders_of_other_code(self._store, name, log, encoders)
-        judged = {
-            signature: self._judge.judged(self._predictions(signature)) for signature in encoders
-        }
         trials, subjects = tables_of(
-            self._store, self._plan.source.validation, self.sweep.stages, done, judged
+            self._store,
+            self._plan.source.validation,
+            self.sweep.stages,
+            done,
+            lambda signature: self._judge.judged(self._predictions(signature)),
         )
         return {paths.sweep_subjects(name): subjects, paths.sweep_trials(name): trials}
 

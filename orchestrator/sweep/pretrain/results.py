@@ -1,6 +1,6 @@
 """The tables that a sweep of pretrainings leaves: trials, and the subjects that the objective is measured on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ def tables_of(
     recordings: Sequence[StoredRecording],
     declared: Sequence[Stage],
     done: Sequence[Done[Trial]],
-    judged: Mapping[str, Judged],
+    judged: Callable[[str], Judged],
 ) -> tuple[pa.Table, pa.Table]:
     """Return the final table and that of held-out subjects, sorted by trial.
 
@@ -38,7 +38,7 @@ def tables_of(
     declared : sequence of Stage
     done : sequence of Done
         All trials.
-    judged : mapping of str to Judged
+    judged : callable
         Signature of a trial to its predictions, next to what a scorer said.
     """
     trials, subjects = [], []
@@ -46,7 +46,7 @@ def tables_of(
         of_trial: list[SubjectRow] = []
         reached: dict[str, Any] = {}
         if one.signature is not None:
-            found = judged[one.signature]
+            found = judged(one.signature)
             of_trial = _of_subjects(one.name, found, recordings, declared)
             reached = _reached(
                 store, one.signature, evaluation(found.true, found.predicted, declared), of_trial

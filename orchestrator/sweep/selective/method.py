@@ -142,10 +142,10 @@ class SelectiveMethod:
         sweep, plan, worth = self.sweep, self._plan, self._worth
         selectable = [plan.source_batches[i] for i in plan.selectable]
         test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
+        arms = {one.name: one for one in done if one.is_control}
+        wanted = [arms[name] for name in sweep.arms]
         rows = []
-        for one in done:
-            if one.is_control and one.name not in sweep.arms:
-                continue
+        for one in [*wanted, *(one for one in done if not one.is_control)]:
             tested = margin = None
             if one.signature is not None:
                 predicted = worth.predictions(one.trial.stored)

@@ -51,7 +51,11 @@ class SleepMGMethod:
     @property
     def objective_name(self) -> str:
         """What the search maximises."""
-        return "validation"
+        return (
+            Search.model_fields["objective"].default
+            if self.search is None
+            else self.search.objective
+        )
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -158,7 +162,7 @@ class SleepMGMethod:
         return {
             "name": sweep.name,
             "method": sweep.method,
-            "objective": "validation",
+            "objective": self.objective_name,
             "also": list(sweep.search.also) if sweep.search else [],
             "declared_stages": [stage.name for stage in sweep.stages],
             "dataset": sweep.dataset,

@@ -106,7 +106,7 @@ class Tables:
             self._add_folds(one, seed, *of_seed)
             for seed, of_seed in zip(one.trial.seeds, judged, strict=True)
         ]
-        n_steps = np.mean([sum(fold.n_steps or 0 for fold in of_seed) for of_seed in folds])
+        n_steps = np.mean([sum(fold.n_steps for fold in of_seed) for of_seed in folds])
         found: dict[str, Any] = {
             **_prefixed(mean_evaluation(tested)),
             "test_macro_f1_sd": float(np.std([found.macro_f1 for found in tested], ddof=1))

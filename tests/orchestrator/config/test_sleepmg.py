@@ -1,6 +1,7 @@
 """Sweep files of the method sleepmg: configurations of trials and rows, and mistakes at file:line:column."""
 
 import dataclasses
+import pickle
 import re
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,7 @@ from orchestrator.config.sweep import dump, load_sweep
 from orchestrator.errors import ConfigError
 from search_spaces.sleepmg import DEFAULTS, SPACE
 from search_spaces.space import Choice, LogUniform, Uniform
+from tests.orchestrator.config.sweep_files import SLEEPMG
 from trainables.errors import SettingsError
 from trainables.settings import (
     AdversarySettings,
@@ -526,3 +528,13 @@ def test_one_modality_is_too_few_for_a_multimodal_row(tmp_path: Path) -> None:
     rows = ONE_MODALITY.replace("Net}", "Net}, {name: M, network: {multimodal: true}}")
     with pytest.raises(ConfigError, match=r":4:28: rows\[1\] .*: modalities has one modality, but"):
         loaded(tmp_path, ("rows: [{name: SleepMG}]\n", rows), text=SHORT)
+
+
+def test_a_sweep_that_varies_choices_goes_to_other_processes(tmp_path: Path) -> None:
+    path = tmp_path / "probe.yaml"
+    text = SLEEPMG.replace(
+        "alpha_y: {uniform", "schedule: {choice: [constant, dann]}\n    alpha_y: {uniform"
+    )
+    path.write_text(text, encoding="utf-8")
+    sweep = load_sweep(path)
+    assert pickle.loads(pickle.dumps(sweep)) == sweep

@@ -70,8 +70,14 @@ def test_nan_becomes_none_lists_tuples_and_other_columns_are_ignored() -> None:
 
 
 def test_missing_columns_are_named_as_stored() -> None:
-    with pytest.raises(DataError, match=r"points\.parquet .* lacks 'pass', 'n_N3', 'names'"):
-        read_rows(Point, [{"value": 1.0, "seed": 1, "n_W": 1}], "points.parquet")
+    with pytest.raises(DataError, match=r"points\.parquet .* lacks 'pass', 'value', 'names'"):
+        read_rows(Point, [{"seed": 1, "n_W": 1}], "points.parquet")
+
+
+def test_a_parameter_that_a_later_version_added_is_none() -> None:
+    row = {"pass": 1, "seed": 1, "value": 0.5, "names": [], "n_W": 2}
+    (point,) = read_rows(Point, [row], "points.parquet")
+    assert point.counts == {"W": 2, "N3": None}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.review import write_review
 from orchestrator.review.page import Figure
-from orchestrator.review.sleepmg.findings import find
+from orchestrator.review.sleepmg.findings import Findings, find
 from orchestrator.review.sleepmg.records import read_sweep
 from orchestrator.review.sleepmg.report import SECTIONS, render_page
 from orchestrator.review.sleepmg.tables import tables as tables_of
@@ -23,7 +23,11 @@ TABLES = {
 FIGURES = {"balance.png", "domains.png", "confusion.png"}
 OFF = {"mod_y": False, "mod_d": False}
 
-NO_PICTURES = {one.file: b"" for one in SECTIONS if isinstance(one, Figure)}
+
+def no_pictures(found: Findings) -> dict[str, bytes]:
+    """An empty file for each figure that would be drawn."""
+    figures = (one for one in SECTIONS if isinstance(one, Figure))
+    return {figure.file: b"" for figure in figures if figure.is_shown(found)}
 
 
 def read(store: Store, filename: str, name: str = "balance") -> bytes:
@@ -32,7 +36,8 @@ def read(store: Store, filename: str, name: str = "balance") -> bytes:
 
 def page(store: Store, name: str = "balance") -> str:
     """The page without its figures, which take a second to draw."""
-    return render_page(find(read_sweep(store, name)), NO_PICTURES)
+    found = find(read_sweep(store, name))
+    return render_page(found, no_pictures(found))
 
 
 def page_with_figures(store: Store, name: str = "balance") -> str:

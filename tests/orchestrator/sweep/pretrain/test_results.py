@@ -66,7 +66,7 @@ def ended(
 
 def tables(store: Store, found: Judged, *done: Done[Trial]) -> tuple[pa.Table, pa.Table]:
     """The final table and that of subjects, where the encoder predicts this."""
-    return tables_of(store, RECORDINGS, [Stage.W, Stage.N2], done, {"abc": found})
+    return tables_of(store, RECORDINGS, [Stage.W, Stage.N2], done, {"abc": found}.__getitem__)
 
 
 def judged(recording: list[int], true: list[int], predicted: list[int]) -> Judged:
