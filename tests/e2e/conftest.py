@@ -85,8 +85,12 @@ class Cli:
 
     def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own, so that all of it can be ended."""
-        # A shell starts background jobs with Ctrl-C ignored, and a child would inherit that from us.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A shell starts background jobs with Ctrl-C ignored, `nohup` ignores a closed terminal, and a child would
+        # inherit that from us.
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+            signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        }
         try:
             return subprocess.Popen(
                 [COMMAND, *map(str, arguments)],
@@ -100,7 +104,8 @@ class Cli:
                 encoding="utf-8",
             )
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def having(self, **variables: str) -> "Cli":
         """Return one with more environment variables."""
