@@ -25,13 +25,20 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_wheel_ships_three_packages_their_template_and_the_examples(wheel: Path) -> None:
+def test_wheel_ships_three_packages_all_their_files_and_the_examples(
+    wheel: Path, root: Path
+) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"orchestrator", "search_spaces", "trainables"}
-    for template in ("review", "macros", "selective/page", "sleepmg/page", "pretrain/page"):
-        assert f"orchestrator/review/{template}.html.j2" in names
-    assert "orchestrator/config/montages/basic.yaml" in names
+    ours = {
+        str(path.relative_to(root))
+        for path in (root / "orchestrator").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert ours - set(names) == set()
+    assert "orchestrator/review/sleepmg/sections/balance.html.j2" in ours
+    assert "orchestrator/config/montages/basic.yaml" in ours
     assert "orchestrator/examples/sweeps/tau.yaml" in names
     assert "orchestrator/examples/datasets/synthetic.yaml" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
