@@ -42,14 +42,11 @@ from orchestrator.labels import LabelGate, Split  # noqa: E402
 from orchestrator.psg.dataset import load_dataset  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
+from orchestrator.sweep.epochs import unlabelled_epochs  # noqa: E402
 from orchestrator.sweep.objective import key_of  # noqa: E402
+from orchestrator.sweep.pretrain.encoder import build, ensure_encoder  # noqa: E402
 from orchestrator.sweep.runner import run_sweep  # noqa: E402
-from orchestrator.sweep.selective.encoder import build, ensure_encoder  # noqa: E402
-from orchestrator.sweep.selective.epochs import (  # noqa: E402
-    batch_signals,
-    batch_stages,
-    unlabelled_epochs,
-)
+from orchestrator.sweep.selective.batches import batch_signals, batch_stages  # noqa: E402
 from orchestrator.sweep.selective.plan import plan_sweep  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402

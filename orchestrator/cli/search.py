@@ -22,7 +22,7 @@ def pretrain(sweep_file: str, store_uri: str) -> None:
     from orchestrator.store import paths
 
     sweep, store = _open_selective(sweep_file, store_uri, "pretrain")
-    from orchestrator.sweep.selective.encoder import ensure_encoder
+    from orchestrator.sweep.pretrain.encoder import ensure_encoder
     from orchestrator.sweep.selective.plan import plan_sweep
 
     encoder = ensure_encoder(store, plan_sweep(sweep, store).encoder_request())

@@ -20,8 +20,8 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.encoder import build, ensure_encoder
-from orchestrator.sweep.selective.epochs import batch_stages
+from orchestrator.sweep.pretrain.encoder import build, ensure_encoder
+from orchestrator.sweep.selective.batches import batch_stages
 from orchestrator.sweep.selective.inputs import trial_inputs
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.sweep.selective.scoring import Scored, run_scoring

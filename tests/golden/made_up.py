@@ -32,11 +32,12 @@ from orchestrator.psg.recordings import find_recordings
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import UnlabelledEpochs
 from orchestrator.sweep.pretrain import trial as pretrain_trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan
-from orchestrator.sweep.selective import trial as selective_trial
-from orchestrator.sweep.selective.epochs import UnlabelledEpochs
-from orchestrator.sweep.selective.plan import SourcePlan, SweepPlan
+from orchestrator.sweep.pretrain.source import SourcePlan
+from orchestrator.sweep.selective import configuration
+from orchestrator.sweep.selective.plan import SweepPlan
 from orchestrator.sweep.sleepmg import trial as sleepmg_trial
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, make_folds
@@ -147,21 +148,21 @@ def _selective_ids(sweep: SelectiveSweep) -> dict[str, Any]:
         "absolute, nothing kept": {"tau_absolute": 100.0},
     }
     signatures = {
-        name: selective_trial.configured(inputs, name, params).signature
+        name: configuration.configured(inputs, name, params).signature
         for name, params in taus.items()
     }
     for arm in arms.ARMS:
-        signatures[f"arm {arm}"] = selective_trial.configured(inputs, arm, None).signature
+        signatures[f"arm {arm}"] = configuration.configured(inputs, arm, None).signature
     return {"encoder_id": encoder_id, "score_id": score_id, "signatures": signatures}
 
 
-def _trial_inputs(sweep: SelectiveSweep, score_id: str) -> selective_trial.TrialInputs:
+def _trial_inputs(sweep: SelectiveSweep, score_id: str) -> configuration.TrialInputs:
     none = UnlabelledEpochs(
         x=np.zeros((0, 1, 3000), np.float32),
         recording=np.zeros(0, np.int32),
         epoch_index=np.zeros(0, np.int32),
     )
-    return selective_trial.TrialInputs(
+    return configuration.TrialInputs(
         store_uri="nowhere",
         sweep_name=sweep.name,
         score_id=score_id,

@@ -10,17 +10,17 @@ import pyarrow as pa
 from orchestrator.config.pretrain import PretrainSweep, Search, parameters
 from orchestrator.labels import LabelGate, Split
 from orchestrator.method import Done, Scores, Trainer
-from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.manifest import tell_encoders_of_other_code, write_manifest
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.pretrain import trial
 from orchestrator.sweep.pretrain.plan import PretrainPlan, plan_pretraining
 from orchestrator.sweep.pretrain.results import tables_of
+from orchestrator.sweep.pretrain.source import subjects_of
 from orchestrator.sweep.pretrain.trial import Trial, TrialInputs
 from orchestrator.sweep.reports import so_far
-from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, Space, as_data
 from trainables.stages import Stage
@@ -138,9 +138,8 @@ class PretrainMethod:
         """Return what the sweep runs on, and what always answering one stage is worth."""
         sweep, plan, inputs = self.sweep, self._plan, self._inputs
         epochs = inputs.objective_epochs
-        unanswered = predictions_table(
-            "objective", epochs, np.zeros((len(epochs.x), len(Stage)), np.float32)
-        )
+        nothing = np.zeros((len(epochs.x), len(Stage)), np.float32)
+        unanswered = predictions_table("objective", epochs.recording, epochs.epoch_index, nothing)
         n_judged = self._judge.evaluate(unanswered).n_epochs
         counts = {s.name: int((inputs.epochs.train.stages == s).sum()) for s in Stage}
         majority = max(sweep.stages, key=lambda stage: counts[stage.name])
@@ -151,9 +150,9 @@ class PretrainMethod:
             "declared_stages": [stage.name for stage in sweep.stages],
             "modality": sweep.modality,
             "dataset": sweep.source.dataset,
-            "train_subjects": _subjects(plan.source.train),
-            "early_stop_subjects": _subjects(plan.source.early_stop),
-            "objective_subjects": _subjects(plan.source.validation),
+            "train_subjects": subjects_of(plan.source.train),
+            "early_stop_subjects": subjects_of(plan.source.early_stop),
+            "objective_subjects": subjects_of(plan.source.validation),
             "searched": list(self.space),
             "space": {name: as_data(declared) for name, declared in self.space.items()},
             "encoder": dataclasses.asdict(sweep.encoder),
@@ -184,7 +183,3 @@ def objective_judge(gate: LabelGate, plan: PretrainPlan) -> Judge:
         Split.SOURCE_VALIDATION,
         "objective",
     )
-
-
-def _subjects(recordings: tuple[StoredRecording, ...]) -> list[str]:
-    return sorted({recording.subject for recording in recordings})

@@ -6,8 +6,8 @@ from orchestrator.config.pretrain import PretrainSweep
 from orchestrator.psg.feed import CLIP_SPREADS
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.encoder import EncoderRequest
-from orchestrator.sweep.selective.plan import SourcePlan, check_scored, plan_source
+from orchestrator.sweep.pretrain.encoder_request import EncoderRequest
+from orchestrator.sweep.pretrain.source import SourcePlan, check_scored, plan_source
 from search_spaces.space import Params
 
 

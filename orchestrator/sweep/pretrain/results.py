@@ -11,8 +11,8 @@ from orchestrator.method import Done
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
+from orchestrator.sweep.pretrain.encoder import stored_encoder
 from orchestrator.sweep.pretrain.trial import Trial
-from orchestrator.sweep.selective.encoder import stored_encoder
 from orchestrator.sweep.study import in_order
 from orchestrator.tables.pretrain import SubjectRow, TrialRow
 from orchestrator.tables.rows import table_of

@@ -14,8 +14,8 @@ from orchestrator.labels import LabelGate
 from orchestrator.method import Order, Trainer
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.pretrain.plan import PretrainPlan
-from orchestrator.sweep.selective.encoder import (
+from orchestrator.sweep.epochs import UnlabelledEpochs, predictions_table, unlabelled_epochs
+from orchestrator.sweep.pretrain.encoder import (
     EncoderRequest,
     PretrainEpochs,
     build,
@@ -23,8 +23,7 @@ from orchestrator.sweep.selective.encoder import (
     read_epochs,
     stored_encoder,
 )
-from orchestrator.sweep.selective.epochs import UnlabelledEpochs, unlabelled_epochs
-from orchestrator.sweep.selective.trial import predictions_table
+from orchestrator.sweep.pretrain.plan import PretrainPlan
 from orchestrator.sweep.surroundings import Watched
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
@@ -120,7 +119,8 @@ def train(order: Order[TrialInputs, Trial]) -> None:
     learned = [Stage[stage] for stage in encoder.metadata["learned_stages"]]
     epochs = inputs.objective_epochs
     probability = inference.predict(build(encoder.weights), epochs.x, declared=learned)
-    store.write_table(path, predictions_table("objective", epochs, probability))
+    table = predictions_table("objective", epochs.recording, epochs.epoch_index, probability)
+    store.write_table(path, table)
 
 
 TRAINER = Trainer(configured=configured, train=train)

@@ -5,11 +5,12 @@ from numpy.typing import NDArray
 
 from orchestrator.labels import LabelGate, Split
 from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import unlabelled_epochs
 from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.selective.epochs import batch_signals, batch_stages, unlabelled_epochs
+from orchestrator.sweep.selective.batches import batch_signals, batch_stages
+from orchestrator.sweep.selective.configuration import TrialInputs
 from orchestrator.sweep.selective.plan import SweepPlan
 from orchestrator.sweep.selective.scoring import Scored
-from orchestrator.sweep.selective.trial import TrialInputs
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
 

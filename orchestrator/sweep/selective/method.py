@@ -19,13 +19,14 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.manifest import tell_encoders_of_other_code
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
-from orchestrator.sweep.selective import record, trial
-from orchestrator.sweep.selective.epochs import batch_stages
+from orchestrator.sweep.selective import configuration, record, trial
+from orchestrator.sweep.selective.batches import batch_stages
+from orchestrator.sweep.selective.configuration import Trial, TrialInputs
 from orchestrator.sweep.selective.inputs import finetuning_stages, objective_judge, trial_inputs
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.selective.results import trial_row, trials_table
 from orchestrator.sweep.selective.scoring import Scored, run_scoring, stored_scoring
-from orchestrator.sweep.selective.trial import Trial, TrialInputs, described
+from orchestrator.sweep.selective.trial import described
 from orchestrator.sweep.selective.worth import Worth, objective_value
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, Space
@@ -117,7 +118,7 @@ class SelectiveMethod:
 
     def configured(self, name: str, params: Params | None) -> Trial:
         """Return what a trial trains, or an arm by its name."""
-        return trial.configured(self._inputs, name, params)
+        return configuration.configured(self._inputs, name, params)
 
     def objective(self, predictions: pa.Table) -> float:
         """Return what the predictions of one seed are worth to the search."""

@@ -1,12 +1,12 @@
 """From a sweep file and the store's manifests to who is trained on, stopped on, judged on and adapted to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.alignment.batches import Batch, check_source_batches, cut_batches
 from orchestrator.alignment.scores import ScoreRequest
-from orchestrator.config.selective import Source
-from orchestrator.config.sweep import SelectiveSweep, check_objective, resolve_subjects
+from orchestrator.config.selective import SelectiveSweep, check_objective
+from orchestrator.config.subjects import resolve_subjects
 from orchestrator.errors import ConfigError
 from orchestrator.psg.feed import (
     StoredRecording,
@@ -16,7 +16,15 @@ from orchestrator.psg.feed import (
     usable_epochs,
 )
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.encoder import EncoderRequest
+from orchestrator.sweep.pretrain.encoder_request import EncoderRequest
+from orchestrator.sweep.pretrain.source import (
+    SourcePlan,
+    check_scored,
+    in_order,
+    plan_source,
+    recordings_of,
+    subjects_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,12 +49,12 @@ class SweepPlan:
     @property
     def source(self) -> tuple[StoredRecording, ...]:
         """All source recordings, sorted."""
-        return _sorted((*self.train, *self.early_stop, *self.source_validation))
+        return in_order((*self.train, *self.early_stop, *self.source_validation))
 
     @property
     def target(self) -> tuple[StoredRecording, ...]:
         """All target recordings, sorted."""
-        return _sorted((*self.target_validation, *self.target_test))
+        return in_order((*self.target_validation, *self.target_test))
 
     @property
     def objective_recordings(self) -> tuple[StoredRecording, ...]:
@@ -94,43 +102,6 @@ class SweepPlan:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourcePlan:
-    """The recordings of the labelled side by role. No two roles share a subject."""
-
-    train: tuple[StoredRecording, ...]
-    early_stop: tuple[StoredRecording, ...]
-    """Of the first held-out subject."""
-    validation: tuple[StoredRecording, ...]
-    """Of the other held-out subjects."""
-
-
-def plan_source(source: Source, modality: str, store: Store) -> SourcePlan:
-    """Resolve the subjects of a source, with one who stops pretraining and at least one to judge by.
-
-    Raises
-    ------
-    ConfigError
-        An unknown data set, subject or modality, or too few validation subjects.
-    """
-    recordings = stored_recordings(store, source.dataset)
-    subjects = _subjects(recordings)
-    validation = resolve_subjects(source.validation, (), subjects)
-    learned = resolve_subjects(source.subjects, (*source.exclude, *validation), subjects)
-    if len(validation) < 2:
-        raise ConfigError(
-            f"source.validation gives {len(validation)} subject ({', '.join(validation)}); at least 2 are needed: the "
-            "first stops pretraining, the others give the objective."
-        )
-    plan = SourcePlan(
-        train=_of(recordings, learned),
-        early_stop=_of(recordings, validation[:1]),
-        validation=_of(recordings, validation[1:]),
-    )
-    check_modality(store, plan.train[0], modality)  # all of a data set have the same
-    return plan
-
-
 def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     """Resolve the subjects of a sweep and cut its batches.
 
@@ -142,7 +113,7 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     target = sweep.target
     source = plan_source(sweep.source, sweep.modality, store)
     target_recordings = stored_recordings(store, target.dataset)
-    adapted_to = resolve_subjects(target.subjects, target.exclude, _subjects(target_recordings))
+    adapted_to = resolve_subjects(target.subjects, target.exclude, subjects_of(target_recordings))
     check_objective(sweep, adapted_to)
     judged_on = resolve_subjects(target.validation, (), adapted_to) if target.validation else []
     tested = [subject for subject in adapted_to if subject not in judged_on]
@@ -152,8 +123,8 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
         train=source.train,
         early_stop=source.early_stop,
         source_validation=source.validation,
-        target_validation=_of(target_recordings, judged_on),
-        target_test=_of(target_recordings, tested),
+        target_validation=recordings_of(target_recordings, judged_on),
+        target_test=recordings_of(target_recordings, tested),
         source_batches=(),
         target_batches=(),
     )
@@ -178,45 +149,13 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     return replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
 
 
-def check_scored(store: Store, role: str, recordings: Sequence[StoredRecording]) -> None:
-    """Refuse recordings without a scored epoch, with which all training would be in vain.
-
-    Looks at flags, not at stages.
-
-    Raises
-    ------
-    ConfigError
-        No epoch of any of them is scored and not flat.
-    """
-    if not any(len(usable_epochs(store, recording)) for recording in recordings):
-        names = ", ".join(recording.recording for recording in recordings)
-        raise ConfigError(
-            f"no epoch of the {role} recordings ({names}) is scored and not flat, so there is nothing to judge by. "
-            "Choose other subjects."
-        )
-
-
 def _check_roles(sweep: SelectiveSweep, source: SourcePlan, target: Sequence[str]) -> None:
     if sweep.source.dataset != sweep.target.dataset:
         return
-    of_source = _subjects((*source.train, *source.early_stop, *source.validation))
+    of_source = subjects_of((*source.train, *source.early_stop, *source.validation))
     both = sorted(set(of_source) & set(target))
     if both:
         raise ConfigError(
             f"{', '.join(both)} of data set {sweep.source.dataset!r} would be source and target. Add them to "
             "source.exclude, or take them out of target.subjects."
         )
-
-
-def _subjects(recordings: Sequence[StoredRecording]) -> list[str]:
-    return sorted({recording.subject for recording in recordings})
-
-
-def _of(
-    recordings: Sequence[StoredRecording], subjects: Sequence[str]
-) -> tuple[StoredRecording, ...]:
-    return _sorted(r for r in recordings if r.subject in set(subjects))
-
-
-def _sorted(recordings: Iterable[StoredRecording]) -> tuple[StoredRecording, ...]:
-    return tuple(sorted(recordings, key=lambda r: (r.dataset, r.subject, r.recording)))

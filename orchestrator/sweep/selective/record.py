@@ -1,16 +1,14 @@
 """What a sweep writes about itself besides its trials: the manifest, and the table of source batches."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import manifest
 from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.pretrain.source import subjects_of
 from orchestrator.sweep.selective.results import batches_table
 from orchestrator.sweep.selective.scoring import Scored
 
@@ -59,11 +57,11 @@ def write_manifest(
         "learned_stages": encoder.metadata["learned_stages"],
         "source_dataset": sweep.source.dataset,
         "target_dataset": sweep.target.dataset,
-        "source_subjects": _subjects(plan.train),
-        "validation_subjects": _subjects((*plan.early_stop, *plan.source_validation)),
+        "source_subjects": subjects_of(plan.train),
+        "validation_subjects": subjects_of((*plan.early_stop, *plan.source_validation)),
         "early_stop_subject": plan.early_stop[0].subject,
-        "target_subjects": _subjects(plan.target_test),
-        "target_validation_subjects": _subjects(plan.target_validation),
+        "target_subjects": subjects_of(plan.target_test),
+        "target_validation_subjects": subjects_of(plan.target_validation),
         "transductive": plan.transductive,
         "batch_size": sweep.batch_size,
         "n_source_batches": len(plan.source_batches),
@@ -100,7 +98,3 @@ def add_target_counts(store: Store, name: str, test: Judge, no_adapt: pa.Table) 
         "target_evaluation_epochs": test.evaluate(no_adapt).n_epochs,
     }
     manifest.add_to_manifest(store, name, counts)
-
-
-def _subjects(recordings: Iterable[StoredRecording]) -> list[str]:
-    return sorted({recording.subject for recording in recordings})

@@ -10,7 +10,7 @@ from orchestrator.alignment.batches import Batch
 from orchestrator.method import Done
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.sweep.replicates import replicate_columns
-from orchestrator.sweep.selective.trial import Configuration, Trial
+from orchestrator.sweep.selective.configuration import Configuration, Trial
 from orchestrator.sweep.study import in_order
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.selective import BatchRow, TrialRow

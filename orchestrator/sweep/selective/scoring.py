@@ -13,7 +13,7 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.encoder import (
+from orchestrator.sweep.pretrain.encoder import (
     Encoder,
     encoder_function,
     ensure_encoder,

@@ -1,11 +1,10 @@
-"""One configuration: select source batches, finetune on them, predict. The only adapter to ``trainables``.
+"""One trial: finetune on the source batches that were selected, and predict. The only adapter to ``trainables``.
 
 A trial gets arrays without any stage of the target, and gives predictions; what those are worth is computed
 elsewhere, by code that may read labels.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,28 +16,28 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.alignment.readings import selected
-from orchestrator.alignment.selection import select_quantile
-from orchestrator.config.arms import ARMS, QUANTILE, Batches
 from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.config.proposals import NONE
-from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.method import AfterPart, InputsRef, Order, Trainer
 from orchestrator.store import paths
-from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.failures import naming_checkpoint, persistently
+from orchestrator.sweep.pretrain.encoder import build
+from orchestrator.sweep.selective.configuration import (
+    Configuration,
+    Trial,
+    TrialInputs,
+    configured,
+    signature,
+)
 from orchestrator.sweep.selective.distance import target_emd
-from orchestrator.sweep.selective.encoder import build
-from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.surroundings import Watched
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
-from search_spaces.space import Params
 from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
 from trainables.snapshot import Snapshot
-from trainables.stages import STAGE_NAMES, Stage
 from trainables.training import Batch, Checkpoints, Seconds
 from trainables.workers import Workers
 
@@ -51,152 +50,6 @@ lie in the sweep's own folder and a sweep keeps its objective, so it is there wh
 
 CHECKPOINT_INTERVAL_S = 10.0
 """A finetuning under way is saved that often, after a step."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialInputs:
-    """What all trials of a sweep share; put into the object store once, read there without a copy."""
-
-    store_uri: str
-    sweep_name: str
-    score_id: str
-    """Stands for encoder, rewards and all epochs of source and target."""
-    weights: bytes
-    """Of the pretrained model."""
-    reward_S: NDArray[np.float64]
-    """(n_selectable,)."""
-    batches_x: NDArray[np.float32]
-    """(n_selectable, batch_size, n_channels, 3000): source batches that may be trained on."""
-    batches_stages: NDArray[np.int64]
-    """(n_selectable, batch_size)."""
-    class_weights: NDArray[np.float32]
-    """(5,), from the stages of all selectable batches: the same in every trial."""
-    learned_stages: tuple[Stage, ...]
-    """Stages that the model can predict."""
-    objective_epochs: UnlabelledEpochs
-    test_epochs: UnlabelledEpochs
-    default_learning_rate: float
-    n_steps: int
-    """Of the arms, and of a trial without steps of its own."""
-    seed: int
-    sweep: SelectiveSweep
-    """Says how many workers finetune together, and on what."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Configuration:
-    """A selection and how to train on it."""
-
-    kept: NDArray[np.intp]
-    """Positions among the selectable batches; empty: no finetuning."""
-    tau_quantile: float | None
-    tau_absolute: float | None
-    learning_rate: float | None
-    n_steps: int
-    seed: int
-
-
-def trial_configurations(
-    inputs: TrialInputs, params: Mapping[str, float]
-) -> tuple[Configuration, ...]:
-    """Return what a trial with these sampled parameters trains on, once for each seed."""
-    first = trial_configuration(inputs, params)
-    return tuple(replace(first, seed=seed) for seed in _seeds(inputs))
-
-
-def arm_configurations(inputs: TrialInputs, arm: str) -> tuple[Configuration, ...]:
-    """Return what a control arm trains on, once for each seed; without training, seeds do not matter."""
-    seeds = _seeds(inputs) if ARMS[arm].is_finetuned else _seeds(inputs)[:1]
-    return tuple(arm_configuration(inputs, arm, seed) for seed in seeds)
-
-
-def _seeds(inputs: TrialInputs) -> range:
-    return range(inputs.seed, inputs.seed + inputs.sweep.search.replicates)
-
-
-def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
-    """Return what a trial with these sampled parameters trains on with the first seed."""
-    selection = selected(inputs.reward_S, params)
-    return Configuration(
-        kept=selection.kept,
-        tau_quantile=selection.tau_quantile,
-        tau_absolute=selection.tau_absolute,
-        learning_rate=params.get("learning_rate", inputs.default_learning_rate),
-        n_steps=int(params.get("n_steps", inputs.n_steps)),
-        seed=inputs.seed,
-    )
-
-
-def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
-    """Return what a control arm trains on, at the default learning rate and with the steps of the sweep file.
-
-    Parameters
-    ----------
-    inputs : TrialInputs
-    arm : str
-        A key of :data:`orchestrator.config.arms.ARMS`.
-    seed : int, optional
-        Of the training, and of the choice of batches; that of the sweep by default.
-    """
-    choose = ARMS[arm].choose
-    seed = inputs.seed if seed is None else seed
-    if choose is None:
-        kept, learning_rate, n_steps = np.arange(0), None, 0
-    else:
-        n_half = select_quantile(inputs.reward_S, QUANTILE).n_kept
-        kept = choose(Batches(reward_S=inputs.reward_S, n_half=n_half, seed=seed))
-        learning_rate, n_steps = inputs.default_learning_rate, inputs.n_steps
-    return Configuration(
-        kept=kept,
-        tau_quantile=None,
-        tau_absolute=None,
-        learning_rate=learning_rate,
-        n_steps=n_steps,
-        seed=seed,
-    )
-
-
-def signature(inputs: TrialInputs, configuration: Configuration) -> str:
-    """Return the id of everything that the predictions depend on.
-
-    Two taus that keep the same batches are the same training, and find the same predictions.
-    """
-    return content_id(
-        {
-            "score_id": inputs.score_id,
-            "kept": configuration.kept.tolist(),
-            "learning_rate": configuration.learning_rate,
-            "n_steps": configuration.n_steps,
-            "seed": configuration.seed,
-            "workers": inputs.sweep.workers,
-            "device": inputs.sweep.device,
-        }
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trial:
-    """What one trial or arm trains: a finetuning with each of its seeds."""
-
-    seeds: tuple[Configuration, ...]
-    signature: str
-    """Id of its one training, or of those with all seeds."""
-    stored: tuple[str, ...]
-    """Id of the training with each seed, which its predictions are stored under."""
-
-
-def configured(inputs: TrialInputs, name: str, params: Params | None) -> Trial:
-    """Return what a trial trains, or an arm by its name, with ``arm-`` before it or not."""
-    if params is None:
-        seeds = arm_configurations(inputs, name.removeprefix("arm-"))
-    else:
-        seeds = trial_configurations(inputs, params)
-    stored = tuple(signature(inputs, configuration) for configuration in seeds)
-    return Trial(
-        seeds=seeds,
-        signature=stored[0] if len(stored) == 1 else content_id({"replicates": list(stored)}),
-        stored=stored,
-    )
 
 
 def described(inputs: TrialInputs, trial: Trial, emd_S: NDArray[np.float64]) -> dict[str, Any]:
@@ -317,7 +170,7 @@ def _finetune_and_predict(
         for role in roles:
             epochs = of_role[role]
             probability = inference.predict(model, epochs.x, declared=inputs.learned_stages)
-            parts.append(predictions_table(role, epochs, probability))
+            parts.append(predictions_table(role, epochs.recording, epochs.epoch_index, probability))
         table = pa.concat_tables(parts)
         if inputs.sweep.search.objective == "target_emd":
             table = table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model))})
@@ -439,19 +292,6 @@ def _on_worker(
     return _finetune_and_predict(
         inputs, configuration, saved, watched, own_batches=batches, wrap=DistributedDataParallel
     )
-
-
-def predictions_table(
-    role: str, epochs: UnlabelledEpochs, probability: NDArray[np.float32]
-) -> pa.Table:
-    """Return the probabilities of some epochs, (n, 5), as a trial writes them."""
-    columns: dict[str, Any] = {
-        "role": pa.array([role] * len(probability)).dictionary_encode(),
-        "recording": pa.array(epochs.recording),
-        "epoch_index": pa.array(epochs.epoch_index),
-    }
-    columns |= {f"p_{name}": pa.array(probability[:, i]) for i, name in enumerate(STAGE_NAMES)}
-    return pa.table(columns)
 
 
 TRAINER = Trainer(configured=configured, train=train)

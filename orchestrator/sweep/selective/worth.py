@@ -12,13 +12,9 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, information
 from orchestrator.sweep.reports import N_PARTS
+from orchestrator.sweep.selective.configuration import Trial, TrialInputs
 from orchestrator.sweep.selective.results import cost
-from orchestrator.sweep.selective.trial import (
-    PARTS_PER_FINETUNING,
-    TARGET_EMD,
-    Trial,
-    TrialInputs,
-)
+from orchestrator.sweep.selective.trial import PARTS_PER_FINETUNING, TARGET_EMD
 
 
 def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from orchestrator.method import InputsRef
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
+from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
 from orchestrator.sweep.sleepmg.plan import FoldPlan
@@ -36,7 +37,6 @@ from trainables.fold import (
 )
 from trainables.settings import SleepMGSettings
 from trainables.snapshot import Snapshot
-from trainables.stages import STAGE_NAMES
 from trainables.training import Checkpoints, Report, Seconds
 from trainables.workers import Workers
 
@@ -303,18 +303,12 @@ def _predictions(
     rows: NDArray[np.intp],
 ) -> pa.Table:
     found = predict(outcome.model, epochs, rows, declared=inputs.sweep.stages)
-    columns: dict[str, Any] = {
-        "role": pa.array([role] * len(rows)).dictionary_encode(),
-        "recording": pa.array(inputs.recording[rows]),
-        "epoch_index": pa.array(inputs.epoch_index[rows]),
-    }
-    columns |= {f"p_{name}": found.probability[:, i] for i, name in enumerate(STAGE_NAMES)}
+    table = predictions_table(
+        role, inputs.recording[rows], inputs.epoch_index[rows], found.probability
+    )
     # What each modality alone would say; absent with one group, whose own stage is the stage.
     if len(outcome.model.groups) > 1:
-        columns |= {
-            f"own_{group}": pa.array(
-                own, pa.int8(), mask=~epochs.present[rows, epochs.modalities.index(group)]
-            )
-            for group, own in zip(outcome.model.groups, found.own_stage, strict=True)
-        }
-    return pa.table(columns)
+        for group, own in zip(outcome.model.groups, found.own_stage, strict=True):
+            absent = ~epochs.present[rows, epochs.modalities.index(group)]
+            table = table.append_column(f"own_{group}", pa.array(own, pa.int8(), mask=absent))
+    return table

@@ -16,7 +16,7 @@ from orchestrator.store.store import Store, parquet_bytes
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.selective.encoder import _RECORDED
+from orchestrator.sweep.pretrain.encoder import _RECORDED
 from orchestrator.sweep.selective.method import SelectiveMethod
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.study import Study

@@ -12,9 +12,9 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.objective import Judged
+from orchestrator.sweep.pretrain.encoder import EncoderRequest
 from orchestrator.sweep.pretrain.results import tables_of
 from orchestrator.sweep.pretrain.trial import Trial
-from orchestrator.sweep.selective.encoder import EncoderRequest
 from orchestrator.tables.pretrain import SubjectRow, TrialRow
 from orchestrator.tables.rows import schema_of
 from trainables.settings import EncoderSettings, PretrainSettings

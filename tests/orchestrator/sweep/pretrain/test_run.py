@@ -16,10 +16,10 @@ from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep import loop
+from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.pretrain.method import PretrainMethod
-from orchestrator.sweep.selective.trial import predictions_table
 from orchestrator.sweep.tuning import Found
 from orchestrator.telemetry.events import EventLog
 
@@ -40,7 +40,7 @@ def search_here(run: Run, search: Any, *, inputs_ref: Any, **_: Any) -> Found:
         run.store.write_bytes(paths.encoder_json(encoder_id), json.dumps(about).encode())
         run.store.write_bytes(paths.encoder_weights(encoder_id), b"w")
         nothing = np.zeros((len(epochs.x), 5), np.float32)
-        table = predictions_table("objective", epochs, nothing)
+        table = predictions_table("objective", epochs.recording, epochs.epoch_index, nothing)
         run.store.write_table(paths.predictions("probe", encoder_id), table)
     trials = [
         create_trial(value=0.5, user_attrs={"trial": f"t00{i}", "signature": encoder_id})

@@ -17,10 +17,10 @@ from orchestrator.labels import LabelGate
 from orchestrator.method import Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import UnlabelledEpochs
 from orchestrator.sweep.pretrain import trial
+from orchestrator.sweep.pretrain.encoder import build, ensure_encoder, stored_encoder
 from orchestrator.sweep.pretrain.plan import plan_pretraining
-from orchestrator.sweep.selective.encoder import build, ensure_encoder, stored_encoder
-from orchestrator.sweep.selective.epochs import UnlabelledEpochs
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import inference, selective

@@ -13,8 +13,8 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.selective import encoder as encoder_module
-from orchestrator.sweep.selective.encoder import EncoderRequest, ensure_encoder, stored_encoder
+from orchestrator.sweep.pretrain import encoder as encoder_module
+from orchestrator.sweep.pretrain.encoder import EncoderRequest, ensure_encoder, stored_encoder
 from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.telemetry.events import read_events
 from trainables.settings import EncoderSettings, PretrainSettings

@@ -8,12 +8,12 @@ import pytest
 from orchestrator.alignment.batches import Batch
 from orchestrator.method import Done
 from orchestrator.sweep.objective import Evaluation
+from orchestrator.sweep.selective.configuration import Configuration, Trial
 from orchestrator.sweep.selective.results import (
     batches_table,
     trial_row,
     trials_table,
 )
-from orchestrator.sweep.selective.trial import Configuration, Trial
 from orchestrator.tables.rows import schema_of, values_of
 from orchestrator.tables.selective import TrialRow
 

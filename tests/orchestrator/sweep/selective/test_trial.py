@@ -20,11 +20,20 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.method import Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweep.pretrain.encoder import build
 from orchestrator.sweep.selective import trial
+from orchestrator.sweep.selective.configuration import (
+    Configuration,
+    TrialInputs,
+    arm_configuration,
+    arm_configurations,
+    configured,
+    signature,
+    trial_configuration,
+    trial_configurations,
+)
 from orchestrator.sweep.selective.distance import target_emd
-from orchestrator.sweep.selective.encoder import build
-from orchestrator.sweep.selective.epochs import UnlabelledEpochs
-from orchestrator.sweep.selective.trial import Configuration, TrialInputs
 from orchestrator.sweep.selective.worth import objective_value
 from trainables import checkpoint, inference, selective
 from trainables.seeding import seed_everything
@@ -107,7 +116,7 @@ def test_a_trial_holds_no_stage_of_the_target(inputs: TrialInputs) -> None:
 
 @pytest.mark.heavy
 def test_the_predictions_of_a_trial(inputs: TrialInputs) -> None:
-    configuration = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
+    configuration = trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
     assert configuration.kept.tolist() == [2, 4, 5]
     assert configuration.tau_absolute == np.nextafter(0.4, 0)
     assert (configuration.learning_rate, configuration.n_steps) == (2e-3, 2)
@@ -123,7 +132,7 @@ def test_the_predictions_of_a_trial(inputs: TrialInputs) -> None:
 
 
 def test_no_adapt_predicts_with_the_pretrained_model(inputs: TrialInputs) -> None:
-    configuration = trial.arm_configuration(inputs, "no_adapt")
+    configuration = arm_configuration(inputs, "no_adapt")
     assert len(configuration.kept) == 0
     assert configuration.n_steps == 0
     assert configuration.learning_rate is None
@@ -150,9 +159,7 @@ def test_a_trial_trains_on_exactly_the_kept_batches(
         return finetune(model, batches_x, batches_stages, **options)
 
     monkeypatch.setattr(selective, "finetune", spy)
-    trial.run(
-        inputs, trial.trial_configuration(inputs, {"tau_quantile": 0.6, "learning_rate": 3e-4})
-    )
+    trial.run(inputs, trial_configuration(inputs, {"tau_quantile": 0.6, "learning_rate": 3e-4}))
     np.testing.assert_array_equal(seen["x"], inputs.batches_x[[2, 4, 5]])
     np.testing.assert_array_equal(seen["stages"], inputs.batches_stages[[2, 4, 5]])
     assert (seen["settings"].learning_rate, seen["settings"].n_steps) == (3e-4, 2)
@@ -165,7 +172,7 @@ def test_the_same_seed_gives_the_same_bytes(inputs: TrialInputs, tmp_path: Path)
     other_seed = replace(inputs, seed=6)
     files = []
     for given in (inputs, elsewhere, other_seed):
-        name = trial.run(given, trial.arm_configuration(given, "all_source"))
+        name = trial.run(given, arm_configuration(given, "all_source"))
         files.append(file_of(given, name))
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].name == files[1].name
@@ -174,7 +181,7 @@ def test_the_same_seed_gives_the_same_bytes(inputs: TrialInputs, tmp_path: Path)
 
 
 def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
-    configuration = trial.arm_configuration(inputs, "no_adapt")
+    configuration = arm_configuration(inputs, "no_adapt")
     name = trial.run(inputs, configuration)
     before = file_of(inputs, name).stat()
     assert trial.run(inputs, configuration) == name
@@ -185,9 +192,9 @@ def test_a_second_call_is_a_look_up(inputs: TrialInputs) -> None:
 @pytest.mark.heavy
 def test_a_training_tells_what_it_took_and_a_look_up_nothing(inputs: TrialInputs) -> None:
     told: list[Seconds] = []
-    trial.run(inputs, trial.arm_configuration(inputs, "no_adapt"), trained=told.append)
+    trial.run(inputs, arm_configuration(inputs, "no_adapt"), trained=told.append)
     assert told == []
-    every = trial.arm_configuration(inputs, "all_source")
+    every = arm_configuration(inputs, "all_source")
     trial.run(inputs, every, trained=told.append)
     (seconds,) = told
     assert 0 < seconds.waited < seconds.total
@@ -197,11 +204,11 @@ def test_a_training_tells_what_it_took_and_a_look_up_nothing(inputs: TrialInputs
 
 def test_what_the_event_log_says_of_a_selection(inputs: TrialInputs) -> None:
     emd_S = 1 / inputs.reward_S
-    half = trial.configured(inputs, "t000", {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    half = configured(inputs, "t000", {"tau_quantile": 0.5, "learning_rate": 1e-3})
     fields = trial.described(inputs, half, emd_S)
     assert (fields["n_kept"], fields["n_batches"]) == (3, 6)
     assert fields["mean_emd"] == pytest.approx((1 / 0.6 + 1 / 0.5 + 1 / 0.4) / 3)
-    none = trial.configured(inputs, "t001", {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    none = configured(inputs, "t001", {"tau_absolute": 0.7, "learning_rate": 1e-3})
     found = trial.described(inputs, none, emd_S)
     assert found == {"n_kept": 0, "n_batches": 6, "mean_emd": None}
 
@@ -215,7 +222,7 @@ def test_a_killed_trial_goes_on_from_its_last_step_to_the_same_bytes(
     inputs: TrialInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = replace(inputs, n_steps=7)  # over two passes of the three kept batches
-    configuration = trial.trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
+    configuration = trial_configuration(inputs, {"tau_quantile": 0.5, "learning_rate": 2e-3})
     undisturbed = replace(inputs, store_uri=str(tmp_path / "undisturbed"))
     expected = file_of(undisturbed, trial.run(undisturbed, configuration)).read_bytes()
 
@@ -233,7 +240,7 @@ def test_a_killed_trial_goes_on_from_its_last_step_to_the_same_bytes(
         patch.setattr(SupervisedStep, "__call__", dies_in_step_6)
         with pytest.raises(KilledError):
             trial.run(inputs, configuration)
-    name = trial.signature(inputs, configuration)
+    name = signature(inputs, configuration)
     checkpoint_path = Path(inputs.store_uri) / paths.trial_checkpoint("probe", name)
     assert checkpoint_path.exists()
     assert not file_of(inputs, name).exists()
@@ -260,7 +267,7 @@ def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective
     inputs: TrialInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = {"tau_quantile": 0.5, "learning_rate": 2e-3}
-    plain = predictions(inputs, trial.run(inputs, trial.trial_configuration(inputs, params)))
+    plain = predictions(inputs, trial.run(inputs, trial_configuration(inputs, params)))
     assert not plain.schema.metadata
     inputs = replace(asking_for_target_emd(inputs), store_uri=f"{inputs.store_uri}/emd")
     finetuned = []
@@ -273,8 +280,8 @@ def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective
     monkeypatch.setattr(selective, "finetune", spy)
     values = {}
     for configuration in (
-        trial.arm_configuration(inputs, "no_adapt"),
-        trial.trial_configuration(inputs, params),
+        arm_configuration(inputs, "no_adapt"),
+        trial_configuration(inputs, params),
     ):
         found = predictions(inputs, trial.run(inputs, configuration))
         values[len(configuration.kept)] = float(found.schema.metadata[trial.TARGET_EMD])
@@ -288,7 +295,7 @@ def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective
 
 def test_the_objective_is_minus_that_distance(inputs: TrialInputs) -> None:
     inputs = asking_for_target_emd(inputs)
-    table = predictions(inputs, trial.run(inputs, trial.arm_configuration(inputs, "no_adapt")))
+    table = predictions(inputs, trial.run(inputs, arm_configuration(inputs, "no_adapt")))
     no_judge: Any = None  # no label is read
     value = objective_value(inputs.sweep, no_judge, table)
     assert value == -float(table.schema.metadata[trial.TARGET_EMD]) < 0
@@ -306,26 +313,24 @@ def test_a_short_trial_is_not_slowed_by_checkpoints(
         write(self, path, data)
 
     monkeypatch.setattr(Store, "write_bytes", spy)
-    name = trial.run(inputs, trial.arm_configuration(inputs, "all_source"))
+    name = trial.run(inputs, arm_configuration(inputs, "all_source"))
     assert written == [paths.predictions("probe", name)]
 
 
 def test_tau_0_is_the_selection_of_all_source(inputs: TrialInputs) -> None:
-    zero = trial.trial_configuration(
+    zero = trial_configuration(
         inputs, {"tau_quantile": 0.0, "learning_rate": inputs.default_learning_rate}
     )
-    every = trial.arm_configuration(inputs, "all_source")
+    every = arm_configuration(inputs, "all_source")
     assert zero.kept.tolist() == every.kept.tolist() == list(range(N_BATCHES))
     assert every.n_steps == zero.n_steps
     # So at the same learning rate it is the same training, found by its signature.
-    assert trial.signature(inputs, zero) == trial.signature(inputs, every)
+    assert signature(inputs, zero) == signature(inputs, every)
 
 
 def test_two_taus_that_keep_the_same_batches_are_one_training(inputs: TrialInputs) -> None:
     names = {
-        trial.signature(
-            inputs, trial.trial_configuration(inputs, {"tau_quantile": tau, "learning_rate": 1e-3})
-        )
+        signature(inputs, trial_configuration(inputs, {"tau_quantile": tau, "learning_rate": 1e-3}))
         for tau in (0.5, 0.55, 0.6)
     }
     assert len(names) == 1
@@ -333,7 +338,7 @@ def test_two_taus_that_keep_the_same_batches_are_one_training(inputs: TrialInput
 
 def test_all_readings_of_tau_are_one_training(inputs: TrialInputs) -> None:
     names = {
-        trial.signature(inputs, trial.trial_configuration(inputs, {**tau, "learning_rate": 1e-3}))
+        signature(inputs, trial_configuration(inputs, {**tau, "learning_rate": 1e-3}))
         for tau in ({"tau_quantile": 0.5}, {"tau_budget": 3}, {"tau_absolute": 0.35})
     }
     assert len(names) == 1
@@ -343,25 +348,25 @@ def test_all_readings_of_tau_are_one_training(inputs: TrialInputs) -> None:
 def test_a_trial_may_have_steps_of_its_own(inputs: TrialInputs) -> None:
     params = {"tau_quantile": 0.0, "learning_rate": inputs.default_learning_rate}
     own, longer = (
-        trial.trial_configuration(inputs, given) for given in (params, {**params, "n_steps": 3})
+        trial_configuration(inputs, given) for given in (params, {**params, "n_steps": 3})
     )
     assert (own.n_steps, longer.n_steps) == (2, 3)
     names = [trial.run(inputs, configuration) for configuration in (own, longer)]
     first, second = (probabilities(predictions(inputs, name)) for name in names)
     assert (first != second).any()
     # The arms stay as they were, and a trial with their steps is still the same training.
-    every = trial.arm_configuration(inputs, "all_source")
+    every = arm_configuration(inputs, "all_source")
     assert every.n_steps == 2
-    assert trial.signature(inputs, every) == names[0]
+    assert signature(inputs, every) == names[0]
     assert names[0] != names[1]
 
 
 def test_a_tau_above_all_rewards_is_no_finetuning(inputs: TrialInputs) -> None:
-    above = trial.trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    above = trial_configuration(inputs, {"tau_absolute": 0.7, "learning_rate": 1e-3})
     assert above.kept.tolist() == []
     assert above.tau_quantile == 1
     found = predictions(inputs, trial.run(inputs, above))
-    untouched = predictions(inputs, trial.run(inputs, trial.arm_configuration(inputs, "no_adapt")))
+    untouched = predictions(inputs, trial.run(inputs, arm_configuration(inputs, "no_adapt")))
     assert found.equals(untouched)
 
 
@@ -373,16 +378,16 @@ def test_the_signature_depends_on_all_that_the_predictions_depend_on(
     inputs: TrialInputs, change: dict[str, Any]
 ) -> None:
     changed = replace(inputs, **change)
-    assert trial.signature(
-        inputs, trial.arm_configuration(inputs, "all_source")
-    ) != trial.signature(changed, trial.arm_configuration(changed, "all_source"))
+    assert signature(inputs, arm_configuration(inputs, "all_source")) != signature(
+        changed, arm_configuration(changed, "all_source")
+    )
 
 
 def test_the_random_arm_is_as_large_as_tau_one_half(inputs: TrialInputs) -> None:
     rng = np.random.default_rng(1)
     wide = replace(inputs, reward_S=rng.permutation(99).astype(np.float64) + 1)
     arms: list[Configuration] = [
-        trial.arm_configuration(replace(wide, seed=seed), "random") for seed in (1, 1, 2)
+        arm_configuration(replace(wide, seed=seed), "random") for seed in (1, 1, 2)
     ]
     assert len(arms[0].kept) == select_quantile(wide.reward_S, 0.5).n_kept == 50
     assert arms[0].kept.tolist() == arms[1].kept.tolist() == sorted(set(arms[0].kept))
@@ -393,7 +398,7 @@ def test_the_random_arm_is_as_large_as_tau_one_half(inputs: TrialInputs) -> None
 
 def test_the_random_arm_counts_ties_as_tau_does(inputs: TrialInputs) -> None:
     tied = replace(inputs, reward_S=np.array([1.0, 1.0, 1.0, 1.0, 1.0, 2.0]))
-    assert len(trial.arm_configuration(tied, "random").kept) == 6
+    assert len(arm_configuration(tied, "random").kept) == 6
 
 
 def with_search(inputs: TrialInputs, **keys: Any) -> TrialInputs:
@@ -408,26 +413,26 @@ ASHA = Scheduler(name="asha")
 def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> None:
     thrice = with_search(inputs, replicates=3)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
-    of_three = trial.configured(thrice, "t000", params)
+    of_three = configured(thrice, "t000", params)
     assert [configuration.seed for configuration in of_three.seeds] == [5, 6, 7]
     trial.train(Order(inputs=thrice, trial=of_three))
-    own = [trial.signature(thrice, configuration) for configuration in of_three.seeds]
+    own = [signature(thrice, configuration) for configuration in of_three.seeds]
     assert of_three.stored == tuple(own)
     assert len({of_three.signature, *own}) == 4
     tables = [probabilities(predictions(thrice, each)) for each in own]
     assert not np.array_equal(tables[0], tables[1])
     # The first seed is that of a sweep without replicates.
-    assert trial.configured(inputs, "t000", params).signature == own[0]
+    assert configured(inputs, "t000", params).signature == own[0]
 
 
 def test_a_name_that_is_no_arm_is_not_taken_for_one(inputs: TrialInputs) -> None:
     with pytest.raises(KeyError, match="all_sources"):
-        trial.arm_configuration(inputs, "all_sources")
+        arm_configuration(inputs, "all_sources")
 
 
 def test_arms_have_as_many_seeds_as_trials(inputs: TrialInputs) -> None:
     thrice = with_search(inputs, replicates=3)
-    arms = {arm: trial.arm_configurations(thrice, arm) for arm in ARMS}
+    arms = {arm: arm_configurations(thrice, arm) for arm in ARMS}
     assert {arm: len(of) for arm, of in arms.items()} == {
         "no_adapt": 1,
         "all_source": 3,
@@ -448,23 +453,22 @@ def test_a_finetuning_tells_the_scheduler_after_each_tenth(
         parts.append(n_done)
         if n_done % trial.PARTS_PER_FINETUNING:  # else the whole predictions are there
             configuration = seeds[n_done // trial.PARTS_PER_FINETUNING]
-            name = trial.signature(watched, configuration)
+            name = signature(watched, configuration)
             path = paths.part_predictions("probe", name, n_done % trial.PARTS_PER_FINETUNING)
             assert set(store.read_table(path)["role"].to_pylist()) == {"objective"}
 
     watched = replace(with_search(inputs, scheduler=ASHA, replicates=2), n_steps=20)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
-    whole = trial.configured(watched, "t000", params)
+    whole = configured(watched, "t000", params)
     seeds, name = whole.seeds, whole.signature
     trial.train(Order(inputs=watched, trial=whole, after_part=after_part))
     assert parts == list(range(1, 20))
     # Being watched changes nothing.
     alone = replace(inputs, n_steps=20, store_uri=str(tmp_path / "alone"))
-    (configuration, _) = trial.trial_configurations(replace(alone, sweep=watched.sweep), params)
+    (configuration, _) = trial_configurations(replace(alone, sweep=watched.sweep), params)
     assert name != trial.run(alone, configuration)
     unwatched, seen = (
-        probabilities(predictions(of, trial.signature(of, configuration)))
-        for of in (alone, watched)
+        probabilities(predictions(of, signature(of, configuration))) for of in (alone, watched)
     )
     np.testing.assert_array_equal(unwatched, seen)
 
@@ -483,7 +487,7 @@ def test_tenths_of_a_training(n_steps: int, steps: list[int] | None) -> None:
 @pytest.mark.heavy
 def test_without_a_scheduler_nothing_is_predicted_on_the_way(inputs: TrialInputs) -> None:
     long = replace(inputs, n_steps=20)
-    whole = trial.configured(long, "t000", {"tau_quantile": 0.5, "learning_rate": 1e-3})
+    whole = configured(long, "t000", {"tau_quantile": 0.5, "learning_rate": 1e-3})
     told = lambda n_done, objective=None: pytest.fail("told")  # noqa: E731
     trial.train(Order(inputs=long, trial=whole, after_part=told))
     assert not (Path(inputs.store_uri) / "sweeps" / "probe" / "parts").exists()

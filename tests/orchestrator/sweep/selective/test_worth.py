@@ -13,7 +13,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.reports import N_PARTS
 from orchestrator.sweep.selective import worth
-from orchestrator.sweep.selective.trial import Configuration, Trial
+from orchestrator.sweep.selective.configuration import Configuration, Trial
 from trainables.stages import Stage
 
 W, N2 = Stage.W, Stage.N2

@@ -11,13 +11,7 @@ from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
-from orchestrator.sweep.selective.epochs import (
-    UnlabelledEpochs,
-    batch_signals,
-    batch_stages,
-    labelled_epochs,
-    unlabelled_epochs,
-)
+from orchestrator.sweep.epochs import UnlabelledEpochs, labelled_epochs, unlabelled_epochs
 from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.telemetry.events import EventLog, read_events
 
@@ -70,21 +64,3 @@ def test_epochs_to_predict_hold_no_stage(plan: SweepPlan, store: Store) -> None:
     assert 1 not in epochs.epoch_index
     raw = scaled(store, plan.target_test[0])[epochs.epoch_index]
     np.testing.assert_allclose(epochs.x, raw, rtol=1e-5, atol=1e-5)
-
-
-def test_batches_come_in_the_order_of_their_ids(
-    plan: SweepPlan, gate: LabelGate, store: Store
-) -> None:
-    batches = [plan.source_batches[i] for i in plan.selectable]
-    x = batch_signals(store, plan.train, batches, "eeg")
-    stages = batch_stages(gate, plan.train, batches, Split.SOURCE_TRAIN, "test")
-    assert x.shape == (8, 8, 1, 3000)
-    assert stages.shape == (8, 8)
-    by_subject = {r.subject: r for r in plan.train}
-    for batch, batch_x, batch_stage in zip(batches, x, stages, strict=True):
-        recording = by_subject[batch.subject]
-        raw = scaled(store, recording)[batch.epochs]
-        np.testing.assert_allclose(batch_x, raw, rtol=1e-5, atol=1e-5)
-        truth = store.read_table(recording.path)["stage"].to_numpy()[batch.epochs]
-        assert batch_stage.tolist() == truth.tolist()
-        assert batch_stage.min() >= 0

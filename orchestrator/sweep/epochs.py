@@ -1,12 +1,13 @@
-"""Arrays of a sweep: signals joined with those stages that the role of a recording allows."""
+"""Epochs of one signal as arrays, with those stages that the role of a recording allows, and predictions for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestrator.alignment.batches import Batch
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import (
     StoredRecording,
@@ -16,6 +17,7 @@ from orchestrator.psg.feed import (
 )
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import key_of
+from trainables.stages import STAGE_NAMES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,30 +81,27 @@ def unlabelled_epochs(
     )
 
 
-def batch_signals(
-    store: Store, recordings: Sequence[StoredRecording], batches: Sequence[Batch], modality: str
-) -> NDArray[np.float32]:
-    """Return the signals of batches, (n_batches, batch_size, n_channels, 3000), each file read once."""
-    by_key = {(r.subject, r.recording): r for r in recordings}
-    parts = []
-    for key in sorted({(b.subject, b.recording) for b in batches}):
-        mine = [b for b in batches if (b.subject, b.recording) == key]
-        epochs = np.concatenate([b.epochs for b in mine])
-        x = read_signals(store, by_key[key], modality, epochs)
-        parts.append(x.reshape(len(mine), -1, *x.shape[1:]))
-    return np.concatenate(parts)
+def predictions_table(
+    role: str,
+    recording: NDArray[np.int32],
+    epoch_index: NDArray[np.int32],
+    probability: NDArray[np.float32],
+) -> pa.Table:
+    """Return what a trial writes of some epochs.
 
-
-def batch_stages(
-    gate: LabelGate,
-    recordings: Sequence[StoredRecording],
-    batches: Sequence[Batch],
-    split: Split,
-    purpose: str,
-) -> NDArray[np.int64]:
-    """Return the stages of source batches, (n_batches, batch_size)."""
-    keys = {(r.subject, r.recording): key_of(r) for r in recordings}
-    wanted = sorted({(b.subject, b.recording) for b in batches})
-    stages = gate.read([keys[key] for key in wanted], split, purpose)
-    by_key = dict(zip(wanted, stages, strict=True))
-    return np.stack([by_key[b.subject, b.recording][b.epochs] for b in batches]).astype(np.int64)
+    Parameters
+    ----------
+    role : str
+        ``objective`` or ``test``: what the predictions are judged for.
+    recording, epoch_index : (n,), (n,)
+        Position in the list of recordings, and in the recording.
+    probability : (n, 5)
+        Of each stage, in the order of ``STAGE_NAMES``.
+    """
+    columns: dict[str, Any] = {
+        "role": pa.array([role] * len(probability)).dictionary_encode(),
+        "recording": pa.array(recording),
+        "epoch_index": pa.array(epoch_index),
+    }
+    columns |= {f"p_{name}": pa.array(probability[:, i]) for i, name in enumerate(STAGE_NAMES)}
+    return pa.table(columns)

@@ -11,20 +11,19 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.psg.feed import CLIP_SPREADS, StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.decoding import Kinds, read_json
-from orchestrator.store.hashing import content_id
 from orchestrator.store.provenance import KEY, this_code
 from orchestrator.store.store import Store, sha256
+from orchestrator.sweep.epochs import LabelledEpochs, labelled_epochs
 from orchestrator.sweep.failures import naming_checkpoint
-from orchestrator.sweep.selective.epochs import LabelledEpochs, labelled_epochs
+from orchestrator.sweep.pretrain.encoder_request import EncoderRequest
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import checkpoint, inference, selective
 from trainables.errors import CheckpointError, TrainableError
 from trainables.models.mrcnn import StageClassifier
-from trainables.settings import EncoderSettings, PretrainSettings
+from trainables.settings import EncoderSettings
 from trainables.stages import Stage
 from trainables.surroundings import Surroundings
 from trainables.training import Checkpoints, Seconds
@@ -48,38 +47,6 @@ _RECORDED: Kinds = {
     "early_stop_macro_f1": int | float,
 }
 """What is read of ``encoder.json``."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncoderRequest:
-    """Everything that the weights of an encoder depend on: source subjects and settings, and nothing of a target."""
-
-    encoder: EncoderSettings
-    pretrain: PretrainSettings
-    stages: tuple[Stage, ...]
-    modality: str
-    seed: int
-    train: tuple[StoredRecording, ...]
-    early_stop: tuple[StoredRecording, ...]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The same as plain data, recordings by their content."""
-        return {
-            "encoder": asdict(self.encoder),
-            "pretrain": asdict(self.pretrain),
-            "stages": [stage.name for stage in self.stages],
-            "modality": self.modality,
-            "clip_spreads": CLIP_SPREADS,
-            "seed": self.seed,
-            "train": [r.epochs_sha256 for r in self.train],
-            "early_stop": [r.epochs_sha256 for r in self.early_stop],
-        }
-
-    @property
-    def encoder_id(self) -> str:
-        """Content id: the same inputs give the same encoder, so it can be looked up before it exists."""
-        return content_id(self.identity)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
