@@ -34,14 +34,15 @@ import pyarrow as pa  # noqa: E402
 
 from orchestrator.alignment.batches import cut_batches  # noqa: E402
 from orchestrator.alignment.scores import ScoreRequest, score  # noqa: E402
-from orchestrator.config.sweep import SelectiveSweep, load_sweep  # noqa: E402
+from orchestrator.config.sweep import load_sweep  # noqa: E402
+from orchestrator.methods.selective.config.sweep import SelectiveSweep  # noqa: E402
+from orchestrator.methods.selective.plan import plan_sweep  # noqa: E402
+from orchestrator.methods.selective.run.scoring import run_scoring  # noqa: E402
 from orchestrator.psg.dataset import load_dataset  # noqa: E402
 from orchestrator.psg.feed import StoredRecording  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
-from orchestrator.sweep.selective.plan import plan_sweep  # noqa: E402
-from orchestrator.sweep.selective.scoring import run_scoring  # noqa: E402
 from orchestrator.telemetry.events import EventLog, read_events  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 

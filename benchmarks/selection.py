@@ -36,18 +36,19 @@ import torch  # noqa: E402
 from ray import tune  # noqa: E402
 from scipy.spatial.distance import cdist  # noqa: E402
 
-from orchestrator.config.selective_search import FirstTrial, RateRange  # noqa: E402
-from orchestrator.config.sweep import SelectiveSweep, load_sweep  # noqa: E402
+from orchestrator.config.sweep import load_sweep  # noqa: E402
 from orchestrator.labels import LabelGate, Split  # noqa: E402
+from orchestrator.methods.pretrain.trial.encoder import build, ensure_encoder  # noqa: E402
+from orchestrator.methods.selective.config.search import FirstTrial, RateRange  # noqa: E402
+from orchestrator.methods.selective.config.sweep import SelectiveSweep  # noqa: E402
+from orchestrator.methods.selective.plan import plan_sweep  # noqa: E402
+from orchestrator.methods.selective.run.batches import batch_signals, batch_stages  # noqa: E402
 from orchestrator.psg.dataset import load_dataset  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
 from orchestrator.sweep.epochs import unlabelled_epochs  # noqa: E402
 from orchestrator.sweep.objective import key_of  # noqa: E402
-from orchestrator.sweep.pretrain.encoder import build, ensure_encoder  # noqa: E402
 from orchestrator.sweep.runner import run_sweep  # noqa: E402
-from orchestrator.sweep.selective.batches import batch_signals, batch_stages  # noqa: E402
-from orchestrator.sweep.selective.plan import plan_sweep  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 from trainables import inference, metrics, selective  # noqa: E402

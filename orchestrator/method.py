@@ -7,9 +7,9 @@ writes the tables that it makes of what came out.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from orchestrator.config.methods import room
 from orchestrator.labels import LabelGate
 from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
     from orchestrator.config.sweep_sections import SearchBase, SweepBase
     from trainables.training import Seconds
-
-METHODS: Mapping[str, str] = {
-    "selective": "orchestrator.sweep.selective.method",
-    "sleepmg": "orchestrator.sweep.sleepmg.method",
-    "pretrain": "orchestrator.sweep.pretrain.method",
-}
-"""Method by what a sweep file writes after ``method:``; a module with a class ``METHOD``, imported when asked for."""
 
 InputsRef = list["ray.ObjectRef[Any]"]
 """The reference to what all trials share, in a list: Ray leaves it a reference there."""
@@ -211,5 +204,5 @@ def method_of(store: Store, sweep: "SweepBase") -> Method[Any]:
     ConfigError
         The sweep does not fit what is in the store.
     """
-    method: Method[Any] = import_module(METHODS[sweep.method]).METHOD(store, sweep)
+    method: Method[Any] = room(sweep.method, "run").METHOD(store, sweep)
     return method

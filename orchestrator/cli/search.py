@@ -10,7 +10,8 @@ import click
 from orchestrator.cli.options import cpus_option, store_option, writable_store
 
 if TYPE_CHECKING:
-    from orchestrator.config.sweep import SelectiveSweep, SweepFile
+    from orchestrator.config.sweep_sections import SweepBase
+    from orchestrator.methods.selective.config.sweep import SelectiveSweep
     from orchestrator.store.store import Store
 
 
@@ -22,8 +23,8 @@ def pretrain(sweep_file: str, store_uri: str) -> None:
     from orchestrator.store import paths
 
     sweep, store = _open_selective(sweep_file, store_uri, "pretrain")
-    from orchestrator.sweep.pretrain.encoder import ensure_encoder
-    from orchestrator.sweep.selective.plan import plan_sweep
+    from orchestrator.methods.pretrain.trial.encoder import ensure_encoder
+    from orchestrator.methods.selective.plan import plan_sweep
 
     encoder = ensure_encoder(store, plan_sweep(sweep, store).encoder_request())
     about = encoder.metadata
@@ -47,7 +48,7 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
     from orchestrator.store import paths
 
     sweep, store = _open_selective(sweep_file, store_uri, "score")
-    from orchestrator.sweep.selective.scoring import run_scoring
+    from orchestrator.methods.selective.run.scoring import run_scoring
 
     scored = run_scoring(store, sweep, n_cpus=n_cpus)
     plan = scored.plan
@@ -98,12 +99,12 @@ def schema(events: bool) -> None:
     import json
 
     from orchestrator.config.reference import sweep_schema
-    from orchestrator.telemetry.event_schema import event_schema
+    from orchestrator.sweep.event_schema import event_schema
 
     click.echo(json.dumps(event_schema() if events else sweep_schema(), indent=1))
 
 
-def _open(sweep_file: str, store_uri: str, name: str | None = None) -> tuple["SweepFile", "Store"]:
+def _open(sweep_file: str, store_uri: str, name: str | None = None) -> tuple["SweepBase", "Store"]:
     """Read a sweep file, whose mistakes are told before the store is asked, and open the store."""
     from orchestrator.config.sweep import load_sweep, renamed
 
@@ -120,8 +121,9 @@ def _open_selective(
     sweep_file: str, store_uri: str, command: str
 ) -> tuple["SelectiveSweep", "Store"]:
     """The same for sweeps of the method that has an encoder and rewards."""
-    from orchestrator.config.sweep import SelectiveSweep, load_sweep
+    from orchestrator.config.sweep import load_sweep
     from orchestrator.errors import ConfigError
+    from orchestrator.methods.selective.config.sweep import SelectiveSweep
 
     if not isinstance(sweep := load_sweep(sweep_file), SelectiveSweep):
         raise ConfigError(

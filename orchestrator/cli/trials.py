@@ -4,40 +4,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.config.methods import room
 from orchestrator.config.objectives import OBJECTIVES
-from search_spaces import pretrain, selective, sleepmg
 from search_spaces.space import Choice, shown_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from orchestrator.config.sweep import SweepFile
-
-_SELECTIVE_OUTCOMES = [
-    ("kept", "n_kept", "d"),
-    ("of", "n_selectable", "d"),
-    ("steps", "n_steps", "d"),
-    ("objective", "objective", ".3f"),
-    ("target F1", "target_macro_f1", ".3f"),
-]
-_SLEEPMG_OUTCOMES = [
-    ("folds", "n_folds", "d"),
-    ("steps", "n_steps", "d"),
-    ("objective", "objective", ".3f"),
-    ("test F1", "test_macro_f1", ".3f"),
-    ("kappa", "test_kappa", ".3f"),
-]
-_PRETRAIN_OUTCOMES = [
-    ("best pass", "best_pass", "d"),
-    ("passes", "n_passes", "d"),
-    ("steps", "n_steps", "d"),
-    ("objective", "objective", ".3f"),
-    ("lowest", "lowest_subject_macro_f1", ".3f"),
-    ("encoder", "encoder_id", "s"),
-]
+    from orchestrator.config.sweep_sections import SweepBase
 
 
-def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
+def print_trials(sweep: "SweepBase", table: "pa.Table") -> None:
     """Print trials, then arms or rows, each with the best objective first."""
     columns = _columns(sweep)
     rows = sorted(
@@ -71,17 +48,13 @@ def print_trials(sweep: "SweepFile", table: "pa.Table") -> None:
         click.echo(f"{row['trial']:<{wide}}{line}{''.join(notes)}")
 
 
-def _columns(sweep: "SweepFile") -> list[tuple[str, str, str]]:
+def _columns(sweep: "SweepBase") -> list[tuple[str, str, str]]:
     """Return title, name and format of each column: more where trials have choices, several seeds or objectives."""
     search = sweep.search
-    if sweep.method == "selective":
-        columns = [*shown_columns(selective.PARAMETERS), *_SELECTIVE_OUTCOMES]
-    elif sweep.method == "pretrain":
-        columns = [*shown_columns(pretrain.PARAMETERS), *_PRETRAIN_OUTCOMES]
-    else:
-        varied = search.space.declared() if search else {}
-        choices = ((name, name, "") for name, of in varied.items() if isinstance(of, Choice))
-        columns = [*shown_columns(sleepmg.PARAMETERS), *choices, *_SLEEPMG_OUTCOMES]
+    shown = room(sweep.method, "results").SHOWN
+    varied = search.space.declared() if search else {}
+    choices = [(name, name, "") for name, of in varied.items() if isinstance(of, Choice)]
+    columns = [*shown_columns(shown.parameters), *choices, *shown.outcomes]
     if search is None:
         return columns
     after = [name for _, name, _ in columns].index("objective") + 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep_sections import SweepBase
 
 ABSENT = None
 """Stands for a key that is not there."""
@@ -33,7 +33,7 @@ class Difference:
         return f"{self.key}: {_plain(self.before)} -> {_plain(self.after)}"
 
 
-def differences(before: SweepFile, after: SweepFile) -> list[Difference]:
+def differences(before: SweepBase, after: SweepBase) -> list[Difference]:
     """List what differs between two sweeps, in the order of the file; empty for equal sweeps.
 
     The number of their defaults is not compared: what it means is in the other keys.
@@ -46,7 +46,7 @@ def differences(before: SweepFile, after: SweepFile) -> list[Difference]:
     ]
 
 
-def why_not(difference: Difference, before: SweepFile, after: SweepFile) -> str | None:
+def why_not(difference: Difference, before: SweepBase, after: SweepBase) -> str | None:
     """Say why a sweep that has begun cannot go on with a difference; None where it can.
 
     It can where the key enters no signature, so that all that is trained stays what it is.
@@ -54,7 +54,7 @@ def why_not(difference: Difference, before: SweepFile, after: SweepFile) -> str 
     Parameters
     ----------
     difference : Difference
-    before, after : SweepFile
+    before, after : SweepBase
         As it was begun, and as it is to go on.
     """
     if difference.key not in (*OF_THE_SEARCH, *OF_THE_RUN):
@@ -69,7 +69,7 @@ def why_not(difference: Difference, before: SweepFile, after: SweepFile) -> str 
     return None
 
 
-def _of(sweep: SweepFile) -> dict[str, Any]:
+def _of(sweep: SweepBase) -> dict[str, Any]:
     whole = sweep.resolved()
     notify = whole.pop("notify", ABSENT)
     whole.pop("defaults")

@@ -1,54 +1,38 @@
 """A sweep file, of whichever method: read it, and write it as resolved.
 
-``sweeps/`` holds examples. The module of ``orchestrator.config`` that is named like a method says what a
-file of it may contain.
+``sweeps/`` holds examples. What a file of a method may contain, the ``config`` of that method says.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, RootModel, ValidationError
 
 from orchestrator.config.defaults import as_meant, newest
-from orchestrator.config.pretrain import PretrainSweep
-from orchestrator.config.selective import SelectiveSweep, check_objective
-from orchestrator.config.sleepmg import SleepMGSweep
-from orchestrator.config.subjects import resolve_subjects
+from orchestrator.config.methods import METHODS, room
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.config.validation import validated
 from orchestrator.config.yaml_source import dump_yaml, load
 from orchestrator.errors import ConfigError
 
-__all__ = [
-    "PretrainSweep",
-    "SelectiveSweep",
-    "SleepMGSweep",
-    "SweepFile",
-    "check_objective",
-    "dump",
-    "load_sweep",
-    "renamed",
-    "resolve_subjects",
-]
-
-SweepFile = SelectiveSweep | SleepMGSweep | PretrainSweep
-"""A sweep file of any method; ``method`` says which."""
-
-
-SWEEP_CLASSES: Mapping[str, type[SelectiveSweep | SleepMGSweep | PretrainSweep]] = {
-    "selective": SelectiveSweep,
-    "sleepmg": SleepMGSweep,
-    "pretrain": PretrainSweep,
+SWEEP_CLASSES: Mapping[str, type[SweepBase]] = {
+    method: room(method, "config").SWEEP for method in METHODS
 }
-"""By method."""
+"""Model of a sweep file by method."""
+
+if TYPE_CHECKING:
+    _OfAnyMethod = SweepBase
+else:
+    _OfAnyMethod = Annotated[tuple(SWEEP_CLASSES.values()), Field(discriminator="method")]
 
 
-class AnySweep(RootModel[Annotated[SweepFile, Field(discriminator="method")]]):
+class AnySweep(RootModel[_OfAnyMethod]):
     """A sweep file, of whichever method: ``method`` says which."""
 
 
-def load_sweep(path: str | Path, *, unnumbered: int | None = None) -> SweepFile:
+def load_sweep(path: str | Path, *, unnumbered: int | None = None) -> SweepBase:
     """Read a sweep file.
 
     Parameters
@@ -70,7 +54,7 @@ def load_sweep(path: str | Path, *, unnumbered: int | None = None) -> SweepFile:
     return validated(AnySweep, source).root
 
 
-def renamed(sweep: SweepFile, name: str) -> SweepFile:
+def renamed(sweep: SweepBase, name: str) -> SweepBase:
     """Return the same sweep under another name.
 
     Raises
@@ -84,6 +68,6 @@ def renamed(sweep: SweepFile, name: str) -> SweepFile:
         raise ConfigError(f"--as {name!r}: {error.errors()[0]['msg']}.") from None
 
 
-def dump(sweep: SweepFile) -> str:
+def dump(sweep: SweepBase) -> str:
     """Write a sweep as YAML with every default filled in; equal sweeps give equal bytes."""
     return dump_yaml(sweep.resolved())

@@ -1,6 +1,7 @@
 """Parts that the sweep files of all methods share."""
 
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -11,6 +12,7 @@ from orchestrator.config.notices import Notify
 from orchestrator.config.objectives import OBJECTIVES, Direction
 from orchestrator.config.proposals import NONE, Sampler, Scheduler
 from orchestrator.config.validation import Section, wrong_key
+from search_spaces.space import Declared
 from trainables.stages import Stage
 
 Globs = tuple[Text, ...]
@@ -65,6 +67,14 @@ class FilledSection(Section):
         return self
 
 
+class SpaceBase(FilledSection):
+    """What the trials of a search vary."""
+
+    def declared(self) -> Mapping[str, Declared]:
+        """Return the parameters that vary in the terms of ``search_spaces``, by name."""
+        raise NotImplementedError
+
+
 class SearchBase(Section):
     """What every search says, whatever its method."""
 
@@ -95,6 +105,12 @@ class SearchBase(Section):
     For a cluster that was launched with prices; spot counts at the on-demand price."""
     plateau: Annotated[int, Field(ge=1, examples=[20])] | None = None
     """No other trial begins after so many in a row that did not beat the best one."""
+
+    if TYPE_CHECKING:  # fields of each method
+
+        @property
+        def space(self) -> SpaceBase:
+            """What the trials vary."""
 
     @property
     def n_objectives(self) -> int:
@@ -150,6 +166,12 @@ class SweepBase(FilledSection):
     )
     """Which defaults keys have that are left out: those of an earlier version, or today's. A stored sweep keeps the
     number that it began with, so that a new version does not change it."""
+
+    if TYPE_CHECKING:  # a field of each method, which the model of one may lack
+
+        @property
+        def search(self) -> SearchBase | None:
+            """What the search varies, how long it looks, and what it maximises."""
 
     @property
     def device(self) -> str:

@@ -21,7 +21,7 @@ Findings = TypeVar("Findings")
 """What a method found in its tables, for pages and figures."""
 
 
-_FIGURE = "sections/figure.html.j2"
+_FIGURE = "review/sections/figure.html.j2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +104,7 @@ def rendered(
             more["figure"] = None if png is None else _picture(section, png, found)
         path = section.template if isinstance(section, Figure) else section
         parts.append(environment.get_template(path).render(found=found, **context, **more))
-    page = environment.get_template("review.html.j2").render(
+    page = environment.get_template("review/review.html.j2").render(
         name=title,
         style=environment.get_template(style).render() if style else "",
         body="".join(parts),
@@ -119,9 +119,9 @@ def _picture(figure: Figure[Findings], png: bytes, found: Findings) -> Picture:
 
 
 def _environment() -> Environment:
-    """Templates by their path in this package; all text that they are given is escaped."""
+    """Templates by their path in ``orchestrator/``; all text that they are given is escaped."""
     environment = Environment(
-        loader=PackageLoader("orchestrator.review", "."),
+        loader=PackageLoader("orchestrator", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

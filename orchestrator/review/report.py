@@ -1,27 +1,18 @@
 """A finished sweep in the store -> ``reviews/<name>/``: one self-contained page, its figures and tables.
 
-What a method shows is in its sub-package: ``statistics.py`` and its neighbours have the numbers, ``wording.py`` and
-``cautions.py`` the sentences, ``report.py`` the files. Nothing depends on the time or the machine: the same sweep gives
-the same bytes.
+What a method shows is in its ``review``: ``statistics.py`` and its neighbours have the numbers, ``wording.py`` and
+``cautions.py`` the sentences, ``report.py`` the files. Nothing depends on the time or the machine: the same
+sweep gives the same bytes.
 """
 
-from collections.abc import Callable, Mapping
-
+from orchestrator.config.methods import METHODS, room
 from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError, DataError
-from orchestrator.review import pretrain, selective, sleepmg
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
 
 PAGE = "review.html"
-
-METHODS: Mapping[str, Callable[[Store, str], dict[str, bytes]]] = {
-    "selective": selective.review_files,
-    "sleepmg": sleepmg.review_files,
-    "pretrain": pretrain.review_files,
-}
-"""Method -> file name and content of everything in the review of a sweep of that name."""
 
 
 def write_review(store: Store, name: str) -> str:
@@ -41,7 +32,7 @@ def write_review(store: Store, name: str) -> str:
     """
     if not store.exists(paths.sweep_trials(name)):
         raise ConfigError(_no_sweep(name, store))
-    files = METHODS[_method(store, name)](store, name)
+    files = room(_method(store, name), "review").review_files(store, name)
     for filename in sorted(files, key=lambda filename: filename == PAGE):
         store.write_bytes(paths.review(name, filename), files[filename])
     return store.uri_of(paths.review(name, PAGE))

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from orchestrator.config.changes import OF_THE_RUN, Difference, differences, why_not
-from orchestrator.config.sweep import SweepFile, load_sweep, renamed
+from orchestrator.config.sweep import load_sweep, renamed
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.labels import JUDGING
 from orchestrator.store import paths
@@ -12,7 +13,7 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.events import read_events
 
 
-def stored_sweep(store: Store, name: str) -> SweepFile | None:
+def stored_sweep(store: Store, name: str) -> SweepBase | None:
     """Return the file of a sweep as it was begun, its missing keys as they were meant then; None before it begins.
 
     Raises
@@ -34,7 +35,7 @@ def stored_sweep(store: Store, name: str) -> SweepFile | None:
             ) from error
 
 
-def read_sweep(file: str | Path, store: Store, name: str | None = None) -> SweepFile:
+def read_sweep(file: str | Path, store: Store, name: str | None = None) -> SweepBase:
     """Read a sweep file of which a sweep may have begun: then keys that it leaves out mean what they meant there.
 
     Parameters
@@ -50,7 +51,7 @@ def read_sweep(file: str | Path, store: Store, name: str | None = None) -> Sweep
         Everything that is wrong with the file, or `name` is no name that a file may have.
     """
 
-    def read(unnumbered: int | None = None) -> SweepFile:
+    def read(unnumbered: int | None = None) -> SweepBase:
         sweep = load_sweep(file, unnumbered=unnumbered)
         return sweep if name is None else renamed(sweep, name)
 
@@ -59,7 +60,7 @@ def read_sweep(file: str | Path, store: Store, name: str | None = None) -> Sweep
     return sweep if begun is None or begun.defaults == sweep.defaults else read(begun.defaults)
 
 
-def check_changes(store: Store, sweep: SweepFile) -> list[Difference]:
+def check_changes(store: Store, sweep: SweepBase) -> list[Difference]:
     """Return what changed in a sweep's file since it began, all of which it can go on with.
 
     Of a sweep that has ended, only what would have changed nothing of its tables may differ.

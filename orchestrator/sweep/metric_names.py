@@ -10,13 +10,14 @@ from prometheus_client.core import (
     Metric,
 )
 
+from orchestrator.tables.shown import gauges
+
 PREFIX = "sleep_orchestrator"
 
 TRAINING_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600)
 """Upper bounds of the histogram of trainings: from a finetuning of seconds to a cross-validation of hours."""
 
 _SWEEP, _TRIAL = ("sweep",), ("sweep", "trial")
-_MODALITY = (*_TRIAL, "modality", "head")
 _SCORE = ("score",)
 _CLUSTER = ("cluster",)
 
@@ -52,14 +53,7 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
         (*_TRIAL, "device"),
         "Most memory that a running trial has held: of the GPU, or of its process.",
     ),
-    "modality_ratio": (
-        _MODALITY,
-        "rho of the last pass: how far a modality leads the others; 1: as good as they are.",
-    ),
-    "modality_coefficient": (
-        _MODALITY,
-        "k of the last pass: factor of a modality's gradients; 1: not held back.",
-    ),
+    **{gauge.name: ((*_TRIAL, *gauge.labels), gauge.meaning) for gauge in gauges().values()},
     "scoring_tiles_left": (_SCORE, "Tiles left of a score table."),
     "scoring_pairs": (_SCORE, "Pairs of batches that the last attempt has solved."),
     "scoring_pairs_per_second": (_SCORE, "Its pace."),

@@ -23,6 +23,7 @@ from orchestrator.sweep.live_metrics import live_metrics
 from orchestrator.sweep.lock import Holders
 from orchestrator.sweep.metric_names import Gauges, failed_looks, trainings
 from orchestrator.sweep.status import SweepStatus, Tally
+from orchestrator.tables.shown import gauge_of
 from orchestrator.telemetry.follow import Follower
 from orchestrator.telemetry.progress import note
 
@@ -285,11 +286,8 @@ def _trial(gauges: Gauges, sweep: str, trial: str, said: Mapping[str, Any]) -> N
     gauges.set("trial_data_wait_ratio", said["data_wait"], sweep, trial)
     gauges.set("trial_memory_bytes", said["memory_bytes"], sweep, trial, said["device"])
     for key, value in said["modalities"].items():
-        # As the pass reports it: rho_y/eeg, k_d/emg ...
-        quantity, _, modality = key.partition("/")
-        symbol, _, head = quantity.partition("_")
-        metric = "modality_ratio" if symbol == "rho" else "modality_coefficient"
-        gauges.set(metric, value, sweep, trial, modality, head)
+        gauge, labels = gauge_of(key)
+        gauges.set(gauge.name, value, sweep, trial, *labels)
 
 
 def _cause(error: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from orchestrator.config.suggest import did_you_mean
-from orchestrator.config.sweep import SweepFile
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
 from orchestrator.labels import LabelGate
 from orchestrator.method import method_of
@@ -191,7 +191,7 @@ def replay_data(report: Replay) -> dict[str, Any]:
     return {**asdict(report), "same": report.same}
 
 
-def _finished_sweep(store: Store, name: str) -> SweepFile:
+def _finished_sweep(store: Store, name: str) -> SweepBase:
     """Return the sweep file that the store keeps."""
     if not store.exists(paths.sweep_trials(name)):
         state = sweep_status(store, name).state
@@ -292,7 +292,7 @@ def _chosen(recorded: Sequence[Recorded], only: Sequence[str]) -> list[Recorded]
 
 
 @contextlib.contextmanager
-def _ray_of(sweep: SweepFile, scratch: Store, n_cpus: int | None) -> Iterator[None]:
+def _ray_of(sweep: SweepBase, scratch: Store, n_cpus: int | None) -> Iterator[None]:
     """Have Ray running where trials have several workers; one worker trains in this process."""
     if sweep.workers == 1:
         yield

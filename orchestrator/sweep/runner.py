@@ -10,7 +10,8 @@ import pyarrow as pa
 import ray
 
 from orchestrator.config.changes import Difference
-from orchestrator.config.sweep import SweepFile, dump
+from orchestrator.config.sweep import dump
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import (
     ConfigError,
     InterruptedSweepError,
@@ -41,7 +42,7 @@ from orchestrator.telemetry.termination import last_word
 
 
 def run_sweep(
-    store: Store, sweep: SweepFile, *, n_cpus: int | None = None, retry_failed: bool = False
+    store: Store, sweep: SweepBase, *, n_cpus: int | None = None, retry_failed: bool = False
 ) -> pa.Table:
     """Run a sweep, or what is left of it, and return its final table.
 
@@ -51,7 +52,7 @@ def run_sweep(
     Parameters
     ----------
     store : Store
-    sweep : SweepFile
+    sweep : SweepBase
     n_cpus : int, optional
         CPUs of a Ray session started here; all that this process may use by default.
     retry_failed : bool
@@ -97,7 +98,7 @@ def run_sweep(
 
 def _run_locked(
     store: Store,
-    sweep: SweepFile,
+    sweep: SweepBase,
     method: Method[Any],
     halt: Halt,
     changes: Sequence[Difference],

@@ -11,20 +11,10 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.event_text import ended_text
 from orchestrator.sweep.lock import Holders
+from orchestrator.tables.shown import kept_by
 from orchestrator.telemetry.events import naming_line, read_events
 
 State = Literal["running", "stopped", "finished"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kept:
-    """Which source batches a trial finetunes on."""
-
-    n_kept: int
-    n_batches: int
-    """That it could keep."""
-    mean_emd: float | None
-    """Of the kept ones to the target, in feature units; None where none is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,13 +23,12 @@ class RunningTrial:
 
     trial: str
     params: Mapping[str, Any]
-    kept: Kept | None
-    """None where the method selects nothing."""
+    kept: Mapping[str, Any] | None
+    """Its selection, in the fields of its method; None where that selects nothing."""
     n_parts_done: int
     n_parts: int | None
     unit: str | None
-    """What a part is: a fold, a pass, a tenth."""
-    """None where the method has none."""
+    """What a part is, in the words of the method; None where it has none."""
     running_s: float
     """Since it was proposed."""
 
@@ -71,7 +60,7 @@ class SweepStatus:
     best_trial: str | None
     best_objective: float | None
     best_params: Mapping[str, Any] | None
-    best_kept: Kept | None
+    best_kept: Mapping[str, Any] | None
     last_ended: str | None
     """Of the trials, with what came of it."""
     last_event: str
@@ -185,7 +174,7 @@ class _Started:
 
     at: datetime
     params: Mapping[str, Any]
-    kept: Kept | None
+    kept: Mapping[str, Any] | None
     n_parts: int | None
     unit: str | None
 
@@ -194,7 +183,7 @@ class _Started:
         return cls(
             at=datetime.fromisoformat(event["time"]),
             params=event["params"],
-            kept=_kept(event),
+            kept=kept_by(event),
             n_parts=event.get("n_parts"),
             unit=event.get("unit"),
         )
@@ -334,12 +323,6 @@ class Tally:
                 unit=started.unit,
                 running_s=max(0.0, (now - started.at).total_seconds()),
             )
-
-
-def _kept(started: Mapping[str, Any]) -> Kept | None:
-    if "n_kept" not in started:
-        return None
-    return Kept(**{key: started[key] for key in ("n_kept", "n_batches", "mean_emd")})
 
 
 def _seconds(began: str, now: datetime) -> float:

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.sweep.status import Kept, SweepStatus
+from orchestrator.sweep.status import SweepStatus
 from orchestrator.sweep.status_text import (
     counts_text,
     data_wait_text,
@@ -20,6 +20,7 @@ from orchestrator.sweep.status_text import (
     params_text,
     part_text,
 )
+from orchestrator.tables.shown import selection_of
 
 _BAR_WIDTH = 24
 _WIDE = 90
@@ -78,21 +79,22 @@ def _roughly(minutes: float) -> str:
 
 def _trials(status: SweepStatus, *, is_wide: bool) -> Table:
     """Return a table of the best trial and of those that run."""
-    columns = is_wide and bool(status.best_kept or any(trial.kept for trial in status.running))
+    some_kept = status.best_kept or next(filter(None, (t.kept for t in status.running)), None)
+    columns = selection_of(some_kept).columns if is_wide and some_kept else {}
 
-    def setting(params: Mapping[str, Any], kept: Kept | None) -> tuple[Text, ...]:
-        """Return sampled parameters and what they keep, in one column or in three."""
+    def setting(params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> tuple[Text, ...]:
+        """Return sampled parameters and what they keep, in one column or in one for each thing."""
         if columns:
-            return Text(params_text(params)), *map(Text, _kept(kept))
+            cells = (cell(kept) if kept else "" for cell in columns.values())
+            return Text(params_text(params)), *map(Text, cells)
         return (Text("; ".join([params_text(params), *([kept_text(kept)] if kept else [])])),)
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("trial", no_wrap=True)
     table.add_column(Text(status.objective or "objective"), overflow="fold")
     table.add_column("parameters", overflow="fold")
-    if columns:
-        table.add_column("kept", no_wrap=True)
-        table.add_column("mean EMD", overflow="fold")
+    for i, title in enumerate(columns):
+        table.add_column(title, overflow="fold", no_wrap=i == 0)
     table.add_column("progress", overflow="fold")
     if status.best_trial is not None:
         table.add_row(
@@ -111,11 +113,3 @@ def _trials(status: SweepStatus, *, is_wide: bool) -> Table:
             Text(f"{part}{duration_text(running.running_s)}"),
         )
     return table
-
-
-def _kept(kept: Kept | None) -> tuple[str, str]:
-    """Return how many batches are kept, and how far these are from the target."""
-    if kept is None:
-        return "", ""
-    mean = "" if kept.mean_emd is None else f"{kept.mean_emd:.4g}"
-    return f"{kept.n_kept} of {kept.n_batches}", mean

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.sweep.status import Kept, RunningTrial, SweepStatus
+from orchestrator.sweep.status import RunningTrial, SweepStatus
+from orchestrator.tables.shown import selection_of
 
 
 def status_text(status: SweepStatus) -> str:
@@ -71,10 +72,9 @@ def part_text(running: RunningTrial) -> str:
     return f"{running.unit} {running.n_parts_done + 1} of {running.n_parts}"
 
 
-def kept_text(kept: Kept) -> str:
-    """Return how many batches are kept, and how far these are from the target."""
-    mean = f", mean EMD {kept.mean_emd:.4g}" if kept.mean_emd is not None else ""
-    return f"{kept.n_kept} of {kept.n_batches} batches kept{mean}"
+def kept_text(kept: Mapping[str, Any]) -> str:
+    """Return what a trial selects, in the words of its method."""
+    return selection_of(kept).text(kept)
 
 
 def params_text(params: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from orchestrator.cluster.reclaim import LEAVE_FILE
 from orchestrator.errors import OrchestratorError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.tables.shown import gauges
 from trainables.surroundings import Pulse, Surroundings
 from trainables.workers import Workers
 
@@ -80,7 +81,7 @@ def _as_data(pulse: Pulse, batch_size: int, device: str) -> dict[str, Any]:
         "device": device,
         "memory_bytes": _memory_bytes(device),
         "modalities": {
-            key: value for key, value in pulse.details.items() if key.startswith(("rho_", "k_"))
+            key: value for key, value in pulse.details.items() if key.partition("_")[0] in gauges()
         },
     }
 

@@ -7,9 +7,10 @@ import pytest
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from orchestrator.config.arms import ARMS, NO_ADAPT, Batches
-from orchestrator.config.sweep import SelectiveSweep, load_sweep
+from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import ConfigError
+from orchestrator.methods.selective.config.arms import ARMS, NO_ADAPT, Batches
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from tests.orchestrator.config.sweep_files import SELECTIVE
 
 REWARDS = np.random.default_rng(0).permutation(np.linspace(0.1, 9, 98))

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 import pytest
 
+from orchestrator.config.methods import METHODS, room
 from orchestrator.config.sweep import SWEEP_CLASSES, load_sweep
 from orchestrator.errors import ConfigError
-from orchestrator.method import METHODS, Method
-from orchestrator.review.report import METHODS as REVIEWS
+from orchestrator.method import Method
 from tests.orchestrator.config.sweep_files import SELECTIVE
 
 MEMBERS = {name for name in vars(Method) if not name.startswith("_")}
@@ -19,12 +19,21 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def class_of(name: str) -> Any:
-    return import_module(METHODS[name]).METHOD
+    return room(name, "run").METHOD
 
 
-def test_each_has_sweep_files_and_a_review() -> None:
-    by_name = {get_args(one.model_fields["method"].annotation)[0] for one in SWEEP_CLASSES.values()}
-    assert by_name == METHODS.keys() == REVIEWS.keys()
+@every_method
+def test_its_sweep_files_carry_its_name(name: str) -> None:
+    assert SWEEP_CLASSES[name] is room(name, "config").SWEEP
+    assert get_args(SWEEP_CLASSES[name].model_fields["method"].annotation) == (name,)
+
+
+@every_method
+def test_its_folder_has_the_rooms_of_every_method(name: str) -> None:
+    folder = Path(str(import_module(METHODS[name]).__file__)).parent
+    rooms = {path.stem for path in folder.iterdir() if not path.name.startswith("__")}
+    assert rooms == {"config", "plan", "trial", "results", "run", "review"}
+    assert callable(room(name, "review").review_files)
 
 
 @every_method

@@ -2,8 +2,10 @@
 
 import pytest
 
-from orchestrator.config import pretrain, selective_search, sleepmg_search
 from orchestrator.config.objectives import OBJECTIVES, further_text, objectives_text
+from orchestrator.methods.pretrain import config as pretrain
+from orchestrator.methods.selective.config import search as selective_search
+from orchestrator.methods.sleepmg.config import search as sleepmg_search
 
 OFFERED = {
     *selective_search.OFFERED_OBJECTIVES,

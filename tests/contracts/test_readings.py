@@ -7,11 +7,12 @@ import pytest
 
 from orchestrator.alignment.readings import READINGS, selected
 from orchestrator.config.ranges import written
-from orchestrator.config.sweep import SelectiveSweep, load_sweep
+from orchestrator.config.sweep import load_sweep
 from orchestrator.config.yaml_source import dump_yaml
 from orchestrator.errors import ConfigError
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.results import TrialRow
 from orchestrator.tables.rows import schema_of
-from orchestrator.tables.selective import TrialRow
 from search_spaces.selective import PARAMETERS, TAU_READINGS
 from search_spaces.space import Choice, Integer
 from tests.orchestrator.config.sweep_files import SELECTIVE

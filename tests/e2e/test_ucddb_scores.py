@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.encode import encode_recordings, read_features
 from orchestrator.alignment.scores import is_complete
-from orchestrator.config.sweep import SelectiveSweep, load_sweep
+from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import IntegrityError
 from orchestrator.labels import LabelGate, Split
+from orchestrator.methods.pretrain.trial.encoder import build, ensure_encoder
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.plan import SweepPlan, plan_sweep
+from orchestrator.methods.selective.run.batches import batch_stages
+from orchestrator.methods.selective.run.inputs import trial_inputs
+from orchestrator.methods.selective.run.scoring import Scored, run_scoring
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.pretrain.encoder import build, ensure_encoder
-from orchestrator.sweep.selective.batches import batch_stages
-from orchestrator.sweep.selective.inputs import trial_inputs
-from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
-from orchestrator.sweep.selective.scoring import Scored, run_scoring
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import inference, selective
 from trainables.stages import Stage

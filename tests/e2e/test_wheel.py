@@ -37,7 +37,7 @@ def test_wheel_ships_three_packages_all_their_files_and_the_examples(
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert ours - set(names) == set()
-    assert "orchestrator/review/sleepmg/sections/balance.html.j2" in ours
+    assert "orchestrator/methods/sleepmg/review/sections/balance.html.j2" in ours
     assert "orchestrator/config/montages/basic.yaml" in ours
     assert "orchestrator/examples/sweeps/tau.yaml" in names
     assert "orchestrator/examples/datasets/synthetic.yaml" in names

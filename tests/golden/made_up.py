@@ -16,14 +16,23 @@ from typing import Any
 import numpy as np
 
 from orchestrator.alignment.batches import Batch
-from orchestrator.config import arms
-from orchestrator.config.sweep import (
-    PretrainSweep,
-    SelectiveSweep,
-    SleepMGSweep,
-    SweepFile,
-    load_sweep,
-)
+from orchestrator.config.sweep import load_sweep
+from orchestrator.config.sweep_sections import SweepBase
+from orchestrator.methods.pretrain import results as pretrain
+from orchestrator.methods.pretrain.config import PretrainSweep
+from orchestrator.methods.pretrain.plan.pretraining import PretrainPlan
+from orchestrator.methods.pretrain.plan.source import SourcePlan
+from orchestrator.methods.pretrain.trial import pretraining as pretrain_trial
+from orchestrator.methods.selective import results as selective
+from orchestrator.methods.selective.config import arms
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.plan import SweepPlan
+from orchestrator.methods.selective.trial import configuration
+from orchestrator.methods.sleepmg import results as sleepmg
+from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
+from orchestrator.methods.sleepmg.plan import CrossValidationPlan, make_folds
+from orchestrator.methods.sleepmg.trial import cross_validation as sleepmg_trial
+from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.psg.convert import Settings
 from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.feed import StoredRecording
@@ -33,15 +42,6 @@ from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import UnlabelledEpochs
-from orchestrator.sweep.pretrain import trial as pretrain_trial
-from orchestrator.sweep.pretrain.plan import PretrainPlan
-from orchestrator.sweep.pretrain.source import SourcePlan
-from orchestrator.sweep.selective import configuration
-from orchestrator.sweep.selective.plan import SweepPlan
-from orchestrator.sweep.sleepmg import trial as sleepmg_trial
-from orchestrator.sweep.sleepmg.inputs import CrossValidationInputs
-from orchestrator.sweep.sleepmg.plan import CrossValidationPlan, make_folds
-from orchestrator.tables import pretrain, selective, sleepmg
 from orchestrator.tables.rows import schema_of
 from trainables.epochs import MultimodalEpochs
 from trainables.fold import VERSION
@@ -75,7 +75,7 @@ def ids() -> dict[str, Any]:
     }
 
 
-def _sweeps(kind: type[SweepFile]) -> Iterator[tuple[str, Any]]:
+def _sweeps(kind: type[SweepBase]) -> Iterator[tuple[str, Any]]:
     """Sweeps of a method: with every key unlike its default, and with the defaults of earlier versions, as stored."""
     for file in sorted((FOLDER / "defaults").glob("*.yaml")):
         sweep = load_sweep(file, unnumbered=int(file.stem.partition("-")[0]))

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.cli.trials import print_trials
 from orchestrator.config.sweep import load_sweep
+from orchestrator.methods.sleepmg.results import TrialRow
 from orchestrator.tables.rows import schema_of
-from orchestrator.tables.sleepmg import TrialRow
 
 
 def row(trial: str, objective: float | None, kind: str = "trial") -> dict[str, Any]:

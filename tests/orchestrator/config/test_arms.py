@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.config.arms import ARMS, DEFAULT, Batches
+from orchestrator.methods.selective.config.arms import ARMS, DEFAULT, Batches
 
 
 def chosen(name: str, n: int = 98, n_half: int = 49, seed: int = 1) -> NDArray[np.intp]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.changes import differences, why_not
-from orchestrator.config.sweep import SweepFile, load_sweep
+from orchestrator.config.sweep import load_sweep
+from orchestrator.config.sweep_sections import SweepBase
 from tests.orchestrator.config.sweep_files import SELECTIVE, SLEEPMG
 
 FLAT = """\
@@ -18,7 +19,7 @@ seed: 1
 """
 
 
-def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
+def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepBase:
     for old, new in changes:
         assert text.count(old) == 1
         text = text.replace(old, new)
@@ -27,7 +28,7 @@ def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
     return load_sweep(path)
 
 
-def texts(before: SweepFile, after: SweepFile) -> list[str]:
+def texts(before: SweepBase, after: SweepBase) -> list[str]:
     return [str(difference) for difference in differences(before, after)]
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from orchestrator.config import defaults
 from orchestrator.config.defaults import Change, as_meant, newest
-from orchestrator.config.sweep import SelectiveSweep, dump, load_sweep
+from orchestrator.config.sweep import dump, load_sweep
 from orchestrator.errors import ConfigError
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
 
 BARE = """\
 name: probe

@@ -7,16 +7,13 @@ import pytest
 import yaml
 
 from orchestrator.config.changes import differences
-from orchestrator.config.sweep import (
-    PretrainSweep,
-    SelectiveSweep,
-    SleepMGSweep,
-    SweepFile,
-    dump,
-    load_sweep,
-    resolve_subjects,
-)
+from orchestrator.config.subjects import resolve_subjects
+from orchestrator.config.sweep import dump, load_sweep
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
+from orchestrator.methods.pretrain.config import PretrainSweep
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from search_spaces.pretrain import DEFAULTS
 from tests.orchestrator.config.sweep_files import SELECTIVE, SLEEPMG
 from trainables.settings import FUSIONS, SleepMGSettings
@@ -37,7 +34,7 @@ search:
 """
 
 
-def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepFile:
+def read(folder: Path, text: str, *changes: tuple[str, str]) -> SweepBase:
     for old, new in changes:
         assert text.count(old) == 1
         text = text.replace(old, new)

@@ -11,7 +11,7 @@ PICTURE: Figure[list[int]] = Figure(
     title="Counts & bars",
     caption=lambda found: f"{sum(found)} in all.",
 )
-SECTIONS: tuple[Section[list[int]], ...] = (PICTURE, "sections/provenance.html.j2")
+SECTIONS: tuple[Section[list[int]], ...] = (PICTURE, "review/sections/provenance.html.j2")
 
 
 def page(found: list[int]) -> str:

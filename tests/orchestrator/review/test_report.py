@@ -2,9 +2,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from orchestrator.config.methods import METHODS
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.review import report, write_review
 from orchestrator.store import paths
@@ -25,12 +28,14 @@ def finish(store: Store, name: str, method: str = "selective") -> None:
 def test_the_method_of_the_manifest_decides_who_makes_the_files(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {
-        method: lambda _, name, method=method: {"review.html": f"{method} {name}".encode()}
-        for method in ("selective", "sleepmg", "pretrain")
-    }
-    monkeypatch.setattr(report, "METHODS", made)
-    for method in made:
+    def room(method: str, name: str) -> Any:
+        assert name == "review"
+        return SimpleNamespace(
+            review_files=lambda _, name: {"review.html": f"{method} {name}".encode()}
+        )
+
+    monkeypatch.setattr(report, "room", room)
+    for method in METHODS:
         finish(store, f"of-{method}", method)
         uri = write_review(store, f"of-{method}")
         assert uri == store.uri_of(f"reviews/of-{method}/review.html")
@@ -40,7 +45,8 @@ def test_the_method_of_the_manifest_decides_who_makes_the_files(
 def test_the_page_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     files = {"review.html": b"", "a.csv": b"", "z.png": b""}
-    monkeypatch.setattr(report, "METHODS", {"selective": lambda *_: files})
+    room = SimpleNamespace(review_files=lambda *_: files)
+    monkeypatch.setattr(report, "room", lambda *_: room)
     finish(store, "tau")
     monkeypatch.setattr(Store, "write_bytes", lambda _, path, data: written.append(path))
     write_review(store, "tau")

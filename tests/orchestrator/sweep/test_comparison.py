@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.method import Order, Trainer
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.comparison import TOLERANCE, Comparison, Recorded, largest_difference

@@ -10,15 +10,16 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.cli.main import main
-from orchestrator.config.sweep import SelectiveSweep, dump
+from orchestrator.config.sweep import dump
+from orchestrator.methods.pretrain.trial.encoder import _RECORDED
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.plan import plan_sweep
+from orchestrator.methods.selective.run.method import SelectiveMethod
 from orchestrator.store import paths
 from orchestrator.store.store import Store, parquet_bytes
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.journal import journal_of
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.pretrain.encoder import _RECORDED
-from orchestrator.sweep.selective.method import SelectiveMethod
-from orchestrator.sweep.selective.plan import plan_sweep
 from orchestrator.sweep.study import Study
 from orchestrator.telemetry.events import EventLog
 

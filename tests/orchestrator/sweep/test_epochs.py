@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.labels import LabelGate, Split
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.plan import SweepPlan, plan_sweep
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import UnlabelledEpochs, labelled_epochs, unlabelled_epochs
-from orchestrator.sweep.selective.plan import SweepPlan, plan_sweep
 from orchestrator.telemetry.events import EventLog, read_events
 
 MakeSweep = Callable[..., SelectiveSweep]

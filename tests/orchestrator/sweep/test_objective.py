@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
-from orchestrator.config.sweep import SelectiveSweep
 from orchestrator.errors import DataError, IntegrityError
 from orchestrator.labels import LabelGate, Split
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.psg.feed import stored_recordings
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, information

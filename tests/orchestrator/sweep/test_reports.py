@@ -6,14 +6,15 @@ import sys
 
 import pytest
 
-from orchestrator.method import METHODS
+from orchestrator.config.methods import METHODS, room
 
 
 @pytest.mark.heavy
 def test_a_trial_imports_nothing_of_the_search() -> None:
+    modules = [room(method, "run").METHOD.trainer.train.__module__ for method in METHODS]
     code = (
         "import importlib, json, sys, orchestrator.sweep.remote\n"
-        f"for method in {list(METHODS)!r}: importlib.import_module(f'orchestrator.sweep.{{method}}.trial')\n"
+        f"for module in {modules!r}: importlib.import_module(module)\n"
         "heavy = ('optuna', 'ray.tune', 'scipy.stats', 'matplotlib', 'mne', 'boto3', 'pandas')\n"
         "print(json.dumps([name for name in heavy if name in sys.modules]))"
     )

@@ -10,15 +10,16 @@ import pyarrow as pa
 import pytest
 import ray
 
-from orchestrator.config.sweep import SelectiveSweep, dump
+from orchestrator.config.sweep import dump
 from orchestrator.errors import ConfigError, IntegrityError, TerminatedSweepError
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.run.method import SelectiveMethod
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import runner
 from orchestrator.sweep.begun import check_changes
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.runner import _tell_other_version, _telling_why, run_sweep
-from orchestrator.sweep.selective.method import SelectiveMethod
 from orchestrator.telemetry import termination
 from orchestrator.telemetry.events import EventLog, read_events
 

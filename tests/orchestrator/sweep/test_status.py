@@ -17,7 +17,7 @@ from orchestrator.sweep import lock as lock_module
 from orchestrator.sweep.event_text import event_text
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.status import Kept, State, summary, sweep_status
+from orchestrator.sweep.status import State, summary, sweep_status
 from orchestrator.sweep.status_text import duration_text, status_text
 from orchestrator.telemetry.events import EventLog
 
@@ -119,7 +119,7 @@ def test_how_far_running_trials_are() -> None:
     assert (first.n_parts_done, first.n_parts, first.running_s) == (1, 3, 190)
     assert (first.params, first.kept) == ({"tau_quantile": 0.0, "learning_rate": 1e-4}, None)
     assert (second.n_parts, second.running_s) == (None, 130)
-    assert second.kept == Kept(n_kept=30, n_batches=40, mean_emd=2.5)
+    assert second.kept == {"n_kept": 30, "n_batches": 40, "mean_emd": 2.5}
     assert found.objective == "validation"
     assert found.minutes_run == pytest.approx(5 + 1 / 6)
     text = status_text(found)

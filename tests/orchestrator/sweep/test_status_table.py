@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.sweep.status import Kept, RunningTrial, SweepStatus
+from orchestrator.sweep.status import RunningTrial, SweepStatus
 from orchestrator.sweep.status_table import StatusTable
 
 STATUS = SweepStatus(
@@ -24,7 +24,7 @@ STATUS = SweepStatus(
         RunningTrial(
             trial="t004",
             params={"alpha_d": 0.25, "learning_rate": 0.00012},
-            kept=Kept(n_kept=30, n_batches=40, mean_emd=12.3456),
+            kept={"n_kept": 30, "n_batches": 40, "mean_emd": 12.3456},
             n_parts_done=1,
             n_parts=3,
             unit="fold",
@@ -33,7 +33,7 @@ STATUS = SweepStatus(
         RunningTrial(
             trial="t005",
             params={"alpha_d": 1.0, "learning_rate": 0.01},
-            kept=Kept(n_kept=0, n_batches=40, mean_emd=None),
+            kept={"n_kept": 0, "n_batches": 40, "mean_emd": None},
             n_parts_done=0,
             n_parts=None,
             unit=None,
@@ -44,7 +44,7 @@ STATUS = SweepStatus(
     best_trial="t001",
     best_objective=0.71234,
     best_params={"alpha_d": 0.5, "learning_rate": 0.001},
-    best_kept=Kept(n_kept=20, n_batches=40, mean_emd=10.0),
+    best_kept={"n_kept": 20, "n_batches": 40, "mean_emd": 10.0},
     last_ended="t003 failed: ValueError: no",
     last_event="trial_started",
     last_event_at="2026-01-01T10:00:00+00:00",

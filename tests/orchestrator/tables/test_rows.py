@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.errors import DataError
-from orchestrator.tables import pretrain, selective, sleepmg
+from orchestrator.methods.pretrain import results as pretrain
+from orchestrator.methods.selective import results as selective
+from orchestrator.methods.sleepmg import results as sleepmg
 from orchestrator.tables.rows import (
     WideInt,
     column_of,

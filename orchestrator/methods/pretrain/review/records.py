@@ -1,0 +1,101 @@
+"""The tables and the manifest of a finished sweep of pretrainings, typed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.methods.pretrain.results import SubjectRow, TrialRow
+from orchestrator.review.parameters import Range
+from orchestrator.review.stored import read_json
+from orchestrator.store import paths
+from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
+from orchestrator.store.store import Store
+from orchestrator.tables.rows import read_rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Majority:
+    """What always answering the stage reaches that is most frequent in training."""
+
+    stage: str
+    macro_f1: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What ``manifest.json`` says of the sweep, as far as the review uses it."""
+
+    name: str
+    method: str
+    objective: str
+    declared_stages: tuple[str, ...]
+    modality: str
+    dataset: str
+    train_subjects: tuple[str, ...]
+    early_stop_subjects: tuple[str, ...]
+    objective_subjects: tuple[str, ...]
+    searched: tuple[str, ...]
+    space: Mapping[str, Range]
+    encoder: Mapping[str, str | float]
+    """The file's own section, with every default."""
+    pretrain: Mapping[str, float]
+    """The same."""
+    seed: int
+    n_train_epochs: int
+    n_early_stop_epochs: int
+    n_objective_epochs: int
+    """With a declared stage."""
+    train_stage_counts: Mapping[str, int]
+    majority: Majority
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sweep:
+    """What a review is made from."""
+
+    manifest: Manifest
+    trials: tuple[TrialRow, ...]
+    subjects: tuple[SubjectRow, ...]
+    other_code: tuple[OtherCode, ...]
+    """Encoders that other code trained than the sweep began with."""
+
+
+def read_sweep(store: Store, name: str) -> Sweep:
+    """Read the artefacts of a finished sweep; NaN becomes None.
+
+    Raises
+    ------
+    DataError
+        A column or key is missing, so another version wrote the sweep.
+    """
+    trials = read_rows(
+        TrialRow, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
+    )
+    return Sweep(
+        manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
+        trials=trials,
+        subjects=read_rows(
+            SubjectRow, store.read_table(paths.sweep_subjects(name)).to_pylist(), "subjects.parquet"
+        ),
+        other_code=encoders_of_other_code(
+            store,
+            recorded_code(store, paths.sweep_manifest(name)),
+            (trial.encoder_id for trial in trials if trial.encoder_id is not None),
+        ),
+    )
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """Manifest of a sweep from the bytes of ``manifest.json``; keys the review does not use are ignored.
+
+    Raises
+    ------
+    DataError
+        A key is missing.
+    """
+    values = read_json(Manifest, data, "manifest.json")
+    (majority,) = read_rows(Majority, [values["majority"]], "manifest.json")
+    ranges = read_rows(Range, values["space"].values(), "manifest.json")
+    return Manifest(
+        **values | {"majority": majority, "space": dict(zip(values["space"], ranges, strict=True))}
+    )

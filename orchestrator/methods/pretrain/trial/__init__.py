@@ -1,0 +1,1 @@
+"""An encoder, made unless the store has it, and what it predicts."""

@@ -1,0 +1,1 @@
+"""The method selective: finetune on the source batches whose reward lies above tau (SelectiveFinetuning)."""

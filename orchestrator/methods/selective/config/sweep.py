@@ -1,0 +1,157 @@
+"""Sweep files of the method SelectiveFinetuning: finetune on the source batches whose reward lies above tau.
+
+Which subjects exist is known only when the store is read; what depends on them is checked by
+``check_objective``.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.config.fields import Modality, Slug
+from orchestrator.config.objectives import OBJECTIVES
+from orchestrator.config.proposals import NONE
+from orchestrator.config.subjects import listed, resolve_subjects
+from orchestrator.config.sweep_sections import Globs, Seed, SweepBase, cannot_share
+from orchestrator.config.validation import Section, one_of, wrong_key
+from orchestrator.errors import ConfigError
+from orchestrator.methods.pretrain.config import Source
+from orchestrator.methods.selective.config import arms
+from orchestrator.methods.selective.config.arms import ARMS
+from orchestrator.methods.selective.config.search import Search
+from trainables.settings import FEATURE_LAYERS, EncoderSettings, PretrainSettings
+
+ArmName = Annotated[
+    str,
+    AfterValidator(one_of(tuple(ARMS))),
+    WithJsonSchema({"enum": list(ARMS), "type": "string"}),
+]
+
+
+def _sorted_arms(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise PydanticCustomError("arms", "must name each arm once")
+    return tuple(name for name in ARMS if name in value)
+
+
+class Target(Section):
+    """The side to adapt to; its stages are read for the final table only."""
+
+    dataset: Slug
+    """Name of a data set in the store; may be that of the source."""
+    subjects: Annotated[Globs, Field(min_length=1)] = ("*",)
+    """Globs over its subjects."""
+    exclude: Globs = ()
+    """Globs over subjects to leave out."""
+    validation: Globs = ()
+    """Globs over target subjects whose stages give the objective ``oracle_target_val``."""
+
+
+class Score(Section):
+    """How far a source batch is from the target: reward R = 1/EMD."""
+
+    layer: Annotated[str, AfterValidator(one_of(FEATURE_LAYERS))] = "afr_gap"
+    """Features of an epoch: AFR output averaged over time (30-d), the same flattened (2400-d), or
+    both branches averaged over time (128-d)."""
+    metric: Literal["euclidean", "sqeuclidean"] = "euclidean"
+    """Ground cost between two epochs."""
+    standardise: Literal["source", "none"] = "source"
+    """Divide each feature by its spread over the source epochs, or use it as it is."""
+    aggregate: Literal["mean", "median", "min"] = "mean"
+    """Makes one distance of those to every target batch."""
+
+
+class SelectiveSweep(SweepBase):
+    """One search over one space: source, target, training, search and control arms."""
+
+    method: Literal["selective"]
+    """Finetune on the source batches whose reward lies above tau (SelectiveFinetuning)."""
+    seed: Seed = 1
+    """Of pretraining, the search and the random arm."""
+    modality: Modality = "eeg"
+    """The signal that the encoder sees."""
+    source: Source
+    """The labelled side."""
+    target: Target
+    """The side to adapt to."""
+    batch_size: Annotated[int, Field(ge=8, le=1024)] = 128
+    """Consecutive usable epochs of one recording that are kept or dropped together, and one
+    training batch."""
+    encoder: EncoderSettings = EncoderSettings()
+    """The network."""
+    pretrain: PretrainSettings = PretrainSettings()
+    """How the source encoder is trained."""
+    score: Score = Score()
+    """How rewards are computed."""
+    search: Search
+    """What the search varies, how long it looks, and what it maximises."""
+    arms: Annotated[tuple[ArmName, ...], AfterValidator(_sorted_arms)] = arms.DEFAULT
+    """Controls to run next to the trials."""
+
+    @model_validator(mode="after")
+    def _objective_has_its_subjects(self) -> "SelectiveSweep":
+        if OBJECTIVES[self.search.objective].is_oracle:
+            if not self.target.validation:
+                raise wrong_key("search", _NO_TARGET_VALIDATION, "objective")
+        elif self.target.validation:
+            raise wrong_key(
+                "target",
+                f"has no effect with the objective {self.search.objective}; "
+                "remove it, or write 'objective: oracle_target_val' in search",
+                "validation",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_worker_has_as_many_epochs(self) -> "SelectiveSweep":
+        if problem := cannot_share(self.batch_size, self.workers):
+            raise wrong_key("workers", problem)
+        return self
+
+    @model_validator(mode="after")
+    def _scheduler_hears_reports(self) -> "SelectiveSweep":
+        if self.search.scheduler.name != NONE and self.workers > 1:
+            problem = "needs workers: 1; several workers report at the end of a trial only"
+            raise wrong_key("search", problem, "scheduler", "name")
+        return self
+
+
+_NO_TARGET_VALIDATION = "needs target.validation: the labelled target subjects to evaluate on"
+
+
+def check_objective(sweep: SelectiveSweep, target_subjects: Sequence[str]) -> None:
+    """Check that the target has the subjects that the objective needs.
+
+    ``oracle_target_val`` chooses by labelled target subjects, so others must be left to test on.
+
+    Parameters
+    ----------
+    sweep : SelectiveSweep
+        The sweep.
+    target_subjects : sequence of str
+        Its target subjects, as ``resolve_subjects`` found them.
+
+    Raises
+    ------
+    ConfigError
+        Too few target subjects, no validation subjects among them, or no other subject left.
+    """
+    if not OBJECTIVES[sweep.search.objective].is_oracle:
+        return
+    where = f"sweep {sweep.name}: the objective oracle_target_val"
+    advice = "Add target subjects, or write 'objective: source_val'"
+    if len(target_subjects) < 2:
+        raise ConfigError(
+            f"{where} needs at least two target subjects, one to choose by and one to test on; "
+            f"there are {len(target_subjects)} ({listed(target_subjects)}). {advice}."
+        )
+    if not sweep.target.validation:
+        raise ConfigError(f"{where} {_NO_TARGET_VALIDATION}.")
+    validation = resolve_subjects(sweep.target.validation, [], target_subjects)
+    if set(validation) == set(target_subjects):
+        raise ConfigError(
+            f"{where} leaves no subject to test on: target.validation takes all of "
+            f"{listed(target_subjects)}. {advice}."
+        )

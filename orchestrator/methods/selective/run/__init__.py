@@ -1,0 +1,5 @@
+"""A sweep of the method selective."""
+
+from orchestrator.methods.selective.run.method import SelectiveMethod
+
+METHOD = SelectiveMethod

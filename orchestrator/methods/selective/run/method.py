@@ -1,0 +1,195 @@
+"""The method selective on one sweep: score source batches once, then finetune on what each tau keeps."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from orchestrator.errors import SweepFailedError
+from orchestrator.labels import LabelGate, Split
+from orchestrator.method import Done, Scores, Trainer
+from orchestrator.methods.selective.config.arms import NO_ADAPT
+from orchestrator.methods.selective.config.search import Search
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.plan import plan_sweep
+from orchestrator.methods.selective.run import record
+from orchestrator.methods.selective.run.batches import batch_stages
+from orchestrator.methods.selective.run.inputs import (
+    finetuning_stages,
+    objective_judge,
+    trial_inputs,
+)
+from orchestrator.methods.selective.run.scoring import Scored, run_scoring, stored_scoring
+from orchestrator.methods.selective.run.tables import trial_row, trials_table
+from orchestrator.methods.selective.run.worth import Worth, objective_value
+from orchestrator.methods.selective.trial import configuration
+from orchestrator.methods.selective.trial import finetuning as trial
+from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
+from orchestrator.methods.selective.trial.finetuning import described
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.manifest import tell_encoders_of_other_code
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.replicates import mean_evaluation
+from orchestrator.telemetry.events import EventLog
+from search_spaces.space import Params, Space
+
+
+class SelectiveMethod:
+    """See :class:`orchestrator.method.Method`; its controls are the arms."""
+
+    control_kind = "arm"
+    trainer: Trainer[TrialInputs, Trial] = trial.TRAINER
+
+    def __init__(self, store: Store, sweep: SelectiveSweep) -> None:
+        self._store = store
+        self.sweep = sweep
+        self._plan = plan_sweep(sweep, store)
+        self._scored: Scored | None = None
+        self._inputs: TrialInputs
+        self._judge: Judge
+        self._worth: Worth
+
+    @property
+    def search(self) -> Search:
+        """The search of the sweep file."""
+        return self.sweep.search
+
+    @property
+    def objective_name(self) -> str:
+        """What the search maximises."""
+        return self.sweep.search.objective
+
+    @property
+    def data_id(self) -> tuple[str, str]:
+        """Id of the score table, which the epochs are a part of."""
+        encoder_id = self._plan.encoder_request().encoder_id
+        return "score_id", self._plan.score_request(encoder_id).score_id
+
+    @property
+    def space(self) -> Space:
+        """What the search varies."""
+        return self.sweep.search.space.declared()
+
+    @property
+    def first(self) -> Sequence[Params]:
+        """Configurations to try before any other."""
+        return self.sweep.search.first_trials()
+
+    @property
+    def fixed(self) -> Params:
+        """Values of the parameters that the search does not vary."""
+        return self.sweep.search.fixed()
+
+    @property
+    def controls(self) -> Sequence[str]:
+        """Names of the arms; ``no_adapt`` in any case: it says what the pretrained model is worth."""
+        return sorted({*self.sweep.arms, NO_ADAPT})
+
+    def prepare(self) -> None:
+        """Pretrain and score, where the store lacks it."""
+        self._scored = run_scoring(self._store, self.sweep, plan=self._plan)
+
+    def begin(self, gate: LabelGate, out: Store) -> TrialInputs:
+        """Read encoder, rewards, signals and stages."""
+        if self._scored is None:  # in a replay, which makes nothing
+            self._scored = stored_scoring(self._store, self._plan)
+        stages = finetuning_stages(gate, self._plan)
+        self._judge = objective_judge(gate, self._plan)
+        inputs = trial_inputs(self._store, self._scored, stages)
+        self._inputs = replace(inputs, store_uri=out.uri)
+        return self._inputs
+
+    def record(self, gate: LabelGate, log: EventLog) -> None:
+        """Write the source batches with their rewards and stages."""
+        plan, scored = self._plan, self._made()
+        tell_encoders_of_other_code(self._store, self.sweep.name, log, [scored.encoder.encoder_id])
+        held_out = [b for b in plan.source_batches if b.batch_id not in set(plan.selectable)]
+        held_out_stages = batch_stages(
+            gate, plan.source, held_out, Split.SOURCE_VALIDATION, "stage mix of held-out batches"
+        )
+        record.write_batches(self._store, scored, self._inputs.batches_stages, held_out_stages)
+
+    def record_controls(self, errors: Mapping[str, str | None]) -> None:
+        """Write the manifest, with what the pretrained model is worth."""
+        if errors[NO_ADAPT] is not None:
+            raise SweepFailedError(f"the pretrained model cannot predict: {errors[NO_ADAPT]}")
+        no_adapt = self._no_adapt()
+        n_target_epochs = len(self._inputs.test_epochs.x)
+        record.write_manifest(self._store, self._made(), self._judge, no_adapt, n_target_epochs)
+        self._worth = Worth(self._store, self._inputs, self._judge, no_adapt)
+
+    def configured(self, name: str, params: Params | None) -> Trial:
+        """Return what a trial trains, or an arm by its name."""
+        return configuration.configured(self._inputs, name, params)
+
+    def objective(self, predictions: pa.Table) -> float:
+        """Return what the predictions of one seed are worth to the search."""
+        return objective_value(self.sweep, self._judge, predictions)
+
+    def judge(self, trial: Trial) -> Scores:
+        """Return what a trained trial is worth."""
+        return self._worth.scores(trial)
+
+    def judge_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
+        """Return the objective of the seeds that are trained, and of the one that trains."""
+        return self._worth.of_part(trial, report)
+
+    def described(self, trial: Trial) -> Mapping[str, Any]:
+        """Return the selection, and what a scheduler hears of the trial."""
+        return described(self._inputs, trial, self._emd_S)
+
+    def tables(
+        self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
+    ) -> Mapping[str, pa.Table]:
+        """Return trials and arms, with the metrics of the target."""
+        sweep, plan, worth = self.sweep, self._plan, self._worth
+        selectable = [plan.source_batches[i] for i in plan.selectable]
+        test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
+        arms = {one.name: one for one in done if one.is_control}
+        wanted = [arms[name] for name in sweep.arms]
+        rows = []
+        for one in [*wanted, *(one for one in done if not one.is_control)]:
+            tested = margin = None
+            if one.signature is not None:
+                predicted = worth.predictions(one.trial.stored)
+                tested = mean_evaluation([test.evaluate(table) for table in predicted])
+                margin = worth.transfer_margin(one.trial)
+            row = trial_row(
+                one,
+                selectable,
+                self._inputs.batches_stages,
+                tested,
+                sweep.batch_size,
+                on_line=self._is_on_line(one),
+                transfer_margin=margin,
+            )
+            if tested is not None:
+                log.emit("trial_tested", trial=row.trial, split=Split.TARGET_TEST.value)
+            rows.append(row)
+        record.add_target_counts(self._store, sweep.name, test, self._no_adapt())
+        return {paths.sweep_trials(sweep.name): trials_table(rows)}
+
+    def _is_on_line(self, one: Done[Trial]) -> bool:
+        """Whether a trial was enqueued with the learning rate and the steps of the arms."""
+        first, inputs = one.trial.seeds[0], self._inputs
+        same = (
+            first.learning_rate == inputs.default_learning_rate and first.n_steps == inputs.n_steps
+        )
+        return one.enqueued and not one.is_control and same
+
+    @property
+    def _emd_S(self) -> NDArray[np.float64]:
+        """To the target, of the selectable batches."""
+        return self._made().emd_S[list(self._plan.selectable)]
+
+    def _made(self) -> Scored:
+        assert self._scored is not None, "it was begun"
+        return self._scored
+
+    def _no_adapt(self) -> pa.Table:
+        (name,) = self.configured(NO_ADAPT, None).stored
+        return self._store.read_table(paths.predictions(self.sweep.name, name))

@@ -1,0 +1,126 @@
+"""The tables that a sweep leaves: trials and arms, and its source batches."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from orchestrator.alignment.batches import Batch
+from orchestrator.method import Done
+from orchestrator.methods.selective.results import BatchRow, TrialRow
+from orchestrator.methods.selective.trial.configuration import Configuration, Trial
+from orchestrator.sweep.objective import Evaluation
+from orchestrator.sweep.replicates import replicate_columns
+from orchestrator.sweep.study import in_order
+from orchestrator.tables.rows import table_of
+from orchestrator.tables.trials import state_of
+from trainables.stages import Stage
+
+
+def trial_row(
+    one: Done[Trial],
+    selectable: Sequence[Batch],
+    stages: NDArray[np.int64],
+    evaluation: Evaluation | None,
+    batch_size: int,
+    *,
+    on_line: bool = False,
+    transfer_margin: float | None = None,
+) -> TrialRow:
+    """Return the row of one trial or arm.
+
+    Parameters
+    ----------
+    one : Done
+    selectable : sequence of Batch
+        Source batches that a tau chooses from.
+    stages : (n_selectable, batch_size)
+        Their stages.
+    evaluation : Evaluation or None
+        On the target's test subjects, mean over the seeds; None for a trial without predictions.
+    batch_size : int
+        Epochs of a step.
+    on_line : bool
+        Whether it is enqueued with the learning rate and the steps of the arms.
+    transfer_margin : float, optional
+        Gain over no adaptation of the objective's subject who gains least.
+    """
+    configuration = one.trial.seeds[0]
+    kept = configuration.kept
+    return TrialRow(
+        trial=f"arm-{one.name}" if one.is_control else one.name,
+        kind="arm" if one.is_control else "trial",
+        arm=one.name if one.is_control else None,
+        state=state_of(one.error, one.stopped_after),
+        enqueued=one.enqueued,
+        on_line=on_line,
+        reused_from=one.reused_from,
+        tau_quantile=configuration.tau_quantile,
+        tau_absolute=configuration.tau_absolute,
+        learning_rate=configuration.learning_rate,
+        n_kept=len(kept),
+        n_selectable=len(selectable),
+        n_subjects_kept=len({selectable[i].subject for i in kept}),
+        n_steps=configuration.n_steps,
+        objective=one.objective,
+        **replicate_columns(one.replicates),
+        cost=cost(configuration, batch_size) if one.signature else None,
+        transfer_margin=transfer_margin,
+        on_front=one.on_front,
+        stopped_after=one.stopped_after,
+        target_macro_f1=evaluation.macro_f1 if evaluation else None,
+        target_accuracy=evaluation.accuracy if evaluation else None,
+        target_kappa=evaluation.kappa if evaluation else None,
+        kept={stage.name: int((stages[kept] == stage).sum()) for stage in Stage},
+        signature=one.signature,
+        error=one.error,
+    )
+
+
+def cost(configuration: Configuration, batch_size: int) -> float:
+    """Return how many epochs go through the network in one training."""
+    return float(configuration.n_steps * batch_size if len(configuration.kept) else 0)
+
+
+def trials_table(rows: Sequence[TrialRow]) -> pa.Table:
+    """Return the final table, sorted by trial."""
+    return table_of(TrialRow, sorted(rows, key=lambda row: in_order(row.trial)))
+
+
+def batches_table(
+    batches: Sequence[Batch],
+    selectable: Sequence[int],
+    emd_S: NDArray[np.float64],
+    reward_S: NDArray[np.float64],
+    stages: NDArray[np.int64],
+) -> pa.Table:
+    """Return one row per source batch: where it is from, its distance, reward and stage mix.
+
+    Parameters
+    ----------
+    batches : sequence of Batch
+        All source batches.
+    selectable : sequence of int
+        Ids of those that a tau chooses from.
+    emd_S, reward_S : (n_batches,), (n_batches,)
+    stages : (n_batches, batch_size)
+    """
+    chosen = set(selectable)
+    return table_of(
+        BatchRow,
+        (
+            BatchRow(
+                batch_id=batch.batch_id,
+                subject=batch.subject,
+                recording=batch.recording,
+                first_epoch=int(batch.epochs[0]),
+                n=len(batch.epochs),
+                selectable=batch.batch_id in chosen,
+                emd=float(emd),
+                reward=float(reward),
+                epochs={stage.name: int((of_batch == stage).sum()) for stage in Stage},
+            )
+            for batch, emd, reward, of_batch in zip(batches, emd_S, reward_S, stages, strict=True)
+        ),
+    )

@@ -1,0 +1,85 @@
+"""What the predictions of a finetuned model are worth, by the stages that choose among trials."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.method import Scores
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.run.tables import cost
+from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
+from orchestrator.methods.selective.trial.finetuning import PARTS_PER_FINETUNING, TARGET_EMD
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.objective import Judge, information
+from orchestrator.sweep.reports import N_PARTS
+
+
+def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
+    """Return what predictions are worth to the search: the value that it maximises."""
+    if sweep.search.objective == "target_information":
+        return information(predictions, "test", sweep.stages)
+    if sweep.search.objective == "target_emd":
+        return -float(predictions.schema.metadata[TARGET_EMD])
+    return float(judge.evaluate(predictions).macro_f1)
+
+
+class Worth:
+    """Objectives of trained configurations.
+
+    Parameters
+    ----------
+    store : Store
+    inputs : TrialInputs
+    judge : Judge
+        Of the objective.
+    no_adapt : table
+        Predictions of the pretrained model.
+    """
+
+    def __init__(self, store: Store, inputs: TrialInputs, judge: Judge, no_adapt: pa.Table) -> None:
+        self._store = store
+        self._inputs = inputs
+        self._judge = judge
+        self._search = inputs.sweep.search
+        self._unadapted = judge.by_subject(no_adapt)
+
+    def scores(self, trial: Trial) -> Scores:
+        """Return objective and further objectives of a trained configuration."""
+        replicates = tuple(self._objective(table) for table in self.predictions(trial.stored))
+        further = {
+            "cost": lambda: cost(trial.seeds[0], self._inputs.sweep.batch_size),
+            "transfer_margin": lambda: self.transfer_margin(trial),
+        }
+        return Scores(
+            values=(float(np.mean(replicates)), *(further[name]() for name in self._search.also)),
+            replicates=replicates if len(replicates) > 1 else (),
+        )
+
+    def transfer_margin(self, trial: Trial) -> float:
+        """Return the gain of the subject who gains least over no adaptation, mean over the seeds."""
+        worst = []
+        for predictions in self.predictions(trial.stored):
+            adapted = self._judge.by_subject(predictions)
+            worst.append(min(adapted[name] - self._unadapted[name] for name in adapted))
+        return float(np.mean(worst))
+
+    def of_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
+        """Return the objective of a trial under way: of the seeds that are trained, and of the one that trains."""
+        n_done, part = divmod(int(report[N_PARTS]), PARTS_PER_FINETUNING)
+        tables = list(self.predictions(trial.stored[:n_done]))
+        if part:
+            where = self._inputs.sweep_name, trial.stored[n_done], part
+            tables.append(self._store.read_table(paths.part_predictions(*where)))
+            self._store.delete_if_there(paths.part_predictions(*where))
+        return float(np.mean([self._objective(table) for table in tables]))
+
+    def predictions(self, stored: Sequence[str]) -> Iterator[pa.Table]:
+        """Return predictions by the names that they are stored under."""
+        for name in stored:
+            yield self._store.read_table(paths.predictions(self._inputs.sweep_name, name))
+
+    def _objective(self, predictions: pa.Table) -> float:
+        return objective_value(self._inputs.sweep, self._judge, predictions)

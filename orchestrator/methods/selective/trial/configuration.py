@@ -1,0 +1,162 @@
+"""What a trial or an arm trains on: which source batches, how, with which seeds, and under which id that is stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.alignment.readings import selected
+from orchestrator.alignment.selection import select_quantile
+from orchestrator.methods.selective.config.arms import ARMS, QUANTILE, Batches
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.store.hashing import content_id
+from orchestrator.sweep.epochs import UnlabelledEpochs
+from search_spaces.space import Params
+from trainables.stages import Stage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialInputs:
+    """What all trials of a sweep share; put into the object store once, read there without a copy."""
+
+    store_uri: str
+    sweep_name: str
+    score_id: str
+    """Stands for encoder, rewards and all epochs of source and target."""
+    weights: bytes
+    """Of the pretrained model."""
+    reward_S: NDArray[np.float64]
+    """(n_selectable,)."""
+    batches_x: NDArray[np.float32]
+    """(n_selectable, batch_size, n_channels, 3000): source batches that may be trained on."""
+    batches_stages: NDArray[np.int64]
+    """(n_selectable, batch_size)."""
+    class_weights: NDArray[np.float32]
+    """(5,), from the stages of all selectable batches: the same in every trial."""
+    learned_stages: tuple[Stage, ...]
+    """Stages that the model can predict."""
+    objective_epochs: UnlabelledEpochs
+    test_epochs: UnlabelledEpochs
+    default_learning_rate: float
+    n_steps: int
+    """Of the arms, and of a trial without steps of its own."""
+    seed: int
+    sweep: SelectiveSweep
+    """Says how many workers finetune together, and on what."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """A selection and how to train on it."""
+
+    kept: NDArray[np.intp]
+    """Positions among the selectable batches; empty: no finetuning."""
+    tau_quantile: float | None
+    tau_absolute: float | None
+    learning_rate: float | None
+    n_steps: int
+    seed: int
+
+
+def trial_configurations(
+    inputs: TrialInputs, params: Mapping[str, float]
+) -> tuple[Configuration, ...]:
+    """Return what a trial with these sampled parameters trains on, once for each seed."""
+    first = trial_configuration(inputs, params)
+    return tuple(replace(first, seed=seed) for seed in _seeds(inputs))
+
+
+def arm_configurations(inputs: TrialInputs, arm: str) -> tuple[Configuration, ...]:
+    """Return what a control arm trains on, once for each seed; without training, seeds do not matter."""
+    seeds = _seeds(inputs) if ARMS[arm].is_finetuned else _seeds(inputs)[:1]
+    return tuple(arm_configuration(inputs, arm, seed) for seed in seeds)
+
+
+def _seeds(inputs: TrialInputs) -> range:
+    return range(inputs.seed, inputs.seed + inputs.sweep.search.replicates)
+
+
+def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
+    """Return what a trial with these sampled parameters trains on with the first seed."""
+    selection = selected(inputs.reward_S, params)
+    return Configuration(
+        kept=selection.kept,
+        tau_quantile=selection.tau_quantile,
+        tau_absolute=selection.tau_absolute,
+        learning_rate=params.get("learning_rate", inputs.default_learning_rate),
+        n_steps=int(params.get("n_steps", inputs.n_steps)),
+        seed=inputs.seed,
+    )
+
+
+def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
+    """Return what a control arm trains on, at the default learning rate and with the steps of the sweep file.
+
+    Parameters
+    ----------
+    inputs : TrialInputs
+    arm : str
+        A key of :data:`orchestrator.methods.selective.config.arms.ARMS`.
+    seed : int, optional
+        Of the training, and of the choice of batches; that of the sweep by default.
+    """
+    choose = ARMS[arm].choose
+    seed = inputs.seed if seed is None else seed
+    if choose is None:
+        kept, learning_rate, n_steps = np.arange(0), None, 0
+    else:
+        n_half = select_quantile(inputs.reward_S, QUANTILE).n_kept
+        kept = choose(Batches(reward_S=inputs.reward_S, n_half=n_half, seed=seed))
+        learning_rate, n_steps = inputs.default_learning_rate, inputs.n_steps
+    return Configuration(
+        kept=kept,
+        tau_quantile=None,
+        tau_absolute=None,
+        learning_rate=learning_rate,
+        n_steps=n_steps,
+        seed=seed,
+    )
+
+
+def signature(inputs: TrialInputs, configuration: Configuration) -> str:
+    """Return the id of everything that the predictions depend on.
+
+    Two taus that keep the same batches are the same training, and find the same predictions.
+    """
+    return content_id(
+        {
+            "score_id": inputs.score_id,
+            "kept": configuration.kept.tolist(),
+            "learning_rate": configuration.learning_rate,
+            "n_steps": configuration.n_steps,
+            "seed": configuration.seed,
+            "workers": inputs.sweep.workers,
+            "device": inputs.sweep.device,
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What one trial or arm trains: a finetuning with each of its seeds."""
+
+    seeds: tuple[Configuration, ...]
+    signature: str
+    """Id of its one training, or of those with all seeds."""
+    stored: tuple[str, ...]
+    """Id of the training with each seed, which its predictions are stored under."""
+
+
+def configured(inputs: TrialInputs, name: str, params: Params | None) -> Trial:
+    """Return what a trial trains, or an arm by its name, with ``arm-`` before it or not."""
+    if params is None:
+        seeds = arm_configurations(inputs, name.removeprefix("arm-"))
+    else:
+        seeds = trial_configurations(inputs, params)
+    stored = tuple(signature(inputs, configuration) for configuration in seeds)
+    return Trial(
+        seeds=seeds,
+        signature=stored[0] if len(stored) == 1 else content_id({"replicates": list(stored)}),
+        stored=stored,
+    )

@@ -1,0 +1,1 @@
+"""The method sleepmg: cross-validate networks of several modalities whose gradients are balanced (SleepMG)."""

@@ -1,0 +1,224 @@
+"""The method sleepmg on one sweep: each trial and row is a whole cross-validation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.errors import SweepFailedError
+from orchestrator.labels import LabelGate, Split
+from orchestrator.method import Done, Scores, Trainer
+from orchestrator.methods.sleepmg.config.search import Search
+from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep, parameters
+from orchestrator.methods.sleepmg.plan import CrossValidationPlan, plan_cross_validation
+from orchestrator.methods.sleepmg.run.tables import Tables
+from orchestrator.methods.sleepmg.run.worth import Worth
+from orchestrator.methods.sleepmg.trial import cross_validation as trial
+from orchestrator.methods.sleepmg.trial.cross_validation import Trial, described
+from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs, cross_validation_inputs
+from orchestrator.psg import feed
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.failures import digest, digest_text
+from orchestrator.sweep.manifest import write_manifest
+from orchestrator.sweep.objective import Judge
+from orchestrator.sweep.reports import so_far
+from orchestrator.telemetry.events import EventLog
+from search_spaces.space import Params, Space, as_data
+from trainables.stages import Stage
+
+
+class SleepMGMethod:
+    """See :class:`orchestrator.method.Method`; its controls are the rows of the sweep file, with each seed."""
+
+    control_kind = "row"
+    trainer: Trainer[CrossValidationInputs, Trial] = trial.TRAINER
+
+    def __init__(self, store: Store, sweep: SleepMGSweep) -> None:
+        self._store = store
+        self.sweep = sweep
+        self._plan = plan_cross_validation(sweep, store)
+        self._inputs: CrossValidationInputs
+        self._judge: Judge
+        self._worth: Worth
+
+    @property
+    def search(self) -> Search | None:
+        """The search of the sweep file, if it has one."""
+        return self.sweep.search
+
+    @property
+    def objective_name(self) -> str:
+        """What the search maximises."""
+        return (
+            Search.model_fields["objective"].default
+            if self.search is None
+            else self.search.objective
+        )
+
+    @property
+    def data_id(self) -> tuple[str, str]:
+        """Id of the epochs."""
+        return "data_id", self._plan.data_id
+
+    @property
+    def space(self) -> Space:
+        """What the search varies; empty without one."""
+        return self.search.space.declared() if self.search is not None else {}
+
+    @property
+    def first(self) -> Sequence[Params]:
+        """Configurations to try before any other."""
+        return list(self.sweep.first_trials())
+
+    @property
+    def fixed(self) -> Params:
+        """Values of the parameters that the search does not vary."""
+        own = parameters(self.sweep.settings())
+        return {name: value for name, value in own.items() if name not in self.space}
+
+    @property
+    def controls(self) -> Sequence[str]:
+        """Names of the rows with their seeds."""
+        return list(trial.rows_by_trial(self.sweep))
+
+    def prepare(self) -> None:
+        """Make nothing: folds are shared between sweeps one by one."""
+
+    def begin(self, gate: LabelGate, out: Store) -> CrossValidationInputs:
+        """Read signals and stages; folds are looked for in `out`, and written there."""
+        inputs = cross_validation_inputs(self._store, self._plan, gate)
+        inputs.check()
+        self._judge = objective_judge(gate, self._plan)
+        self._inputs = replace(inputs, store_uri=out.uri)
+        self._worth = Worth(out, self._inputs, self._judge)
+        return self._inputs
+
+    def record(self, gate: LabelGate, log: EventLog) -> None:
+        """Write the manifest."""
+        write_manifest(self._store, self.sweep.name, self._about())
+
+    def record_controls(self, errors: Mapping[str, str | None]) -> None:
+        """Refuse to go on where every row failed."""
+        failed = [(name, error) for name, error in errors.items() if error is not None]
+        if len(failed) == len(errors):
+            raise SweepFailedError(
+                f"all {len(errors)} rows of sweep {self.sweep.name!r} failed:\n{digest_text(digest(failed))}"
+            )
+
+    def configured(self, name: str, params: Params | None) -> Trial:
+        """Return what a trial trains, or a row by its name."""
+        return trial.configured(self._inputs, name, params)
+
+    def objective(self, predictions: pa.Table) -> float:
+        """Return the macro-F1 of the validation subjects of all folds, pooled."""
+        return self._judge.evaluate(predictions).macro_f1
+
+    def judge(self, trial: Trial) -> Scores:
+        """Return what a trained trial is worth."""
+        return self._worth.scores(trial)
+
+    def judge_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
+        """Return what the trial itself knows of the folds that are done."""
+        return so_far({}, report)
+
+    def described(self, trial: Trial) -> Mapping[str, Any]:
+        """Return how many reports there are, and after what."""
+        return described(self._inputs, trial)
+
+    def tables(
+        self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
+    ) -> Mapping[str, pa.Table]:
+        """Return trials and rows, folds, recordings, confusion and modalities."""
+        plan, stages = self._plan, self.sweep.stages
+        test = Judge(gate, list(plan.recordings), "test", stages, Split.FOLD_TEST, "final table")
+        tables = Tables(self._store, self._inputs, plan.recordings, stages)
+        for one in done:
+            judged, worst_subject = [], None
+            if one.signature is not None:
+                log.emit("trial_tested", trial=one.name, split=Split.FOLD_TEST.value)
+                worst_subject = self._worth.worst_subject(one.trial)
+                judged = [
+                    (test.judged(predictions), self._judge.judged(predictions))
+                    for predictions in self._worth.predictions(one.trial)
+                ]
+            tables.add(one, judged, worst_subject)
+        path_of = {
+            "folds": paths.sweep_folds,
+            "recordings": paths.sweep_recordings,
+            "confusion": paths.sweep_confusion,
+            "modalities": paths.sweep_modalities,
+            "trials": paths.sweep_trials,
+        }
+        return {path_of[name](self.sweep.name): table for name, table in tables.tables().items()}
+
+    def _about(self) -> dict[str, Any]:
+        """Return what the sweep runs on, and what always answering one stage is worth."""
+        sweep, plan, judge, inputs = self.sweep, self._plan, self._judge, self._inputs
+        counts = judge.stage_counts
+        majority = max(sweep.stages, key=lambda stage: counts[stage.name])
+        space = self.space
+        return {
+            "name": sweep.name,
+            "method": sweep.method,
+            "objective": self.objective_name,
+            "also": list(sweep.search.also) if sweep.search else [],
+            "declared_stages": [stage.name for stage in sweep.stages],
+            "dataset": sweep.dataset,
+            "subjects": list(plan.subjects),
+            "modalities": list(sweep.modalities),
+            "channels": self._channels(),
+            "scale": sweep.scale,
+            "folds": {
+                "kind": sweep.folds.kind,
+                "n_folds": len(plan.folds),
+                "n_validation": sweep.folds.n_validation,
+            },
+            "searched": list(space),
+            "space": {name: as_data(declared) for name, declared in space.items()},
+            "rows": [{"name": row.name, "ours": row.ours} for row in sweep.rows],
+            "seeds": list(sweep.seeds),
+            "figure": sweep.figure,
+            "batch_size": sweep.training.batch_size,
+            "n_passes": sweep.training.n_passes,
+            "workers": sweep.workers,
+            "seed": sweep.seed,
+            "data_id": plan.data_id,
+            "n_epochs": len(inputs.epochs.stages),
+            "stage_counts": counts,
+            "majority": {
+                "stage": majority.name,
+                "macro_f1": _majority_macro_f1(counts, sweep.stages, majority),
+            },
+        }
+
+    def _channels(self) -> dict[str, list[str]]:
+        """Return the channels of each modality, of the first recording that has it."""
+        found: dict[str, list[str]] = {}
+        for recording in self._plan.recordings:
+            labels = feed.channel_labels(self._store, recording)
+            for modality in self.sweep.modalities:
+                if modality in labels:
+                    found.setdefault(modality, list(labels[modality]))
+        return found
+
+
+def objective_judge(gate: LabelGate, plan: CrossValidationPlan) -> Judge:
+    """Return the judge of the validation subjects of all folds."""
+    return Judge(
+        gate,
+        list(plan.recordings),
+        "objective",
+        plan.sweep.stages,
+        Split.FOLD_VALIDATION,
+        "objective",
+    )
+
+
+def _majority_macro_f1(
+    counts: Mapping[str, int], declared: tuple[Stage, ...], majority: Stage
+) -> float:
+    """Return the macro-F1 of always answering one stage: its F1 is 2 p / (p + 1), that of the others 0."""
+    share = counts[majority.name] / sum(counts[stage.name] for stage in declared)
+    return 2 * share / (share + 1) / len(declared)

@@ -1,0 +1,1 @@
+"""A cross-validation: the arrays, its folds, and what they predict."""

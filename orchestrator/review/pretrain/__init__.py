@@ -1,5 +1,0 @@
-"""Review of a sweep of the method ``pretrain``: how to train the source encoder."""
-
-from orchestrator.review.pretrain.report import review_files
-
-__all__ = ["review_files"]

@@ -1,5 +1,0 @@
-"""Review of a sweep of the method ``sleepmg``: which balance and lambda, and which parts matter."""
-
-from orchestrator.review.sleepmg.report import review_files
-
-__all__ = ["review_files"]

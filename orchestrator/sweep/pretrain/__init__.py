@@ -1,1 +1,0 @@
-"""Sweeps of the method pretrain: source encoders, trained in different ways."""

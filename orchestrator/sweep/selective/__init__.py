@@ -1,1 +1,0 @@
-"""Sweeps of the method SelectiveFinetuning: pretrain, score, and search over tau."""

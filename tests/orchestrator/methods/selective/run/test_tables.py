@@ -1,0 +1,169 @@
+"""The tables of a sweep, row by row by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator.alignment.batches import Batch
+from orchestrator.method import Done
+from orchestrator.methods.selective.results import TrialRow
+from orchestrator.methods.selective.run.tables import (
+    batches_table,
+    trial_row,
+    trials_table,
+)
+from orchestrator.methods.selective.trial.configuration import Configuration, Trial
+from orchestrator.sweep.objective import Evaluation
+from orchestrator.tables.rows import schema_of, values_of
+
+
+def batch(batch_id: int, subject: str, *epochs: int) -> Batch:
+    return Batch(
+        batch_id=batch_id,
+        subject=subject,
+        recording=f"{subject}-n1",
+        epochs=np.array(epochs, np.int32),
+    )
+
+
+BATCHES = [batch(0, "s1", 0, 2), batch(1, "s1", 3, 4), batch(2, "s2", 7, 8), batch(3, "v1", 0, 1)]
+STAGES = np.array([[0, 0], [3, 2], [4, 1], [0, 3]])
+
+
+def of_seeds(*seeds: Configuration) -> Trial:
+    return Trial(seeds=seeds, signature="abc", stored=("abc",))
+
+
+TRIAL: Done[Trial] = Done(
+    name="t001",
+    is_control=False,
+    enqueued=True,
+    trial=of_seeds(
+        *(
+            Configuration(
+                kept=np.array([1, 2]),
+                tau_quantile=0.25,
+                tau_absolute=0.1,
+                learning_rate=1e-4,
+                n_steps=30,
+                seed=seed,
+            )
+            for seed in (1, 2, 3)
+        )
+    ),
+    signature="abc",
+    objective=0.75,
+    replicates=(0.73, 0.75, 0.77),
+    on_front=True,
+    error=None,
+)
+
+
+def test_a_complete_trial() -> None:
+    evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
+    row = trial_row(
+        TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2, on_line=True, transfer_margin=-0.02
+    )
+    assert values_of(row) == {
+        "trial": "t001",
+        "kind": "trial",
+        "arm": None,
+        "state": "complete",
+        "enqueued": True,
+        "on_line": True,
+        "reused_from": None,
+        "tau_quantile": 0.25,
+        "tau_absolute": 0.1,
+        "learning_rate": 1e-4,
+        "n_kept": 2,
+        "n_selectable": 3,
+        "n_subjects_kept": 2,
+        "n_steps": 30,
+        "objective": 0.75,
+        "n_replicates": 3,
+        # 0.75 -+ t(0.975, 2) 0.02 / sqrt(3), from a table of Student's t.
+        "objective_low": pytest.approx(0.75 - 4.303 * 0.02 / 3**0.5, abs=1e-5),
+        "objective_high": pytest.approx(0.75 + 4.303 * 0.02 / 3**0.5, abs=1e-5),
+        "cost": 60.0,
+        "transfer_margin": -0.02,
+        "on_front": True,
+        "stopped_after": None,
+        "target_macro_f1": 0.6,
+        "target_accuracy": 0.7,
+        "target_kappa": 0.4,
+        "kept_W": 0,
+        "kept_N1": 1,
+        "kept_N2": 1,
+        "kept_N3": 1,
+        "kept_REM": 1,
+        "signature": "abc",
+        "error": None,
+    }
+
+
+def test_an_arm_without_training() -> None:
+    untrained = Configuration(
+        kept=np.arange(0),
+        tau_quantile=None,
+        tau_absolute=None,
+        learning_rate=None,
+        n_steps=0,
+        seed=1,
+    )
+    arm = replace(TRIAL, name="no_adapt", is_control=True, trial=of_seeds(untrained), replicates=())
+    row = trial_row(arm, BATCHES[:3], STAGES[:3], None, 2)
+    assert (row.trial, row.kind, row.arm) == ("arm-no_adapt", "arm", "no_adapt")
+    assert (row.n_kept, row.n_steps) == (0, 0)
+    assert row.n_subjects_kept == 0
+    assert row.cost == 0
+    assert (row.n_replicates, row.objective_low, row.objective_high) == (1, None, None)
+    assert row.kept == dict.fromkeys(("W", "N1", "N2", "N3", "REM"), 0)
+
+
+def test_a_failed_trial_keeps_its_reason_and_has_no_metric() -> None:
+    failed = replace(TRIAL, signature=None, objective=None, error="DivergedError")
+    row = trial_row(failed, BATCHES[:3], STAGES[:3], None, 2)
+    assert (row.state, row.error, row.signature) == ("failed", "DivergedError", None)
+    assert row.objective is None
+    assert row.target_macro_f1 is None
+
+
+def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
+    ended = replace(TRIAL, signature=None, objective=None, stopped_after=3)
+    row = trial_row(ended, BATCHES[:3], STAGES[:3], None, 2)
+    assert (row.state, row.stopped_after, row.objective) == ("stopped", 3, None)
+    assert row.cost is None, "nobody knows where between two reports it was ended"
+
+
+def test_the_table_is_sorted_and_typed() -> None:
+    evaluation = Evaluation(macro_f1=0.6, accuracy=0.7, kappa=0.4, n_epochs=10)
+    rows = [trial_row(TRIAL, BATCHES[:3], STAGES[:3], evaluation, 2)]
+    rows += [replace(rows[0], trial=name, objective=None) for name in ("t000", "arm-random")]
+    table = trials_table(rows)
+    assert table.schema == schema_of(TrialRow)
+    assert table["trial"].to_pylist() == ["arm-random", "t000", "t001"]
+    assert table["objective"].to_pylist() == [None, None, 0.75]
+
+
+def test_batches_with_those_held_out() -> None:
+    emd_S = np.array([2.0, 4.0, 0.0, 1.0])
+    reward_S = np.array([0.5, 0.25, np.inf, 1.0])
+    table = batches_table(BATCHES, [0, 1, 2], emd_S, reward_S, STAGES)
+    assert table["selectable"].to_pylist() == [True, True, True, False]
+    assert table.to_pylist()[2] == {
+        "batch_id": 2,
+        "subject": "s2",
+        "recording": "s2-n1",
+        "first_epoch": 7,
+        "n": 2,
+        "selectable": True,
+        "emd": 0.0,
+        "reward": float("inf"),
+        "W": 0,
+        "N1": 1,
+        "N2": 0,
+        "N3": 0,
+        "REM": 1,
+    }
+    assert table["W"].to_pylist() == [2, 0, 0, 1]

@@ -1,0 +1,99 @@
+"""What predictions are worth: means over seeds, the subject who gains least, and a training under way."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from orchestrator.methods.selective.run import worth
+from orchestrator.methods.selective.trial.configuration import Configuration, Trial
+from orchestrator.store import paths
+from orchestrator.store.store import Store
+from orchestrator.sweep.reports import N_PARTS
+from trainables.stages import Stage
+
+W, N2 = Stage.W, Stage.N2
+TRUE = {"anna": [W, W, N2, N2], "bert": [W, N2, N2, N2]}
+
+
+class Judge:
+    """Knows the stages of two subjects, and counts a share of right answers as macro-F1."""
+
+    def evaluate(self, predictions: pa.Table) -> Any:
+        shares = list(self.by_subject(predictions).values())
+        return SimpleNamespace(macro_f1=float(np.mean(shares)))
+
+    def by_subject(self, predictions: pa.Table) -> dict[str, float]:
+        said = json.loads(predictions.schema.metadata[b"said"])
+        return {
+            name: float(np.mean(np.array(said[name]) == np.array(true)))
+            for name, true in TRUE.items()
+        }
+
+
+def says(**said: list[Stage]) -> pa.Table:
+    return pa.table({"role": ["objective"]}).replace_schema_metadata({"said": json.dumps(said)})
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Any:
+    store = Store.open(str(tmp_path))
+    search = SimpleNamespace(objective="source_val", also=("cost", "transfer_margin"))
+    sweep = SimpleNamespace(search=search, stages=(W, N2), batch_size=4)
+    inputs: Any = SimpleNamespace(sweep=sweep, sweep_name="probe")
+    right, wrong = [W, W, N2, N2], [N2, N2, W, W]
+    for seed, tables in {
+        1: {"anna": right, "bert": [W, N2, N2, W]},  # 1 and 3/4
+        2: {"anna": [W, W, W, N2], "bert": [W, N2, N2, N2]},  # 3/4 and 1
+    }.items():
+        store.write_table(paths.predictions("probe", f"s{seed}"), says(**tables))
+    unadapted = says(anna=[W, W, N2, W], bert=wrong)  # 3/4, and 1/4 right by chance
+    return worth.Worth(store, inputs, Judge(), unadapted)  # type: ignore[arg-type]
+
+
+def trial_of(*numbers: int, n_kept: int = 2) -> Trial:
+    seeds = [
+        Configuration(
+            kept=np.arange(n_kept),
+            tau_quantile=0.5,
+            tau_absolute=0.1,
+            learning_rate=1e-3,
+            n_steps=30,
+            seed=number,
+        )
+        for number in numbers
+    ]
+    stored = tuple(f"s{number}" for number in numbers)
+    return Trial(seeds=tuple(seeds), signature="-".join(stored), stored=stored)
+
+
+def test_one_seed(made: worth.Worth) -> None:
+    scores = made.scores(trial_of(1))
+    assert scores.values == (0.875, 120.0, 0.25)  # anna gains 1 - 3/4, bert more
+    assert scores.replicates == ()
+
+
+def test_several_seeds_are_averaged_and_kept(made: worth.Worth) -> None:
+    scores = made.scores(trial_of(1, 2))
+    assert scores.replicates == (0.875, 0.875)
+    assert scores.values == (
+        0.875,
+        120.0,
+        0.125,
+    )  # anna gains 1/4 with one seed, nothing with the other
+
+
+def test_a_training_under_way_is_judged_and_its_predictions_removed(made: worth.Worth) -> None:
+    path = paths.part_predictions("probe", "s2", 3)
+    made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
+    assert made.of_part(trial_of(1, 2), {N_PARTS: 13}) == (0.875 + (0.5 + 0) / 2) / 2
+    assert not made._store.exists(path)
+    assert made.of_part(trial_of(1, 2), {N_PARTS: 10}) == 0.875
+
+
+def test_a_configuration_without_training_costs_nothing(made: worth.Worth) -> None:
+    assert made.scores(trial_of(1, n_kept=0)).values[1] == 0.0

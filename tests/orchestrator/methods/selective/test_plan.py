@@ -1,0 +1,190 @@
+"""Who is trained on, judged on and adapted to, and which batches that gives, over made-up nights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ConfigError
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
+from orchestrator.methods.selective.plan import plan_sweep
+from orchestrator.psg.feed import StoredRecording
+from orchestrator.store.store import Store
+
+AddNight = Callable[..., None]
+MakeSweep = Callable[..., SelectiveSweep]
+pytestmark = pytest.mark.usefixtures("two_sites")
+
+
+def subjects(recordings: tuple[StoredRecording, ...]) -> list[str]:
+    return [recording.subject for recording in recordings]
+
+
+def refused(sweep: SelectiveSweep, store: Store) -> str:
+    with pytest.raises(ConfigError) as caught:
+        plan_sweep(sweep, store)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_every_role_has_its_subjects(make_sweep: MakeSweep, store: Store) -> None:
+    plan = plan_sweep(make_sweep(), store)
+    assert subjects(plan.train) == ["s1", "s2"]
+    assert subjects(plan.early_stop) == ["v1"]
+    assert subjects(plan.source_validation) == ["v2"]
+    assert plan.target_validation == ()
+    assert subjects(plan.target_test) == ["t1"]
+    assert subjects(plan.source) == ["s1", "s2", "v1", "v2"]
+    assert plan.objective_recordings == plan.source_validation
+
+
+def test_the_first_validation_subject_by_name_stops_pretraining(
+    make_sweep: MakeSweep, store: Store
+) -> None:
+    plan = plan_sweep(make_sweep(validation="[v2, v1]"), store)
+    assert subjects(plan.early_stop) == ["v1"]
+
+
+def test_source_batches_are_scored_epochs_that_are_not_flat(
+    make_sweep: MakeSweep, store: Store
+) -> None:
+    plan = plan_sweep(make_sweep(), store)
+    assert [b.subject for b in plan.source_batches] == ["s1"] * 3 + ["s2"] * 5 + ["v1", "v2", "v2"]
+    # Of the first sixteen, 0 and 5 are flat, 5, 6, 13 and 14 unscored.
+    assert plan.source_batches[0].epochs.tolist() == [1, 2, 3, 4, 7, 8, 9, 10]
+    assert plan.source_batches[1].epochs.tolist() == [11, 12, 15, 16, 17, 18, 19, 20]
+
+
+def test_held_out_batches_are_scored_but_cannot_be_selected(
+    make_sweep: MakeSweep, store: Store
+) -> None:
+    plan = plan_sweep(make_sweep(), store)
+    assert plan.selectable == tuple(range(8))
+    request = plan.score_request("e")
+    assert len(request.source_batches) == 11
+    assert request.statistics == plan.selectable
+
+
+def test_target_batches_do_not_look_at_stages(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    (first, second) = plan_sweep(make_sweep(), store).target_batches
+    assert first.epochs.tolist() == [0, 2, 3, 4, 5, 6, 7, 8]  # all but the flat one
+    assert second.epochs.tolist() == [9, 10, 11, 12, 13, 14, 15, 16]
+    add_night("scored", "t1", [2] * 20, flat=[1])
+    other = plan_sweep(make_sweep(target="scored"), store).target_batches
+    assert [b.epochs.tolist() for b in other] == [first.epochs.tolist(), second.epochs.tolist()]
+
+
+def test_one_target_subject_makes_a_sweep_transductive(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "t1", [2] * 8, recording="t1-n2")
+    assert plan_sweep(make_sweep(), store).transductive
+    add_night("clinic", "t2", [2] * 8)
+    assert not plan_sweep(make_sweep(), store).transductive
+
+
+def test_all_recordings_of_a_subject_share_its_role(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("home", "v1", [2] * 16, recording="v1-n2")
+    plan = plan_sweep(make_sweep(), store)
+    assert [r.recording for r in plan.early_stop] == ["v1-n1", "v1-n2"]
+    assert plan.selectable == tuple(range(8))
+
+
+def test_a_quarantined_recording_has_no_role(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("home", "s3", [2] * 80, status="quarantined")
+    assert subjects(plan_sweep(make_sweep(), store).train) == ["s1", "s2"]
+
+
+def test_oracle_validation_subjects_are_not_tested_on(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "t2", [2] * 8)
+    sweep = make_sweep(
+        more_target="  validation: [t2]", more_search="  objective: oracle_target_val"
+    )
+    plan = plan_sweep(sweep, store)
+    assert subjects(plan.target_validation) == ["t2"]
+    assert subjects(plan.target_test) == ["t1"]
+    assert plan.objective_recordings == plan.target_validation
+    assert {b.subject for b in plan.target_batches} == {"t1", "t2"}
+
+
+def test_an_oracle_needs_two_target_subjects(make_sweep: MakeSweep, store: Store) -> None:
+    sweep = make_sweep(
+        more_target="  validation: [t1]", more_search="  objective: oracle_target_val"
+    )
+    assert "at least two target subjects" in refused(sweep, store)
+
+
+@pytest.mark.parametrize("subject", ["s2", "v2"])
+def test_a_subject_in_two_roles_is_refused(
+    subject: str, make_sweep: MakeSweep, store: Store
+) -> None:
+    message = refused(make_sweep(target="home", target_subjects=f"[{subject}]"), store)
+    assert message.startswith(f"{subject} of data set 'home' would be source and target")
+
+
+def test_a_subject_may_be_the_target_if_it_is_no_source(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("home", "x1", [2] * 8)
+    sweep = make_sweep(target="home", target_subjects="[x1]", exclude="[x1]")
+    plan = plan_sweep(sweep, store)
+    assert subjects(plan.target) == ["x1"]
+    assert "x1" not in subjects(plan.source)
+
+
+def test_the_same_name_in_two_data_sets_is_two_subjects(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "s1", [2] * 8)
+    assert subjects(plan_sweep(make_sweep(), store).target) == ["s1", "t1"]
+
+
+def test_one_validation_subject_is_refused(make_sweep: MakeSweep, store: Store) -> None:
+    message = refused(make_sweep(validation="[v1]"), store)
+    assert "gives 1 subject (v1); at least 2" in message
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"source": "hme"}, ["'hme' is not in the store", "did you mean 'home'?"]),
+        ({"target": "ward"}, ["'ward' is not in the store", "clinic, home"]),
+        ({"validation": "[v1, v3]"}, ["'v3'", "v2"]),
+        ({"target_subjects": "[t9]"}, ["'t9'", "t1"]),
+        ({"exclude": "[q1]"}, ["'q1'"]),
+    ],
+)
+def test_unknown_names_are_refused(
+    changes: dict[str, Any], parts: list[str], make_sweep: MakeSweep, store: Store
+) -> None:
+    message = refused(make_sweep(**changes), store)
+    assert all(part in message for part in parts), message
+
+
+def test_fewer_than_8_selectable_batches_are_refused(make_sweep: MakeSweep, store: Store) -> None:
+    # 11 batches, but without those of s1 only 5 may be trained on.
+    assert "5 batches of 8" in refused(make_sweep(exclude="[s1]"), store)
+
+
+def test_a_target_shorter_than_a_batch_is_refused(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("short", "t1", [2] * 8, flat=[3])
+    assert "the target gives no batch of 8" in refused(make_sweep(target="short"), store)
+
+
+def test_a_target_without_a_scored_epoch_is_refused_before_any_training(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("ward", "u1", [-1] * 24)
+    message = refused(make_sweep(target="ward"), store)
+    assert "no epoch of the target recordings (u1-n1) is scored" in message
