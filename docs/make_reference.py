@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.config.reference import reference
 from orchestrator.config.yaml_source import load
-from orchestrator.sweep import metric_names
+from orchestrator.sweep.watch import metric_names
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "sweeps.md"

@@ -99,7 +99,7 @@ def schema(events: bool) -> None:
     import json
 
     from orchestrator.config.reference import sweep_schema
-    from orchestrator.sweep.event_schema import event_schema
+    from orchestrator.sweep.watch.event_schema import event_schema
 
     click.echo(json.dumps(event_schema() if events else sweep_schema(), indent=1))
 

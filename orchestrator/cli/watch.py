@@ -31,8 +31,8 @@ def status(
 ) -> None:
     """Say where sweep NAME stands: trials, the best one, what runs. With --cluster alone, where the cluster stands."""
     from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.status import sweep_status
-    from orchestrator.sweep.status_text import status_text
+    from orchestrator.sweep.watch.status import sweep_status
+    from orchestrator.sweep.watch.status_text import status_text
     from orchestrator.telemetry.progress import on_terminal
 
     if name is None:
@@ -68,8 +68,8 @@ def _watch(store: "Store", name: str) -> None:
     from rich.live import Live
 
     from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.status import sweep_status
-    from orchestrator.sweep.status_table import StatusTable
+    from orchestrator.sweep.watch.status import sweep_status
+    from orchestrator.sweep.watch.status_table import StatusTable
 
     holders = Holders(store)
     with Live(console=Console(), auto_refresh=False) as shown:
@@ -89,9 +89,9 @@ def _watch(store: "Store", name: str) -> None:
 @click.option("--follow", is_flag=True, help="Go on with what comes, until it ends.")
 def logs(name: str, store_uri: str, cluster_file: str | None, as_json: bool, follow: bool) -> None:
     """Print the event log of sweep NAME."""
-    from orchestrator.sweep.event_text import event_text
     from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.status import sweep_events, sweep_status
+    from orchestrator.sweep.watch.event_text import event_text
+    from orchestrator.sweep.watch.status import sweep_events, sweep_status
 
     store = _store(store_of(store_uri, cluster_file))
     holders = Holders(store)
@@ -116,7 +116,7 @@ def stop(name: str, store_uri: str, cluster_file: str | None, now: bool) -> None
     """Let sweep NAME end after the trials that run now, wherever it runs. `orchestrator sweep` takes it up again."""
     from orchestrator.errors import ConfigError
     from orchestrator.sweep.lock import BEAT_S, ask_to_stop
-    from orchestrator.sweep.status import sweep_status
+    from orchestrator.sweep.watch.status import sweep_status
 
     store = _store(store_of(store_uri, cluster_file))
     found = sweep_status(store, name)

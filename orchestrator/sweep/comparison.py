@@ -13,10 +13,9 @@ from orchestrator.errors import IntegrityError, OrchestratorError
 from orchestrator.method import Configured, InputsRef, Method, Order
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.failures import LostError, described, ends_sweep, from_data
+from orchestrator.sweep.failures import DIED, LostError, described, ends_sweep, from_data
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, outcome_of
-from orchestrator.sweep.search import DIED
-from orchestrator.sweep.study import NOT_A_NUMBER
+from orchestrator.sweep.search.study import NOT_A_NUMBER
 
 TOLERANCE = 1e-5
 """Of several workers, or on a GPU, sums are taken in an order that is not fixed: so close counts as the same."""

@@ -11,6 +11,7 @@ from orchestrator.errors import InterruptedSweepError, OrchestratorError, Termin
 from orchestrator.method import InputsRef
 from orchestrator.store.store import Store
 from orchestrator.sweep.failures import (
+    DIED,
     MAX_RETRIES,
     LostError,
     from_data,
@@ -18,7 +19,6 @@ from orchestrator.sweep.failures import (
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.remote import run_control
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, SIGNATURE, Outcome
-from orchestrator.sweep.search import DIED
 from orchestrator.sweep.workers import n_that_fit, resources_of
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress

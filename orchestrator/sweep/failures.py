@@ -57,6 +57,9 @@ _HINTS = (
 
 T = TypeVar("T")
 
+DIED = "the trial's process died, each time that it was tried"
+"""Error of a trial under which no process lived to its end."""
+
 
 class LostError(Exception):
     """A process or a node died under a trial; another attempt goes on from the last checkpoint."""

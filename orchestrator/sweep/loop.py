@@ -17,13 +17,13 @@ from orchestrator.method import (
 )
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import study
 from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.remote import train_one, train_proposed
 from orchestrator.sweep.reports import ERROR, SIGNATURE, Outcome
-from orchestrator.sweep.samplers import check_sampler
-from orchestrator.sweep.tuning import Found, run_search
-from orchestrator.sweep.warm_start import check_warm_start
+from orchestrator.sweep.search import study
+from orchestrator.sweep.search.samplers import check_sampler
+from orchestrator.sweep.search.tuning import Found, run_search
+from orchestrator.sweep.search.warm_start import check_warm_start
 from search_spaces.space import Params
 
 

@@ -26,13 +26,13 @@ from orchestrator.store.decoding import read_json
 from orchestrator.store.lines import whole_lines
 from orchestrator.store.provenance import recorded_code, this_code
 from orchestrator.store.store import Store
-from orchestrator.sweep import study as record
 from orchestrator.sweep.begun import stored_sweep
 from orchestrator.sweep.comparison import Comparison, Recorded, Replayed
-from orchestrator.sweep.journal import check_journal
-from orchestrator.sweep.proposals import first_other, why_not_comparable
-from orchestrator.sweep.status import sweep_status
-from orchestrator.sweep.study import Study
+from orchestrator.sweep.search import study as record
+from orchestrator.sweep.search.journal import check_journal
+from orchestrator.sweep.search.proposals import first_other, why_not_comparable
+from orchestrator.sweep.search.study import Study
+from orchestrator.sweep.watch.status import sweep_status
 from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import note, progress

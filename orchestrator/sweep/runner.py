@@ -27,11 +27,11 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.begun import check_changes, test_stages_were_read
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt, signals_to
-from orchestrator.sweep.journal import check_stored_journal
 from orchestrator.sweep.lock import sweep_lock
 from orchestrator.sweep.loop import check_search, n_concurrent, run_method
 from orchestrator.sweep.manifest import tell_other_code
-from orchestrator.sweep.spend import check_priced
+from orchestrator.sweep.search.journal import check_stored_journal
+from orchestrator.sweep.search.spend import check_priced
 from orchestrator.sweep.workers import Room, check_fits
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.notices import notices

@@ -7,7 +7,7 @@ from orchestrator.review.report import write_review
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.begun import check_changes, read_sweep, stored_sweep
-from orchestrator.sweep.status import sweep_status
+from orchestrator.sweep.watch.status import sweep_status
 from orchestrator.telemetry.events import read_events
 from tests.stores.conftest import SWEEPS
 from tests.stores.pages import FINISHED, FOLDER, pages_of

@@ -16,9 +16,8 @@ from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.comparison import TOLERANCE, Comparison, Recorded, largest_difference
-from orchestrator.sweep.failures import LostError, described
-from orchestrator.sweep.search import DIED
-from orchestrator.sweep.study import NOT_A_NUMBER
+from orchestrator.sweep.failures import DIED, LostError, described
+from orchestrator.sweep.search.study import NOT_A_NUMBER
 
 P_W = [0.75, 0.5, 0.25]
 

@@ -18,9 +18,9 @@ from orchestrator.methods.selective.run.method import SelectiveMethod
 from orchestrator.store import paths
 from orchestrator.store.store import Store, parquet_bytes
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.journal import journal_of
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.study import Study
+from orchestrator.sweep.search.journal import journal_of
+from orchestrator.sweep.search.study import Study
 from orchestrator.telemetry.events import EventLog
 
 EVENTS, JOURNAL = paths.sweep_events("probe"), paths.sweep_journal("probe")

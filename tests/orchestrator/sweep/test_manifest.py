@@ -11,7 +11,6 @@ from jsonschema import Draft202012Validator
 from orchestrator.store import paths
 from orchestrator.store.provenance import Code, this_code
 from orchestrator.store.store import Store
-from orchestrator.sweep.event_schema import event_schema
 from orchestrator.sweep.manifest import (
     PACKAGES,
     add_to_manifest,
@@ -19,6 +18,7 @@ from orchestrator.sweep.manifest import (
     tell_other_code,
     write_manifest,
 )
+from orchestrator.sweep.watch.event_schema import event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 
 OTHER = Code(commit=None, dirty=None, trainables_sha256="b" * 64)

@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.budget import gpu_time, n_without_gain, spent
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.last_heard import last_heard
 from orchestrator.sweep.lock import Holders, sweep_lock
-from orchestrator.sweep.status import sweep_status
-from orchestrator.sweep.status_text import status_text
-from orchestrator.sweep.study import Study, began_at, ended_at, note_began, note_outcome
+from orchestrator.sweep.search.budget import gpu_time, n_without_gain, spent
+from orchestrator.sweep.search.last_heard import last_heard
+from orchestrator.sweep.search.study import Study, began_at, ended_at, note_began, note_outcome
+from orchestrator.sweep.watch.status import sweep_status
+from orchestrator.sweep.watch.status_text import status_text
 from orchestrator.telemetry.events import EventLog, read_events
 
 TOKYO, ANGELES, BERLIN = "Asia/Tokyo", "America/Los_Angeles", "Europe/Berlin"

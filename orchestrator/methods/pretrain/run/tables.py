@@ -14,7 +14,7 @@ from orchestrator.methods.pretrain.trial.pretraining import Trial
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
-from orchestrator.sweep.study import in_order
+from orchestrator.sweep.search.study import in_order
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of
 from trainables.stages import Stage

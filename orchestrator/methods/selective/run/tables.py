@@ -12,7 +12,7 @@ from orchestrator.methods.selective.results import BatchRow, TrialRow
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.sweep.replicates import replicate_columns
-from orchestrator.sweep.study import in_order
+from orchestrator.sweep.search.study import in_order
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of
 from trainables.stages import Stage

@@ -23,7 +23,7 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
 from orchestrator.sweep.replicates import mean_evaluation, replicate_columns
-from orchestrator.sweep.study import in_order
+from orchestrator.sweep.search.study import in_order
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of
 from trainables.balanced_step import RECORD

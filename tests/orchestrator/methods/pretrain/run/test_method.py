@@ -20,7 +20,7 @@ from orchestrator.sweep import loop
 from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.tuning import Found
+from orchestrator.sweep.search.tuning import Found
 from orchestrator.telemetry.events import EventLog
 
 CODES = {"e0": "b" * 64, "e1": this_code().trainables_sha256, "e2": "b" * 64}

@@ -30,9 +30,9 @@ from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.replay import _other_code, replay, replay_text
 from orchestrator.sweep.reports import so_far
-from orchestrator.sweep.search import Hooks, begin_search
-from orchestrator.sweep.study import Study
-from orchestrator.sweep.tuning import Found
+from orchestrator.sweep.search.searcher import Hooks, begin_search
+from orchestrator.sweep.search.study import Study
+from orchestrator.sweep.search.tuning import Found
 from orchestrator.telemetry.events import EventLog, read_events
 
 pytestmark = pytest.mark.heavy
