@@ -196,6 +196,62 @@ class Method(Protocol[TrialT]):
         """Return all tables by their path in the store; the search has ended, so test labels may be read."""
 
 
+SweepT = TypeVar("SweepT", bound="SweepBase")
+
+
+class MethodBase(Generic[SweepT]):
+    """What methods have in common: what stands in the sweep file, and doing nothing where a method has nothing to do.
+
+    See :class:`Method` for what each of these is.
+    """
+
+    control_kind = "none"
+
+    def __init__(self, store: Store, sweep: SweepT) -> None:
+        self._store = store
+        self.sweep = sweep
+
+    @property
+    def controls(self) -> Sequence[str]:
+        """Names of arms or rows; there are none."""
+        return ()
+
+    @property
+    def search(self) -> "SearchBase | None":
+        """The search of the sweep file, if it has one."""
+        return self.sweep.search
+
+    @property
+    def objective_name(self) -> str:
+        """What the search maximises."""
+        assert self.search is not None, (
+            "a method whose sweeps may lack a search names its objective"
+        )
+        return self.search.objective
+
+    @property
+    def space(self) -> Space:
+        """What the search varies; empty without one."""
+        return {} if self.search is None else self.search.space.declared()
+
+    @property
+    def first(self) -> Sequence[Params]:
+        """Configurations to try before any other."""
+        return list(self.sweep.first_trials())
+
+    @property
+    def fixed(self) -> Params:
+        """Values of the parameters that the search does not vary."""
+        own = self.sweep.own_params()
+        return {name: value for name, value in own.items() if name not in self.space}
+
+    def prepare(self) -> None:
+        """Make nothing."""
+
+    def record_controls(self, errors: Mapping[str, str | None]) -> None:
+        """Take no note."""
+
+
 def method_of(store: Store, sweep: "SweepBase") -> Method[Any]:
     """Return the method of a sweep file on that sweep.
 

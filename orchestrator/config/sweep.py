@@ -5,6 +5,8 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +27,7 @@ SWEEP_CLASSES: Mapping[str, type[SweepBase]] = {
 if TYPE_CHECKING:
     _OfAnyMethod = SweepBase
 else:
-    _OfAnyMethod = Annotated[tuple(SWEEP_CLASSES.values()), Field(discriminator="method")]
+    _OfAnyMethod = Annotated[reduce(or_, SWEEP_CLASSES.values()), Field(discriminator="method")]
 
 
 class AnySweep(RootModel[_OfAnyMethod]):

@@ -1,6 +1,6 @@
 """Parts that the sweep files of all methods share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -112,6 +112,10 @@ class SearchBase(Section):
         def space(self) -> SpaceBase:
             """What the trials vary."""
 
+        @property
+        def objective(self) -> str:
+            """What the search maximises, an entry of ``OBJECTIVES``."""
+
     @property
     def n_objectives(self) -> int:
         """How many values a trial has."""
@@ -177,6 +181,14 @@ class SweepBase(FilledSection):
     def device(self) -> str:
         """Where torch trains: ``cpu`` or ``cuda``."""
         return "cuda" if self.gpus_per_worker else "cpu"
+
+    def first_trials(self) -> Sequence[dict[str, Any]]:
+        """Return the trials to run before any other, each with a value for every parameter that the search varies."""
+        raise NotImplementedError
+
+    def own_params(self) -> dict[str, Any]:
+        """Return the values that the file's own sections give to the parameters that a search may vary."""
+        raise NotImplementedError
 
     def resolved(self) -> dict[str, Any]:
         """Return the sweep as plain data, with every default filled in and stages by name."""

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any
 
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.provenance import (
@@ -25,22 +26,25 @@ PACKAGES = ("sleep-orchestrator", "ray", "torch", "optuna", "mne", "numpy")
 
 
 def write_manifest(
-    store: Store, name: str, about: Mapping[str, Any], *, packages: Iterable[str] = PACKAGES
+    store: Store, sweep: SweepBase, about: Mapping[str, Any], *, packages: Iterable[str] = PACKAGES
 ) -> None:
     """Write the manifest of a sweep, which keeps the code that it began with.
 
     Parameters
     ----------
     store : Store
-    name : str
-        Of the sweep.
+    sweep : SweepBase
     about : mapping
-        What its method has to say.
+        What its method has to say besides what every sweep has.
     packages : iterable of str
         Whose versions count.
     """
-    began_with = code_begun_with(store, name)
+    began_with = code_begun_with(store, sweep.name)
     manifest = {
+        "name": sweep.name,
+        "method": sweep.method,
+        "declared_stages": [stage.name for stage in sweep.stages],
+        "seed": sweep.seed,
         **about,
         "versions": {
             "python": python_version(),
@@ -48,7 +52,7 @@ def write_manifest(
         },
         **({} if began_with is None else {KEY: asdict(began_with)}),
     }
-    _write(store, name, manifest)
+    _write(store, sweep.name, manifest)
 
 
 def add_to_manifest(store: Store, name: str, more: Mapping[str, Any]) -> None:

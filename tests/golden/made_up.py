@@ -16,19 +16,17 @@ from typing import Any
 import numpy as np
 
 from orchestrator.alignment.batches import Batch
+from orchestrator.config.methods import METHODS, room
 from orchestrator.config.sweep import load_sweep
 from orchestrator.config.sweep_sections import SweepBase
-from orchestrator.methods.pretrain import results as pretrain
 from orchestrator.methods.pretrain.config import PretrainSweep
 from orchestrator.methods.pretrain.plan.pretraining import PretrainPlan
 from orchestrator.methods.pretrain.plan.source import SourcePlan
 from orchestrator.methods.pretrain.trial import pretraining as pretrain_trial
-from orchestrator.methods.selective import results as selective
 from orchestrator.methods.selective.config import arms
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import SweepPlan
 from orchestrator.methods.selective.trial import configuration
-from orchestrator.methods.sleepmg import results as sleepmg
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from orchestrator.methods.sleepmg.plan import CrossValidationPlan, make_folds
 from orchestrator.methods.sleepmg.trial import cross_validation as sleepmg_trial
@@ -247,12 +245,10 @@ def _in_no_id() -> dict[str, Any]:
 def _tables() -> dict[str, list[str]]:
     """Return names and types of the columns of each table, in their order."""
     return {
-        f"{module.__name__.rpartition('.')[2]} {name}": [
-            f"{column.name} {column.type}" for column in schema_of(row_type)
-        ]
-        for module in (selective, sleepmg, pretrain)
-        for name, row_type in vars(module).items()
-        if isinstance(row_type, type) and dataclasses.is_dataclass(row_type)
+        f"{method} {name}": [f"{column.name} {column.type}" for column in schema_of(row_type)]
+        for method in METHODS
+        for name, row_type in vars(room(method, "results")).items()
+        if isinstance(row_type, type) and name.endswith("Row")
     }
 
 

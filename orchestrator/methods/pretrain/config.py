@@ -170,9 +170,13 @@ class PretrainSweep(SweepBase):
             dataclasses.replace(self.pretrain, **changes["pretrain"]),
         )
 
+    def own_params(self) -> dict[str, float]:
+        """Return the value that each parameter has in the file's own sections."""
+        return parameters(self.encoder, self.pretrain)
+
     def first_trials(self) -> list[dict[str, float]]:
         """Return the enqueued trials, each with a value for every parameter that the search varies."""
-        own = parameters(self.encoder, self.pretrain)
+        own = self.own_params()
         space = self.search.space.declared()
         trials = [own | dict[str, float](trial.items()) for trial in self.search.enqueue]
         return [{name: _as_declared(name, trial[name]) for name in space} for trial in trials]

@@ -31,7 +31,8 @@ def row(trial: str, objective: float | None, kind: str = "trial") -> dict[str, A
 
 
 def sweep(**search: Any) -> Any:
-    given = {"also": (), "replicates": 1, **search}
+    space = SimpleNamespace(declared=dict)
+    given = {"also": (), "replicates": 1, "space": space, **search}
     return SimpleNamespace(method="selective", search=SimpleNamespace(**given))
 
 

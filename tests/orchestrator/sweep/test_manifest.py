@@ -1,6 +1,7 @@
 """The code that a sweep began with stays in its manifest, and what was made by other code is told."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.store import paths
 from orchestrator.store.provenance import Code, this_code
 from orchestrator.store.store import Store
@@ -20,6 +22,8 @@ from orchestrator.sweep.manifest import (
 )
 from orchestrator.sweep.watch.event_schema import event_schema
 from orchestrator.telemetry.events import EventLog, read_events
+
+MakeSweep = Callable[..., SelectiveSweep]
 
 OTHER = Code(commit=None, dirty=None, trainables_sha256="b" * 64)
 
@@ -43,24 +47,32 @@ def told(store: Store) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in every} for line in lines]
 
 
-def test_a_manifest_has_versions_and_the_code_that_the_sweep_began_with(store: Store) -> None:
-    write_manifest(store, "probe", {"name": "probe"}, packages=(*PACKAGES, "pot"))
+def test_a_manifest_has_versions_and_the_code_that_the_sweep_began_with(
+    store: Store, make_sweep: MakeSweep
+) -> None:
+    sweep = make_sweep()
+    write_manifest(store, sweep, {"n": 2}, packages=(*PACKAGES, "pot"))
     first = store.read_bytes(paths.sweep_manifest("probe"))
     assert manifest(store)["code"] == asdict(this_code())
     assert manifest(store)["versions"].keys() == {*PACKAGES, "pot", "python"}
     assert manifest(store)["versions"]["ray"] == version("ray")
-    write_manifest(store, "probe", {"name": "probe"}, packages=(*PACKAGES, "pot"))
+    about = {key: manifest(store)[key] for key in ("name", "method", "seed", "n")}
+    assert about == {"name": "probe", "method": "selective", "seed": 1, "n": 2}
+    assert manifest(store)["declared_stages"] == ["W", "N1", "N2", "N3", "REM"]
+    write_manifest(store, sweep, {"n": 2}, packages=(*PACKAGES, "pot"))
     assert store.read_bytes(paths.sweep_manifest("probe")) == first
     add_to_manifest(store, "probe", {"n": 3})
     assert manifest(store) == json.loads(first) | {"n": 3}
 
 
-def test_a_sweep_that_goes_on_keeps_the_code_that_it_began_with(store: Store) -> None:
+def test_a_sweep_that_goes_on_keeps_the_code_that_it_began_with(
+    store: Store, make_sweep: MakeSweep
+) -> None:
     save_manifest(store, OTHER)
-    write_manifest(store, "probe", {"name": "probe"})
+    write_manifest(store, make_sweep(), {})
     assert manifest(store)["code"] == asdict(OTHER)
     save_manifest(store, None)  # what it began with is not known, and is not this code perhaps
-    write_manifest(store, "probe", {"name": "probe"})
+    write_manifest(store, make_sweep(), {})
     assert "code" not in manifest(store)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.labels import LabelGate, Split
-from orchestrator.method import Done, Scores, Trainer
-from orchestrator.methods.pretrain.config import PretrainSweep, Search, parameters
+from orchestrator.method import Done, MethodBase, Scores, Trainer
+from orchestrator.methods.pretrain.config import PretrainSweep
 from orchestrator.methods.pretrain.plan.pretraining import PretrainPlan, plan_pretraining
 from orchestrator.methods.pretrain.plan.source import subjects_of
 from orchestrator.methods.pretrain.run.tables import tables_of
@@ -22,57 +22,25 @@ from orchestrator.sweep.manifest import tell_encoders_of_other_code, write_manif
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.reports import so_far
 from orchestrator.telemetry.events import EventLog
-from search_spaces.space import Params, Space, as_data
+from search_spaces.space import Params, as_data
 from trainables.stages import Stage
 
 
-class PretrainMethod:
+class PretrainMethod(MethodBase[PretrainSweep]):
     """See :class:`orchestrator.method.Method`; there is nothing but trials."""
 
-    controls: Sequence[str] = ()
-    control_kind = "none"
     trainer: Trainer[TrialInputs, Trial] = trial.TRAINER
 
     def __init__(self, store: Store, sweep: PretrainSweep) -> None:
-        self._store = store
-        self.sweep = sweep
+        super().__init__(store, sweep)
         self._plan = plan_pretraining(sweep, store)
         self._inputs: TrialInputs
         self._judge: Judge
 
     @property
-    def search(self) -> Search:
-        """The search of the sweep file."""
-        return self.sweep.search
-
-    @property
-    def objective_name(self) -> str:
-        """What the search maximises."""
-        return self.sweep.search.objective
-
-    @property
     def data_id(self) -> tuple[str, str]:
         """Id of the epochs."""
         return "data_id", self._plan.data_id
-
-    @property
-    def space(self) -> Space:
-        """What the search varies."""
-        return self.sweep.search.space.declared()
-
-    @property
-    def first(self) -> Sequence[Params]:
-        """Configurations to try before any other."""
-        return self.sweep.first_trials()
-
-    @property
-    def fixed(self) -> Params:
-        """Values of the parameters that the search does not vary."""
-        own = parameters(self.sweep.encoder, self.sweep.pretrain)
-        return {name: value for name, value in own.items() if name not in self.space}
-
-    def prepare(self) -> None:
-        """Make nothing: encoders are shared between sweeps one by one."""
 
     def begin(self, gate: LabelGate, out: Store) -> TrialInputs:
         """Read signals and stages; encoders are looked for in `out`, and written there."""
@@ -90,10 +58,7 @@ class PretrainMethod:
         DataError
             No epoch of the objective has a declared stage: told here, before any trial is run.
         """
-        write_manifest(self._store, self.sweep.name, self._about())
-
-    def record_controls(self, errors: Mapping[str, str | None]) -> None:
-        """There are none."""
+        write_manifest(self._store, self.sweep, self._about())
 
     def configured(self, name: str, params: Params | None) -> Trial:
         """Return what a trial trains."""
@@ -144,10 +109,7 @@ class PretrainMethod:
         counts = {s.name: int((inputs.epochs.train.stages == s).sum()) for s in Stage}
         majority = max(sweep.stages, key=lambda stage: counts[stage.name])
         return {
-            "name": sweep.name,
-            "method": sweep.method,
             "objective": sweep.search.objective,
-            "declared_stages": [stage.name for stage in sweep.stages],
             "modality": sweep.modality,
             "dataset": sweep.source.dataset,
             "train_subjects": subjects_of(plan.source.train),
@@ -157,7 +119,6 @@ class PretrainMethod:
             "space": {name: as_data(declared) for name, declared in self.space.items()},
             "encoder": dataclasses.asdict(sweep.encoder),
             "pretrain": dataclasses.asdict(sweep.pretrain),
-            "seed": sweep.seed,
             "data_id": plan.data_id,
             "n_train_epochs": len(inputs.epochs.train.stages),
             "n_early_stop_epochs": len(inputs.epochs.early_stop.stages),

@@ -296,14 +296,13 @@ class Search(SearchBase):
             raise wrong_key("enqueue_taus", problem, index)
         return self
 
-    def fixed(self) -> dict[str, float]:
-        """Return the parameters besides tau that the trials do not vary, with the values that all take."""
-        own = {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}
-        return {name: value for name, value in own.items() if name not in self.space.declared()}
+    def own_params(self) -> dict[str, Any]:
+        """Return the parameters besides tau with the values that a trial has unless they vary."""
+        return {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}
 
-    def first_trials(self) -> list[dict[str, float]]:
+    def first_trials(self) -> list[dict[str, Any]]:
         """Return the enqueued trials, each with a value for every parameter."""
-        own = {"learning_rate": self.default_learning_rate, "n_steps": self.n_steps}
+        own = self.own_params()
         given = [{self.space.tau_reading: tau} for tau in self.enqueue_taus]
         given += [trial.given() for trial in self.enqueue]
         return [{name: (own | trial)[name] for name in self.space.declared()} for trial in given]

@@ -5,7 +5,7 @@ Which subjects exist is known only when the store is read; what depends on them 
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -89,6 +89,14 @@ class SelectiveSweep(SweepBase):
     """What the search varies, how long it looks, and what it maximises."""
     arms: Annotated[tuple[ArmName, ...], AfterValidator(_sorted_arms)] = arms.DEFAULT
     """Controls to run next to the trials."""
+
+    def first_trials(self) -> list[dict[str, Any]]:
+        """Return the enqueued trials, each with a value for every parameter that the search varies."""
+        return self.search.first_trials()
+
+    def own_params(self) -> dict[str, Any]:
+        """Return the value of each parameter besides tau, which has none unless it varies."""
+        return self.search.own_params()
 
     @model_validator(mode="after")
     def _objective_has_its_subjects(self) -> "SelectiveSweep":

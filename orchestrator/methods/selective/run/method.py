@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.method import Done, Scores, Trainer
+from orchestrator.method import Done, MethodBase, Scores, Trainer
 from orchestrator.methods.selective.config.arms import NO_ADAPT
-from orchestrator.methods.selective.config.search import Search
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import plan_sweep
 from orchestrator.methods.selective.run import record
@@ -35,18 +34,17 @@ from orchestrator.sweep.manifest import tell_encoders_of_other_code
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
 from orchestrator.telemetry.events import EventLog
-from search_spaces.space import Params, Space
+from search_spaces.space import Params
 
 
-class SelectiveMethod:
+class SelectiveMethod(MethodBase[SelectiveSweep]):
     """See :class:`orchestrator.method.Method`; its controls are the arms."""
 
     control_kind = "arm"
     trainer: Trainer[TrialInputs, Trial] = trial.TRAINER
 
     def __init__(self, store: Store, sweep: SelectiveSweep) -> None:
-        self._store = store
-        self.sweep = sweep
+        super().__init__(store, sweep)
         self._plan = plan_sweep(sweep, store)
         self._scored: Scored | None = None
         self._inputs: TrialInputs
@@ -54,35 +52,10 @@ class SelectiveMethod:
         self._worth: Worth
 
     @property
-    def search(self) -> Search:
-        """The search of the sweep file."""
-        return self.sweep.search
-
-    @property
-    def objective_name(self) -> str:
-        """What the search maximises."""
-        return self.sweep.search.objective
-
-    @property
     def data_id(self) -> tuple[str, str]:
         """Id of the score table, which the epochs are a part of."""
         encoder_id = self._plan.encoder_request().encoder_id
         return "score_id", self._plan.score_request(encoder_id).score_id
-
-    @property
-    def space(self) -> Space:
-        """What the search varies."""
-        return self.sweep.search.space.declared()
-
-    @property
-    def first(self) -> Sequence[Params]:
-        """Configurations to try before any other."""
-        return self.sweep.search.first_trials()
-
-    @property
-    def fixed(self) -> Params:
-        """Values of the parameters that the search does not vary."""
-        return self.sweep.search.fixed()
 
     @property
     def controls(self) -> Sequence[str]:

@@ -49,11 +49,8 @@ def write_manifest(
     counts = encoder.metadata["train_stage_counts"]
     majority = max(sweep.stages, key=lambda stage: counts[stage.name])
     about = {
-        "name": sweep.name,
-        "method": sweep.method,
         "objective": sweep.search.objective,
         "also": list(sweep.search.also),
-        "declared_stages": [stage.name for stage in sweep.stages],
         "learned_stages": encoder.metadata["learned_stages"],
         "source_dataset": sweep.source.dataset,
         "target_dataset": sweep.target.dataset,
@@ -76,7 +73,6 @@ def write_manifest(
         "score_id": scored.score_id,
         "default_learning_rate": sweep.search.default_learning_rate,
         "n_steps": sweep.search.n_steps,
-        "seed": sweep.seed,
         "pretrain": {
             f"{'target' if plan.target_validation else 'source'}_val_macro_f1": judge.evaluate(
                 no_adapt
@@ -88,7 +84,7 @@ def write_manifest(
             "best_pass": encoder.metadata["best_pass"],
         },
     }
-    manifest.write_manifest(store, sweep.name, about, packages=(*manifest.PACKAGES, "pot"))
+    manifest.write_manifest(store, sweep, about, packages=(*manifest.PACKAGES, "pot"))
 
 
 def add_target_counts(store: Store, name: str, test: Judge, no_adapt: pa.Table) -> None:

@@ -135,11 +135,15 @@ class SleepMGSweep(SweepBase):
         """Return the file's own configuration with what a row sets otherwise put in, key by key."""
         return self._changed(row.overrides())
 
+    def own_params(self) -> dict[str, Any]:
+        """Return the value that each parameter has in the file's own sections."""
+        return parameters(self.settings())
+
     def first_trials(self) -> tuple[dict[str, Any], ...]:
         """Return the enqueued trials, each with a value for every parameter that the search varies."""
         if self.search is None:
             return ()
-        own = parameters(self.settings())
+        own = self.own_params()
         space = self.search.space.declared()
         trials = [own | trial.given() for trial in self.search.enqueue]
         return tuple({name: trial[name] for name in space} for trial in trials)

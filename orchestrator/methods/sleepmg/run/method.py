@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.method import Done, Scores, Trainer
+from orchestrator.method import Done, MethodBase, Scores, Trainer
 from orchestrator.methods.sleepmg.config.search import Search
-from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep, parameters
+from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from orchestrator.methods.sleepmg.plan import CrossValidationPlan, plan_cross_validation
 from orchestrator.methods.sleepmg.run.tables import Tables
 from orchestrator.methods.sleepmg.run.worth import Worth
@@ -25,37 +25,28 @@ from orchestrator.sweep.manifest import write_manifest
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.reports import so_far
 from orchestrator.telemetry.events import EventLog
-from search_spaces.space import Params, Space, as_data
+from search_spaces.space import Params, as_data
 from trainables.stages import Stage
 
 
-class SleepMGMethod:
+class SleepMGMethod(MethodBase[SleepMGSweep]):
     """See :class:`orchestrator.method.Method`; its controls are the rows of the sweep file, with each seed."""
 
     control_kind = "row"
     trainer: Trainer[CrossValidationInputs, Trial] = trial.TRAINER
 
     def __init__(self, store: Store, sweep: SleepMGSweep) -> None:
-        self._store = store
-        self.sweep = sweep
+        super().__init__(store, sweep)
         self._plan = plan_cross_validation(sweep, store)
         self._inputs: CrossValidationInputs
         self._judge: Judge
         self._worth: Worth
 
     @property
-    def search(self) -> Search | None:
-        """The search of the sweep file, if it has one."""
-        return self.sweep.search
-
-    @property
     def objective_name(self) -> str:
         """What the search maximises."""
-        return (
-            Search.model_fields["objective"].default
-            if self.search is None
-            else self.search.objective
-        )
+        default: str = Search.model_fields["objective"].default
+        return default if self.search is None else super().objective_name
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -63,28 +54,9 @@ class SleepMGMethod:
         return "data_id", self._plan.data_id
 
     @property
-    def space(self) -> Space:
-        """What the search varies; empty without one."""
-        return self.search.space.declared() if self.search is not None else {}
-
-    @property
-    def first(self) -> Sequence[Params]:
-        """Configurations to try before any other."""
-        return list(self.sweep.first_trials())
-
-    @property
-    def fixed(self) -> Params:
-        """Values of the parameters that the search does not vary."""
-        own = parameters(self.sweep.settings())
-        return {name: value for name, value in own.items() if name not in self.space}
-
-    @property
     def controls(self) -> Sequence[str]:
         """Names of the rows with their seeds."""
         return list(trial.rows_by_trial(self.sweep))
-
-    def prepare(self) -> None:
-        """Make nothing: folds are shared between sweeps one by one."""
 
     def begin(self, gate: LabelGate, out: Store) -> CrossValidationInputs:
         """Read signals and stages; folds are looked for in `out`, and written there."""
@@ -97,7 +69,7 @@ class SleepMGMethod:
 
     def record(self, gate: LabelGate, log: EventLog) -> None:
         """Write the manifest."""
-        write_manifest(self._store, self.sweep.name, self._about())
+        write_manifest(self._store, self.sweep, self._about())
 
     def record_controls(self, errors: Mapping[str, str | None]) -> None:
         """Refuse to go on where every row failed."""
@@ -160,11 +132,8 @@ class SleepMGMethod:
         majority = max(sweep.stages, key=lambda stage: counts[stage.name])
         space = self.space
         return {
-            "name": sweep.name,
-            "method": sweep.method,
             "objective": self.objective_name,
             "also": list(sweep.search.also) if sweep.search else [],
-            "declared_stages": [stage.name for stage in sweep.stages],
             "dataset": sweep.dataset,
             "subjects": list(plan.subjects),
             "modalities": list(sweep.modalities),
@@ -183,7 +152,6 @@ class SleepMGMethod:
             "batch_size": sweep.training.batch_size,
             "n_passes": sweep.training.n_passes,
             "workers": sweep.workers,
-            "seed": sweep.seed,
             "data_id": plan.data_id,
             "n_epochs": len(inputs.epochs.stages),
             "stage_counts": counts,
