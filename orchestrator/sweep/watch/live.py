@@ -10,8 +10,9 @@ from rich.console import RenderableType
 
 from orchestrator.store import paths
 from orchestrator.sweep.execution import Run
-from orchestrator.sweep.watch.status import tally_of
+from orchestrator.sweep.watch.status import status_of
 from orchestrator.sweep.watch.status_table import StatusTable
+from orchestrator.sweep.watch.tally import tally_of
 from orchestrator.telemetry.progress import Advance, live, on_terminal, progress
 
 
@@ -36,14 +37,14 @@ def trials_shown(run: Run, n_left: int) -> Iterator[Advance]:
             yield advance
         return
     where = run.store.uri_of(paths.sweep_events(run.sweep.name))
-    tally = tally_of(run.sweep.name, run.log.events(), where)
+    tally = tally_of(run.log.events(), where)
     # Filled here and emptied by the thread that draws, without a lock: see `live`.
     events: deque[Mapping[str, Any]] = deque()
 
     def table() -> RenderableType:
         while events:
             tally.add(events.popleft())
-        status = tally.status("running", now=datetime.now(UTC))
+        status = status_of(tally, run.sweep.name, "running", now=datetime.now(UTC))
         return StatusTable(status, title=f"sweep {run.sweep.name}")  # it is left on the screen
 
     with run.log.heard_by(events.append), live(table):

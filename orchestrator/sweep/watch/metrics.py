@@ -16,64 +16,20 @@ from typing import Any
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from orchestrator.errors import InterruptedSweepError, OrchestratorError, StoreUnreachableError
+from orchestrator.errors import OrchestratorError, StoreUnreachableError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.lock import Holders
 from orchestrator.sweep.watch.live_metrics import live_metrics
 from orchestrator.sweep.watch.metric_names import Gauges, failed_looks, trainings
-from orchestrator.sweep.watch.status import SweepStatus, Tally
+from orchestrator.sweep.watch.status import SweepStatus, status_of
+from orchestrator.sweep.watch.tally import Tally
 from orchestrator.tables.shown import gauge_of
 from orchestrator.telemetry.follow import Follower
 from orchestrator.telemetry.progress import note
 
 MAX_CAUSES = 10
 """Causes of failure that have a series of their own; the others are counted together."""
-
-
-@dataclass(slots=True)
-class SweepMetrics:
-    """What the events of a sweep add up to."""
-
-    tally: Tally
-    seconds: list[float] = field(default_factory=list)
-    """Of each training that ended."""
-    waited_s: float = 0.0
-    trained_s: float = 0.0
-    causes: Counter[str] = field(default_factory=Counter)
-    signatures: dict[str, str] = field(default_factory=dict)
-    """Running trial -> under which name it says how it is doing."""
-    usd: float | None = None
-    """What the machines have cost, of a search with a limit in money."""
-    max_usd: float | None = None
-    interrupted: bool = False
-    """Whether somebody stopped the last attempt."""
-    progress_at: float = 0.0
-    """When the sweep last came further, in seconds since 1970."""
-
-    def add(self, event: dict[str, Any]) -> None:
-        """Take the next event."""
-        self.tally.add(event)
-        kind = event["event"]
-        if "trained_s" in event:
-            self.seconds.append(event["trained_s"])
-            self.trained_s += event["trained_s"]
-            self.waited_s += event.get("waited_s", 0.0)
-        if kind == "trial_started" and "signature" in event:  # older versions did not tell it
-            self.signatures[event["trial"]] = event["signature"]
-        if kind in ("sweep_started", "sweep_stopped"):
-            self.interrupted = event.get("reason") == InterruptedSweepError.__name__
-        if kind == "spent":
-            self.usd, self.max_usd = event["usd"], event["max_usd"]
-        if kind == "trial_failed":
-            self.causes[_cause(event["error"])] += 1
-        if kind in ("trial_done", "trial_failed", "trial_stopped"):
-            self.signatures.pop(event["trial"], None)
-        if (
-            kind.startswith(("trial_", "arm_", "row_", "sweep_", "search_"))
-            and kind != "trial_lost"
-        ):
-            self.progress_at = datetime.fromisoformat(event["time"]).timestamp()
 
 
 @dataclass(slots=True)
@@ -135,8 +91,8 @@ class StoreCollector(Collector):
         self._holders = Holders(store, clock=clock)
         self._sweeps = Follower(
             store,
-            begin=lambda path: SweepMetrics(Tally(path.split("/")[1])),
-            add=SweepMetrics.add,
+            begin=lambda _: Tally(),
+            add=Tally.add,
         )
         self._scores = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
         self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
@@ -203,10 +159,10 @@ class StoreCollector(Collector):
             )
         return None
 
-    def _status(self, name: str, known: SweepMetrics) -> SweepStatus:
+    def _status(self, name: str, known: Tally) -> SweepStatus:
         finished = self._store.exists(paths.sweep_trials(name))
         _, alive = ("", False) if finished else self._holders.of(name)
-        return known.tally.status("finished" if finished else "running" if alive else "stopped")
+        return status_of(known, name, "finished" if finished else "running" if alive else "stopped")
 
     def _said(self, sweep: str) -> Mapping[str, Mapping[str, Any]]:
         """Return what the trainings that run say of themselves, by signature: those of arms and rows, too."""
@@ -249,7 +205,7 @@ class StoreCollector(Collector):
         }
 
 
-def _sweep(gauges: Gauges, name: str, known: SweepMetrics, status: SweepStatus) -> None:
+def _sweep(gauges: Gauges, name: str, known: Tally, status: SweepStatus) -> None:
     values = {
         "sweep_running": status.state == "running",
         "sweep_finished": status.state == "finished",
@@ -288,10 +244,3 @@ def _trial(gauges: Gauges, sweep: str, trial: str, said: Mapping[str, Any]) -> N
     for key, value in said["modalities"].items():
         gauge, labels = gauge_of(key)
         gauges.set(gauge.name, value, sweep, trial, *labels)
-
-
-def _cause(error: str) -> str:
-    """Return the kind of an error, as :func:`orchestrator.sweep.failures.described` begins with it."""
-    first = error.partition("\n")[0]
-    kind, colon, _ = first.partition(": ")
-    return kind if colon and kind.isidentifier() else first[:60]

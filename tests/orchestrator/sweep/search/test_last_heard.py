@@ -10,7 +10,8 @@ import pytest
 from orchestrator.errors import IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.search.last_heard import NEVER, last_heard
+from orchestrator.sweep.search.last_heard import last_heard
+from orchestrator.sweep.watch.tally import NEVER
 from orchestrator.telemetry.events import EventLog
 
 FRIDAY = datetime(2026, 1, 2, 10, tzinfo=UTC)
@@ -30,8 +31,16 @@ def after(minutes: float) -> datetime:
     return FRIDAY + timedelta(minutes=minutes)
 
 
+FIELDS: dict[str, dict[str, Any]] = {
+    "search_started": {"n_trials": 2, "n_finished": 0, "n_requeued": 0},
+    "trial_started": {"params": {}},
+    "trial_done": {"objective": 0.5, "signature": "sig", "reused_from": None},
+    "sweep_stopped": {"reason": "StoreError", "message": "away"},
+}
+
+
 def emit(log: EventLog, minutes: float, event: str, **fields: Any) -> None:
-    log.emit(event, time=after(minutes).isoformat(), **fields)
+    log.emit(event, time=after(minutes).isoformat(), **FIELDS.get(event, {}), **fields)
 
 
 def begin(log: EventLog) -> None:

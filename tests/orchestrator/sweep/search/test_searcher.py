@@ -23,7 +23,6 @@ from orchestrator.sweep.failures import DIED, as_data
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
 from orchestrator.sweep.search.budget import gpu_time, spent
-from orchestrator.sweep.search.last_heard import NEVER
 from orchestrator.sweep.search.samplers import distribution
 from orchestrator.sweep.search.searcher import Hooks, StudySearch, Told, begin_search
 from orchestrator.sweep.search.study import (
@@ -39,6 +38,7 @@ from orchestrator.sweep.search.study import (
     stopped_after,
     was_enqueued,
 )
+from orchestrator.sweep.watch.tally import NEVER
 from search_spaces.selective import SPACE
 from search_spaces.space import Choice, Declared, Integer, LogUniform, Uniform
 from trainables.errors import SettingsError

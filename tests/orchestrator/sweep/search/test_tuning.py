@@ -84,8 +84,10 @@ def test_the_time_for_which_a_sweep_lay_killed_is_not_spent(
 
     monkeypatch.setattr(tuning, "_tune", tune)
     with EventLog(store, paths.sweep_events("probe")) as log:
-        log.emit("search_started", time=friday.isoformat())
-        log.emit("trial_started", time=friday.isoformat(), trial="t000", signature="s")
+        log.emit("search_started", n_trials=2, n_finished=0, time=friday.isoformat())
+        log.emit(
+            "trial_started", time=friday.isoformat(), trial="t000", signature="s", params={"x": 0.5}
+        )
         log.emit("trial_progress", time=(friday + 2 * HOUR).isoformat(), trial="t000", n_parts=1)
         log.emit("sweep_started")
         for max_hours in (2.5, 1.5):

@@ -19,7 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.watch.live import trials_shown
-from orchestrator.sweep.watch.status import Tally
+from orchestrator.sweep.watch.tally import Tally
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import note
 
