@@ -124,7 +124,7 @@ class Method(Protocol[TrialT]):
 
     @property
     def objective_name(self) -> str:
-        """What the search maximises, an entry of ``orchestrator.config.objectives.OBJECTIVES``."""
+        """What the search maximises, one of the objectives of its method."""
 
     @property
     def data_id(self) -> tuple[str, str]:

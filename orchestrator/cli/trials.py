@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.config.methods import room
-from orchestrator.config.objectives import OBJECTIVES
 from search_spaces.space import Choice, shown_columns
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _columns(sweep: "SweepBase") -> list[tuple[str, str, str]]:
         return columns
     after = [name for _, name, _ in columns].index("objective") + 1
     further: list[tuple[str, str, str]] = [
-        (name.replace("_", " "), name, OBJECTIVES[name].format) for name in search.also
+        (name.replace("_", " "), name, search.further[name].format) for name in search.also
     ]
     if search.replicates > 1:
         further = [("low", "objective_low", ".3f"), ("high", "objective_high", ".3f"), *further]

@@ -1,7 +1,7 @@
 """Parts that the sweep files of all methods share."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config.defaults import newest
 from orchestrator.config.fields import Slug, StageName, Text
 from orchestrator.config.notices import Notify
-from orchestrator.config.objectives import OBJECTIVES, Direction
+from orchestrator.config.objectives import Direction, Objective
 from orchestrator.config.proposals import NONE, Sampler, Scheduler
 from orchestrator.config.validation import Section, wrong_key
 from search_spaces.space import Declared
@@ -78,6 +78,9 @@ class SpaceBase(FilledSection):
 class SearchBase(Section):
     """What every search says, whatever its method."""
 
+    further: ClassVar[Mapping[str, Objective]] = {}
+    """What a search of this method may weigh against its objective."""
+
     n_trials: Annotated[int, Field(ge=1)]
     """Trials, the enqueued ones included."""
     max_concurrent: Annotated[int, Field(ge=1)] = 2
@@ -114,7 +117,7 @@ class SearchBase(Section):
 
         @property
         def objective(self) -> str:
-            """What the search maximises, an entry of ``OBJECTIVES``."""
+            """What the search maximises, one of the objectives of its method."""
 
     @property
     def n_objectives(self) -> int:
@@ -124,7 +127,7 @@ class SearchBase(Section):
     @property
     def directions(self) -> tuple[Direction, ...]:
         """Optuna's direction for each value of a trial."""
-        return ("maximize", *(OBJECTIVES[name].direction for name in self.also))
+        return ("maximize", *(self.further[name].direction for name in self.also))
 
     @model_validator(mode="after")
     def _several_objectives_are_not_cut_short(self) -> Self:

@@ -2,32 +2,33 @@
 
 import pytest
 
-from orchestrator.config.objectives import OBJECTIVES, further_text, objectives_text
-from orchestrator.methods.pretrain import config as pretrain
-from orchestrator.methods.selective.config import search as selective_search
-from orchestrator.methods.sleepmg.config import search as sleepmg_search
+from orchestrator.config.methods import METHODS, room
+from orchestrator.config.objectives import Objective, further_text, objectives_text
+from orchestrator.methods.selective.config.objectives import OBJECTIVES as OF_SELECTIVE
+from orchestrator.methods.selective.run.worth import WITHOUT_LABELS
 
-OFFERED = {
-    *selective_search.OFFERED_OBJECTIVES,
-    *selective_search.OFFERED_FURTHER,
-    *sleepmg_search.OFFERED_FURTHER,
-    sleepmg_search.Search.model_fields["objective"].default,
-    pretrain.Search.model_fields["objective"].default,
+OBJECTIVES: dict[str, Objective] = {
+    name: objective
+    for method in METHODS
+    for table in (room(method, "config").OBJECTIVES, room(method, "config").FURTHER)
+    for name, objective in table.items()
 }
+SOME = Objective(what="something", reads="nothing")
 
 every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
 
-def test_what_methods_offer_is_what_there_is() -> None:
-    assert OBJECTIVES.keys() == OFFERED
+def test_what_reads_no_label_is_computed_without_any() -> None:
+    reads = {name: objective.reads for name, objective in OF_SELECTIVE.items()}
+    assert {name for name in reads if reads[name] == "target signals"} == WITHOUT_LABELS.keys()
 
 
 @every_objective
 def test_reference_page_and_command_line_have_words_for_it(name: str) -> None:
     objective = OBJECTIVES[name]
     assert not objective.what.endswith(".")
-    assert objective.what in objectives_text(["source_val", name])
-    assert objective.what in further_text([name])
+    assert objective.what in objectives_text([SOME, objective])
+    assert objective.what in further_text([objective])
     assert objective.title
     assert objective.measure
     assert objective.caption.endswith(".")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.config.fields import Modality, Slug
+from orchestrator.config.objectives import Objective
 from orchestrator.config.proposals import NONE, Scheduler
 from orchestrator.config.ranges import (
     check_enqueued,
@@ -51,6 +52,15 @@ class Source(Section):
     validation: Annotated[Globs, Field(min_length=1)]
     """Globs over source subjects that are never trained on. The first (sorted) stops pretraining
     early, the others give the objective ``source_val``."""
+
+
+SOURCE_VAL = Objective(
+    what="macro-F1 on held-out source subjects",
+    reads="held-out labels",
+)
+"""What a selective sweep may go by, too."""
+OBJECTIVES: Mapping[str, Objective] = {"source_val": SOURCE_VAL}
+FURTHER: Mapping[str, Objective] = {}
 
 
 @varied(PARAMETERS)

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.cli.trials import print_trials
 from orchestrator.config.sweep import load_sweep
+from orchestrator.methods.selective.config.objectives import FURTHER
 from orchestrator.methods.sleepmg.results import TrialRow
 from orchestrator.tables.rows import schema_of
 
@@ -32,7 +33,7 @@ def row(trial: str, objective: float | None, kind: str = "trial") -> dict[str, A
 
 def sweep(**search: Any) -> Any:
     space = SimpleNamespace(declared=dict)
-    given = {"also": (), "replicates": 1, "space": space, **search}
+    given = {"also": (), "replicates": 1, "space": space, "further": FURTHER, **search}
     return SimpleNamespace(method="selective", search=SimpleNamespace(**given))
 
 

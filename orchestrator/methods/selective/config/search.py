@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.objectives import COST, further_text, objectives_text
+from orchestrator.config.objectives import further_text, objectives_text
 from orchestrator.config.ranges import (
     Range,
     beyond,
@@ -17,6 +17,7 @@ from orchestrator.config.ranges import (
 )
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, SpaceBase, rising
 from orchestrator.config.validation import Section, wrong_key
+from orchestrator.methods.selective.config.objectives import FURTHER, OBJECTIVES
 from search_spaces.selective import (
     DEFAULTS,
     ENQUEUED_TAU_QUANTILES,
@@ -26,17 +27,12 @@ from search_spaces.selective import (
 )
 from search_spaces.space import Choice, Declared, Integer, LogUniform, Uniform
 
-OFFERED_OBJECTIVES = ("source_val", "target_information", "target_emd", "oracle_target_val")
-"""What a search may maximise, each an entry of ``OBJECTIVES``."""
-OFFERED_FURTHER = (COST, "transfer_margin")
-"""What it may weigh against that."""
-
 if TYPE_CHECKING:
     ObjectiveName = str
     FurtherName = str
 else:
-    ObjectiveName = Literal[OFFERED_OBJECTIVES]
-    FurtherName = Literal[OFFERED_FURTHER]
+    ObjectiveName = Literal[tuple(OBJECTIVES)]
+    FurtherName = Literal[tuple(FURTHER)]
 
 _OTHERS = tuple(name for name in PARAMETERS if name not in TAU_READINGS)
 """What a search may vary besides tau."""
@@ -211,14 +207,16 @@ class FirstTrial(FilledSection):
 class Search(SearchBase):
     """What the search varies, how long it looks, and what it maximises."""
 
+    further = FURTHER
+
     n_steps: Annotated[int, Field(ge=1)]
     """Optimiser updates of every arm, of the enqueued trials, and of all others unless ``space.n_steps`` varies them:
     then it lies inside that range. With equal steps, arms differ in their batches only."""
     objective: ObjectiveName = Field(
-        default="source_val", description=objectives_text(OFFERED_OBJECTIVES)
+        default="source_val", description=objectives_text(OBJECTIVES.values())
     )
     also: tuple[FurtherName, ...] = Field(
-        default=(), examples=[["transfer_margin"]], description=further_text(OFFERED_FURTHER)
+        default=(), examples=[["transfer_margin"]], description=further_text(FURTHER.values())
     )
     space: Space = Space()
     """What the trials vary."""
@@ -250,11 +248,11 @@ class Search(SearchBase):
 
     @model_validator(mode="after")
     def _cost_differs(self) -> "Search":
-        if COST in self.also and self.space.n_steps is None:
+        if "cost" in self.also and self.space.n_steps is None:
             problem = (
                 "is the same for all trials unless space.n_steps varies it; do so, or remove it"
             )
-            raise wrong_key("also", problem, self.also.index(COST))
+            raise wrong_key("also", problem, self.also.index("cost"))
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Modality, Slug
-from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.config.proposals import NONE
 from orchestrator.config.subjects import listed, resolve_subjects
 from orchestrator.config.sweep_sections import Globs, Seed, SweepBase, cannot_share
@@ -20,6 +19,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.methods.pretrain.config import Source
 from orchestrator.methods.selective.config import arms
 from orchestrator.methods.selective.config.arms import ARMS
+from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.config.search import Search
 from trainables.settings import FEATURE_LAYERS, EncoderSettings, PretrainSettings
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.config.objectives import OBJECTIVES, Objective
+from orchestrator.config.objectives import Objective
 from orchestrator.errors import DataError
 from orchestrator.methods.selective.config.arms import ARMS
+from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.results import BatchRow, TrialRow
 from orchestrator.review.stored import read_json
 from orchestrator.store import paths

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 
-from orchestrator.config.objectives import OBJECTIVES
+from orchestrator.methods.selective.config.objectives import FURTHER
 from orchestrator.methods.selective.results import BatchRow, TrialRow
 from orchestrator.methods.selective.review import statistics, tau, wording
 from orchestrator.methods.selective.review.cautions import cautions
@@ -116,7 +116,7 @@ def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
         target_subjects=some(manifest.target_subjects),
         trials=_by_objective(t for t in trials if not t.is_arm),
         front=front_of(trials),
-        objectives=OBJECTIVES,
+        objectives=FURTHER,
         arms=[t for t in trials if t.is_arm],
     )
 

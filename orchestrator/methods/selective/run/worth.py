@@ -1,6 +1,6 @@
 """What the predictions of a finetuned model are worth, by the stages that choose among trials."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,29 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, information
 from orchestrator.sweep.reports import N_PARTS
+from trainables.stages import Stage
+
+
+def _information(predictions: pa.Table, declared: Sequence[Stage]) -> float:
+    return information(predictions, "test", declared)
+
+
+def _minus_emd(predictions: pa.Table, declared: Sequence[Stage]) -> float:
+    return -float(predictions.schema.metadata[TARGET_EMD])
+
+
+WITHOUT_LABELS: Mapping[str, Callable[[pa.Table, Sequence[Stage]], float]] = {
+    "target_information": _information,
+    "target_emd": _minus_emd,
+}
+"""Objectives that read no label, from the predictions of one seed and the declared stages; all others are macro-F1."""
 
 
 def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
     """Return what predictions are worth to the search: the value that it maximises."""
-    if sweep.search.objective == "target_information":
-        return information(predictions, "test", sweep.stages)
-    if sweep.search.objective == "target_emd":
-        return -float(predictions.schema.metadata[TARGET_EMD])
+    value = WITHOUT_LABELS.get(sweep.search.objective)
+    if value is not None:
+        return value(predictions, sweep.stages)
     return float(judge.evaluate(predictions).macro_f1)
 
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.config.objectives import OBJECTIVES
 from orchestrator.config.proposals import NONE
 from orchestrator.method import AfterPart, InputsRef, Order, Trainer
 from orchestrator.methods.pretrain.trial.encoder import build
+from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.results import TENTH
 from orchestrator.methods.selective.trial.configuration import (
     Configuration,

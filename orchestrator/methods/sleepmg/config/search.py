@@ -5,22 +5,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.config.objectives import COST, further_text
+from orchestrator.config.objectives import further_text
 from orchestrator.config.proposals import Scheduler
 from orchestrator.config.ranges import check_enqueued, check_inside, declared_in, valued, varied
 from orchestrator.config.sweep_sections import FilledSection, SearchBase, SpaceBase
 from orchestrator.config.validation import wrong_key
+from orchestrator.methods.sleepmg.config.objectives import FURTHER
 from search_spaces.sleepmg import DEFAULTS, PARAMETERS, SECTIONS, SPACE
 from search_spaces.space import Declared
 from trainables.settings import SleepMGSettings
 
-OFFERED_FURTHER = (COST, "worst_subject")
-"""What a search may weigh against its objective, each an entry of ``OBJECTIVES``."""
-
 if TYPE_CHECKING:
     FurtherName = str
 else:
-    FurtherName = Literal[OFFERED_FURTHER]
+    FurtherName = Literal[tuple(FURTHER)]
 
 
 @varied(PARAMETERS)
@@ -61,12 +59,13 @@ class FoldScheduler(Scheduler):
 class Search(SearchBase):
     """What the search varies, how long it looks, and what it maximises; each trial is a whole cross-validation."""
 
+    further = FURTHER
     objective: Literal["validation"] = "validation"
     """Macro-F1 of the validation subjects of all folds, pooled; test subjects never choose."""
     scheduler: FoldScheduler = FoldScheduler()
     """Who ends trials that are too far behind, so that others get their time."""
     also: tuple[FurtherName, ...] = Field(
-        default=(), examples=[["worst_subject"]], description=further_text(OFFERED_FURTHER)
+        default=(), examples=[["worst_subject"]], description=further_text(FURTHER.values())
     )
     space: Space
     """What the trials vary."""

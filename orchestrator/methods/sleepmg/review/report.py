@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import groupby
 
-from orchestrator.config.objectives import OBJECTIVES
+from orchestrator.methods.sleepmg.config.objectives import FURTHER
 from orchestrator.methods.sleepmg.results import TrialRow
 from orchestrator.methods.sleepmg.review import wording
 from orchestrator.methods.sleepmg.review.balance_plot import balance_png
@@ -146,7 +146,7 @@ def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
         comparison_of={c.entry.name: c for c in found.comparisons},
         trials=_by_objective(found),
         front=front_of(sweep.trials),
-        objectives=OBJECTIVES,
+        objectives=FURTHER,
         failed_rows=[t for t in sweep.trials if t.is_row and t.is_failed],
         example=example,
         example_folds=[
