@@ -15,7 +15,7 @@ from orchestrator.psg import edf, hypnogram, preprocess, quality
 from orchestrator.psg.dataset import DatasetFile
 from orchestrator.psg.quality import Flag, clipped_epochs, flat_epochs
 from orchestrator.psg.recordings import Source
-from orchestrator.psg.stages.format import BeyondSignal
+from orchestrator.psg.stages.format import BeyondSignal, StageSource
 from trainables.stages import STAGE_NAMES, UNSCORED
 
 SCHEMA_VERSION = 1
@@ -220,11 +220,14 @@ def _hypnogram(
     source: Source, settings: Settings, recording: edf.Recording, stage_content: bytes | None
 ) -> hypnogram.Hypnogram:
     return source.stages.read(
-        stage_content,
-        source.stage_path or "",
-        recording,
-        labels=settings.labels,
-        beyond_signal=settings.labels_beyond_signal,
+        StageSource(
+            content=stage_content,
+            file=source.stage_path or "",
+            annotations=recording.annotations,
+            duration_s=recording.duration_s,
+            labels=settings.labels,
+            beyond_signal=settings.labels_beyond_signal,
+        )
     )
 
 

@@ -1,14 +1,12 @@
 """Stages as EDF+ annotations."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from orchestrator.psg.stages.format import BeyondSignal, StageFormat
+from orchestrator.psg.stages.format import StageFormat, StageSource
 
 if TYPE_CHECKING:
-    from orchestrator.psg.edf import Recording
     from orchestrator.psg.hypnogram import Hypnogram
 
 
@@ -18,23 +16,17 @@ class StagesFromAnnotations(StageFormat):
     source: Literal["annotations"] = Field(alias="from")
     """Written ``from: annotations``."""
 
-    def read(
-        self,
-        content: bytes | None,
-        file: str,
-        recording: "Recording",
-        *,
-        labels: Mapping[str, int],
-        beyond_signal: BeyondSignal,
-    ) -> "Hypnogram":
+    def read(self, given: StageSource) -> "Hypnogram":
         """Return the stages of a recording, see :meth:`StageFormat.read`."""
         from orchestrator.psg import edf, hypnogram  # here: reading a data-set file needs no MNE
 
         return hypnogram.from_annotations(
-            recording.annotations if content is None else edf.read_annotations(content, file),
-            labels,
-            recording.duration_s,
-            beyond_signal=beyond_signal,
+            given.annotations
+            if given.content is None
+            else edf.read_annotations(given.content, given.file),
+            given.labels,
+            given.duration_s,
+            beyond_signal=given.beyond_signal,
         )
 
     def identity(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Stages as integer codes, one a line."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -9,10 +8,9 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config.fields import StageLabel
 from orchestrator.psg.epoch_grid import EPOCH_S
 from orchestrator.psg.file_names import Glob
-from orchestrator.psg.stages.format import BeyondSignal, StageFormat
+from orchestrator.psg.stages.format import StageFormat, StageSource
 
 if TYPE_CHECKING:
-    from orchestrator.psg.edf import Recording
     from orchestrator.psg.hypnogram import Hypnogram
 
 
@@ -38,25 +36,17 @@ class StagesFromCodes(StageFormat):
     epoch_s: Annotated[int, AfterValidator(_epoch_length)] = EPOCH_S
     """Seconds that one line stands for."""
 
-    def read(
-        self,
-        content: bytes | None,
-        file: str,
-        recording: "Recording",
-        *,
-        labels: Mapping[str, int],
-        beyond_signal: BeyondSignal,
-    ) -> "Hypnogram":
+    def read(self, given: StageSource) -> "Hypnogram":
         """Return the stages of a recording, see :meth:`StageFormat.read`; `labels` play no part."""
         from orchestrator.psg import hypnogram  # here: reading a data-set file needs no MNE
 
-        assert content is not None, "`file` is required"
+        assert given.content is not None, "`file` is required"
         return hypnogram.from_codes(
-            content.decode("latin-1"),
+            given.content.decode("latin-1"),
             {str(code): stage for code, stage in self.codes.items()},
-            recording.duration_s,
+            given.duration_s,
             epochs_per_code=self.epoch_s // EPOCH_S,
-            beyond_signal=beyond_signal,
+            beyond_signal=given.beyond_signal,
         )
 
     def identity(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import glob
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,11 +15,28 @@ from orchestrator.errors import RecordingError
 from orchestrator.psg.file_names import Glob, Regex, found_in
 
 if TYPE_CHECKING:
-    from orchestrator.psg.edf import Recording
+    from orchestrator.psg.edf import Annotation
     from orchestrator.psg.hypnogram import Hypnogram
 
 BeyondSignal = Literal["quarantine", "trim"]
 """What to do where stages are scored after the end of the signal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageSource:
+    """What the stages of one recording are read from."""
+
+    content: bytes | None
+    """Of the stage file; None where the recording holds its stages."""
+    file: str
+    """Path of the stage file, for messages."""
+    annotations: "Sequence[Annotation]"
+    """Of the recording itself."""
+    duration_s: float
+    """Of the signal."""
+    labels: Mapping[str, int]
+    """Text of an annotation -> stage, -1 for unscored."""
+    beyond_signal: BeyondSignal
 
 
 class StageFormat(Section, ABC):
@@ -75,29 +93,8 @@ class StageFormat(Section, ABC):
         return pattern.replace("{key}", glob.escape(key))
 
     @abstractmethod
-    def read(
-        self,
-        content: bytes | None,
-        file: str,
-        recording: "Recording",
-        *,
-        labels: Mapping[str, int],
-        beyond_signal: BeyondSignal,
-    ) -> "Hypnogram":
+    def read(self, given: StageSource) -> "Hypnogram":
         """Return the stages of a recording.
-
-        Parameters
-        ----------
-        content : bytes or None
-            Of the stage file; None where the recording holds its stages.
-        file : str
-            Path of the stage file, for messages.
-        recording : Recording
-            Its signals and its annotations.
-        labels : mapping of str to int
-            Annotation text -> stage, -1 for unscored.
-        beyond_signal : {"quarantine", "trim"}
-            What to do with stages that are scored after the end of the signal.
 
         Raises
         ------
