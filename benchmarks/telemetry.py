@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.long_sweep import search
 from orchestrator.store.store import Store
-from orchestrator.sweep.surroundings import LOCAL_S, Watched
+from orchestrator.sweep.surroundings import LOCAL_S, TrainingWatch
 from orchestrator.telemetry.session import ray_session
 from trainables.surroundings import Pulse
 
@@ -128,7 +128,7 @@ def pulse(store: Store) -> dict[str, float]:
         loss=1.0, steps_per_s=1.0, waited=0.1, n_steps=10, n_steps_before=0, details=details
     )
     taken = []
-    with Watched(store, "probe", "0" * 64).training(32, "cpu") as around:
+    with TrainingWatch(store, "probe", "0" * 64).training(32, "cpu") as around:
         assert around.pulse is not None
         for _ in range(500):
             began = time.perf_counter()

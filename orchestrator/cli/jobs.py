@@ -95,7 +95,7 @@ def submit(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
+class _ClusterAccess:
     """What a job needs of a cluster that was launched from here."""
 
     find: Callable[[], str]
@@ -114,7 +114,7 @@ def _values(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: from_environment(name, key) or "" for key, name in variables.items()}
 
 
-def _of_cluster(cluster_file: str) -> _Found:
+def _of_cluster(cluster_file: str) -> _ClusterAccess:
     """Find a cluster, and have its token sent along."""
     from orchestrator.cluster.launch import provider_of, reachable
     from orchestrator.cluster.plan import growth_of
@@ -130,7 +130,7 @@ def _of_cluster(cluster_file: str) -> _Found:
         reachable(cluster, source.data)
         return provider.hand_over(values)
 
-    return _Found(
+    return _ClusterAccess(
         find=partial(reachable, cluster, source.data),
         store=cluster.orchestrator.store,
         python=provider.python,

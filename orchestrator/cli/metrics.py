@@ -30,10 +30,10 @@ def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> N
     """
     from orchestrator.store.store import Store
     from orchestrator.sweep.watch.metrics import StoreCollector
-    from orchestrator.sweep.watch.metrics_server import Looking, MetricsServer
+    from orchestrator.sweep.watch.metrics_server import MetricsServer, WatchingCollector
 
     store = Store.open(store_of(store_uri, cluster_file), existing=True)
-    collectors: list[Looking] = [StoreCollector(store)]
+    collectors: list[WatchingCollector] = [StoreCollector(store)]
     targets: Targets = list
     if cluster_file is not None:
         cluster, targets = _of_cluster(cluster_file)

@@ -51,7 +51,7 @@ def await_job_server(
 
 
 def await_nodes(running: Running, state: ClusterState, n: int, join_s: float = _JOIN_S) -> None:
-    """Return when so many nodes are alive, the head among them.
+    """Return when this number of nodes is alive, the head among them.
 
     What the autoscaler says of them is in the launch's log afterwards.
 

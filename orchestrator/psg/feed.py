@@ -24,7 +24,7 @@ _METADATA: Kinds = {"channels": dict}
 """What is read of the metadata of an epoch file."""
 
 CLIP_SPREADS = 20.0
-"""Scaled signals are clipped at so many spreads from the centre: artefacts reach hundreds. Reconstruction."""
+"""Spreads from the centre at which scaled signals are clipped: artefacts reach hundreds. Reconstruction."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,7 @@ UNUSABLE = Flag.FLAT | Flag.UNSCORED
 """Epochs with one of these are never handed to training."""
 
 FLAT_STEPS = 2
-"""An epoch whose signal spans at most so many converter steps is flat: that is noise of the converter itself."""
+"""Converter steps that the signal of a flat epoch spans at most: that is noise of the converter itself."""
 
 CLIPPED_SHARE = 0.01
 

@@ -67,7 +67,7 @@ _HEART_WANDER = (0.04, 0.035, 0.03, 0.02, 0.07)  # irregularity, as a part of th
 _WANDER = 0.33
 """Spread of the log amplitude of a rhythm from epoch to epoch within a stage."""
 _LOWEST = 0.01
-"""A rate of no event a minute counts as so many where rates are raised to a power."""
+"""Events a minute that a rate of none counts as, where rates are raised to a power."""
 _EEG_IN_EOG = 0.4
 _FURTHER_MUSCLE = 0.2  # spread of the log level of a further EMG of the same muscle
 _FURTHER_LEAD = 0.8  # of the ECG, relative to the one before

@@ -142,7 +142,7 @@ class Comparison:
             trial=recorded.trial, how=how, differs=tuple(differs), largest_difference=largest
         )
 
-    def _train(self, recorded: Recorded) -> "_Again":
+    def _train(self, recorded: Recorded) -> "_Retraining":
         """Train and judge as trial and driver of a sweep do together.
 
         Raises
@@ -153,11 +153,11 @@ class Comparison:
         try:
             outcome = outcome_of(lambda: self._trained(recorded))
         except (LostError, RayActorError):
-            return _Again(error=DIED)
+            return _Retraining(error=DIED)
         if ENDS_SWEEP in outcome:
             raise from_data(outcome[ENDS_SWEEP])
         if ERROR in outcome:
-            return _Again(error=outcome[ERROR])
+            return _Retraining(error=outcome[ERROR])
         try:
             values = [
                 self._method.objective(
@@ -168,10 +168,12 @@ class Comparison:
         except OrchestratorError as error:
             if ends_sweep(error):
                 raise
-            return _Again(error=described(error))
+            return _Retraining(error=described(error))
         objective = float(np.mean(values))
         return (
-            _Again(objective=objective) if math.isfinite(objective) else _Again(error=NOT_A_NUMBER)
+            _Retraining(objective=objective)
+            if math.isfinite(objective)
+            else _Retraining(error=NOT_A_NUMBER)
         )
 
     def _configured(self, recorded: Recorded) -> Configured:
@@ -219,7 +221,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Again:
+class _Retraining:
     """What training once more came to: predictions in the scratch store are worth this, or an error."""
 
     objective: float | None = None

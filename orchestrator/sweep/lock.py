@@ -24,9 +24,9 @@ from orchestrator.telemetry.termination import last_word
 BEAT_S = 5.0
 """How often the holder says that it is alive."""
 SILENT_S = 4 * BEAT_S
-"""A holder on another machine that says nothing for so long is taken for dead."""
+"""Seconds without a word after which a holder on another machine is taken for dead."""
 _EMPTY_S = 1.0
-"""A file is empty for so long at most while it is replaced, and that on some S3 servers only."""
+"""Seconds that a file may be empty while it is replaced, on some S3 servers."""
 _LOCK: Kinds = {
     "token": str,
     "host": str,
@@ -129,7 +129,7 @@ class Holders:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[str, _LastSign] = {}
 
     def of(self, name: str) -> tuple[str, bool]:
         """Return which process holds the lock of a sweep, and whether it is alive; nobody holding it is not."""
@@ -145,7 +145,7 @@ class Holders:
         sign, now = (found["token"], found["beat"]), self._clock()
         heard = self._heard.get(name)
         if heard is None or heard.sign != sign:
-            heard = self._heard[name] = _Heard(sign, now)
+            heard = self._heard[name] = _LastSign(sign, now)
         # However long ago the last look was, one beat can be missing since: the store may have been away from both.
         heard.silent_s += min(now - heard.looked_at, BEAT_S)
         heard.looked_at = now
@@ -153,7 +153,7 @@ class Holders:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _LastSign:
     """The last sign of life of a holder elsewhere."""
 
     sign: tuple[str, int]

@@ -22,7 +22,7 @@ from orchestrator.sweep.remote import train_one, train_proposed
 from orchestrator.sweep.reports import ERROR, SIGNATURE, Outcome
 from orchestrator.sweep.search import study
 from orchestrator.sweep.search.samplers import check_sampler
-from orchestrator.sweep.search.tuning import Found, run_search
+from orchestrator.sweep.search.tuning import SearchResult, run_search
 from orchestrator.sweep.search.warm_start import check_warm_start
 from search_spaces.space import Params
 
@@ -115,7 +115,9 @@ def _searched(run: Run, method: Method[Any], inputs_ref: InputsRef) -> list[Done
     return [_trial(method, frozen, found, bool(search.also)) for frozen in found.trials]
 
 
-def _trial(method: Method[Any], frozen: FrozenTrial, found: Found, several: bool) -> Done[Any]:
+def _trial(
+    method: Method[Any], frozen: FrozenTrial, found: SearchResult, several: bool
+) -> Done[Any]:
     name = study.name_of(frozen)
     return Done(
         name=name,

@@ -104,7 +104,7 @@ class Judge:
         self._stages = gate.read([key_of(r) for r in recordings], split, purpose)
 
     def evaluate(self, predictions: pa.Table) -> Evaluation:
-        """Return the metrics of a table of predictions, as a trial of either method writes it.
+        """Return the metrics of a table of predictions, as a trial of any method writes it.
 
         Raises
         ------

@@ -32,7 +32,7 @@ def leave_asked() -> Callable[[], bool] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class TrainingWatch:
     """A trial, or what else is known by a signature, whose training is watched."""
 
     store: Store

@@ -28,11 +28,11 @@ _TIMEOUT_S = 10.0
 _WAITS_S = (1.0, 5.0)
 """Between attempts; after the last one a notice is given up."""
 _END_S = 60.0
-"""At its end a sweep waits so long for each notice that is under way; three attempts at one take 36 s at most."""
+"""Seconds that a sweep waits at its end for each notice under way; three attempts at one take 36 s at most."""
 _LONGEST_END_S = 300.0
-"""And so long for all of them."""
+"""Seconds for all of them together."""
 _LAST_WORD_S = 1.0
-"""And so long where the process is ended from without."""
+"""The same where somebody else ends the process."""
 
 
 def signature(key: str, body: bytes) -> str:

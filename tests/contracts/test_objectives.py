@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config.methods import METHODS, room
 from orchestrator.config.objectives import Objective, further_text, objectives_text
 from orchestrator.methods.selective.config.objectives import OBJECTIVES as OF_SELECTIVE
-from orchestrator.methods.selective.run.worth import WITHOUT_LABELS
+from orchestrator.methods.selective.run.objective_values import WITHOUT_LABELS
 
 OBJECTIVES: dict[str, Objective] = {
     name: objective

@@ -44,7 +44,7 @@ METRIC = "objective"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
+class EndedTrial:
     """What became of a trial, as the study was told."""
 
     trial: str
@@ -71,7 +71,7 @@ class Hooks:
     """Sampled parameters and an intermediate report to the objective of what is done; may read labels."""
     changed: Callable[[], None]
     """After each change of the study."""
-    told: Callable[[Told], None]
+    told: Callable[[EndedTrial], None]
     """After each trial that ended."""
     started: Callable[[str, str, Params], None]
     """Before each trial that is run: its name, its signature and its parameters."""
@@ -296,7 +296,7 @@ class StudySearch(OptunaSearch):
                 self._tell_optuna(trial, state=TrialState.PRUNED)
         self._hooks.changed()
         self._hooks.told(
-            Told(
+            EndedTrial(
                 trial=name_of(trial),
                 signature=outcome.signature,
                 objective=scores.values[0] if scores else None,

@@ -27,9 +27,9 @@ from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import N_PARTS, Outcome, Trial, as_fields, run_trial, so_far
 from orchestrator.sweep.search.budget import exhausted
 from orchestrator.sweep.search.journal import Journal, journal_of
-from orchestrator.sweep.search.last_heard import last_heard
+from orchestrator.sweep.search.last_sign_of_life import last_sign_of_life
 from orchestrator.sweep.search.quota import failure_of
-from orchestrator.sweep.search.searcher import Hooks, StudySearch, Told, begin_search
+from orchestrator.sweep.search.searcher import EndedTrial, Hooks, StudySearch, begin_search
 from orchestrator.sweep.search.spend import Meter
 from orchestrator.sweep.search.study import Study
 from orchestrator.sweep.search.warm_start import adopt_trials
@@ -47,7 +47,7 @@ _NOTED_SHARE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Found:
+class SearchResult:
     """What a search has left."""
 
     trials: list[FrozenTrial]
@@ -70,7 +70,7 @@ def run_search(
     objective_name: str | None = None,
     describe: Callable[[Params], Mapping[str, Any]] = lambda _: {},
     fixed: Mapping[str, Any] = MappingProxyType({}),
-) -> Found:
+) -> SearchResult:
     """Run what is left of a search, and return all of its trials, earlier attempts included.
 
     Parameters
@@ -111,7 +111,7 @@ def run_search(
     ):
         study = Study(run.sweep.name, journal.file, search.directions)
         adopt_trials(run, search, space, fixed, study)
-        ended_at = last_heard(run.store, run.sweep.name, run.log.events())
+        ended_at = last_sign_of_life(run.store, run.sweep.name, run.log.events())
         n_requeued = study.requeue_running(ended_at)
         n_requeued += study.requeue_failed() if run.retry_failed else 0
         n_finished = len(study.trials)
@@ -152,7 +152,7 @@ def run_search(
                             **describe(params),
                         ),
                         exhausted=_budget(run, search, study, bill),
-                        is_held=_Space(run),
+                        is_held=_DiskGuard(run),
                     ),
                     halt=run.halt,
                 )
@@ -192,7 +192,7 @@ def run_search(
         raise failure
     if run.halt.error is not None or not is_over:
         raise run.interrupted(len(trials), search.n_trials, "trials")
-    return Found(trials=trials, front=front)
+    return SearchResult(trials=trials, front=front)
 
 
 @contextlib.contextmanager
@@ -217,7 +217,7 @@ class _Teller:
         self._study = study
         self._advance = advance
 
-    def __call__(self, told: Told) -> None:
+    def __call__(self, told: EndedTrial) -> None:
         fields = {
             "trial": told.trial,
             "signature": told.signature,
@@ -302,7 +302,7 @@ def _budget(
     )
 
 
-class _Space:
+class _DiskGuard:
     """Holds trials back while the store's disk is almost full, and says so once."""
 
     def __init__(self, run: Run) -> None:

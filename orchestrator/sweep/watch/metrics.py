@@ -60,7 +60,7 @@ class WorkMetrics:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
+class _LogMetrics:
     """What a log came to when it was last read."""
 
     gauges: Gauges
@@ -96,7 +96,7 @@ class StoreCollector(Collector):
         )
         self._scores = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
         self._ingests = Follower(store, begin=lambda _: WorkMetrics(), add=WorkMetrics.add)
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, _LogMetrics] = {}
         self._lock = threading.Lock()
         self._families: list[Metric] = []
         self._looks_failed = 0
@@ -135,7 +135,7 @@ class StoreCollector(Collector):
         with self._lock:
             return [*self._families, failed_looks(self._looks_failed)]
 
-    def _of_sweep(self, path: str) -> _Found | None:
+    def _of_sweep(self, path: str) -> _LogMetrics | None:
         for _, known in self._sweeps.look([path]):
             name = path.split("/")[1]
             gauges = Gauges.none()
@@ -152,7 +152,7 @@ class StoreCollector(Collector):
                         _trial(gauges, name, running.trial, of_trial)
             gauges.set("sweep_progress_timestamp_seconds", known.progress_at, name)
             is_over = status.state == "finished"
-            return _Found(
+            return _LogMetrics(
                 gauges=gauges,
                 trainings={name: known.seconds},
                 again_at=self._clock() + self.finished_every_s if is_over else 0.0,
@@ -172,7 +172,7 @@ class StoreCollector(Collector):
                 found[PurePosixPath(path).stem] = said
         return found
 
-    def _of_score(self, path: str) -> _Found | None:
+    def _of_score(self, path: str) -> _LogMetrics | None:
         for _, known in self._scores.look([path]):
             score, gauges = path.split("/")[1], Gauges.none()
             gauges.set("scoring_tiles_left", known.n_wanted - known.done["tile"], score)
@@ -180,18 +180,18 @@ class StoreCollector(Collector):
             passed = known.last - known.began
             if passed > 0:
                 gauges.set("scoring_pairs_per_second", known.pairs / passed, score)
-            return _Found(gauges=gauges)
+            return _LogMetrics(gauges=gauges)
         return None
 
-    def _of_ingest(self, path: str) -> _Found | None:
+    def _of_ingest(self, path: str) -> _LogMetrics | None:
         for _, known in self._ingests.look([path]):
             gauges = Gauges.none()
             for status, n in known.done.items():
                 gauges.set("ingest_recordings", n, path.split("/")[1], status)
-            return _Found(gauges=gauges)
+            return _LogMetrics(gauges=gauges)
         return None
 
-    def _logs(self) -> dict[str, Callable[[str], _Found | None]]:
+    def _logs(self) -> dict[str, Callable[[str], _LogMetrics | None]]:
         """Return the logs of the store, and what reads each."""
         readers = {
             paths.SWEEPS: self._of_sweep,

@@ -16,7 +16,7 @@ Targets = Callable[[], list[dict[str, Any]]]
 """Gives what Prometheus is to scrape besides, as its ``http_sd_configs`` take it."""
 
 
-class Looking(Protocol):
+class WatchingCollector(Protocol):
     """A collector that knows what its last look has found."""
 
     every_s: float
@@ -34,7 +34,7 @@ class MetricsServer:
 
     Parameters
     ----------
-    collectors : sequence of Looking
+    collectors : sequence of WatchingCollector
     host, port : str, int
         Where to listen; port 0 takes a free one.
     targets : callable
@@ -42,7 +42,7 @@ class MetricsServer:
     """
 
     def __init__(
-        self, collectors: Sequence[Looking], host: str, port: int, targets: Targets
+        self, collectors: Sequence[WatchingCollector], host: str, port: int, targets: Targets
     ) -> None:
         registry = CollectorRegistry()
         for collector in collectors:
@@ -74,7 +74,7 @@ class MetricsServer:
         """Return when it is closed."""
         self._ended.wait()
 
-    def _follow(self, collector: Looking) -> None:
+    def _follow(self, collector: WatchingCollector) -> None:
         while not self._ended.wait(collector.every_s):
             try:
                 collector.look()

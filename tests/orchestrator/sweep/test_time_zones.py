@@ -16,7 +16,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import Holders, sweep_lock
 from orchestrator.sweep.search.budget import gpu_time, n_without_gain, spent
-from orchestrator.sweep.search.last_heard import last_heard
+from orchestrator.sweep.search.last_sign_of_life import last_sign_of_life
 from orchestrator.sweep.search.study import Study, began_at, ended_at, note_began, note_outcome
 from orchestrator.sweep.watch.status import sweep_status
 from orchestrator.sweep.watch.status_text import status_text
@@ -162,7 +162,7 @@ def test_what_is_shown_of_a_sweep_is_utc(tmp_path: Path, move_to: MoveTo) -> Non
             status = sweep_status(store, "probe")
             assert status.last_event_at.endswith("+00:00")
             assert status.minutes_run < 1
-            heard = last_heard(store, "probe", log.events())
+            heard = last_sign_of_life(store, "probe", log.events())
             assert before <= heard <= datetime.now(UTC)
             shown[zone] = about, status_text(status), heard
         assert shown[TOKYO] == shown[ANGELES]

@@ -33,7 +33,7 @@ PRETRAIN_THREADS = 2
 
 
 CHECKPOINT_INTERVAL_S = 10.0
-"""A pretraining under way is saved that often, after a step."""
+"""Seconds after which a pretraining under way is saved again, at the end of a step."""
 
 
 _RECORDED: Kinds = {

@@ -24,7 +24,7 @@ from orchestrator.methods.pretrain.trial.encoder import (
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import UnlabelledEpochs, predictions_table, unlabelled_epochs
-from orchestrator.sweep.surroundings import Watched
+from orchestrator.sweep.surroundings import TrainingWatch
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
 from trainables import inference
@@ -108,7 +108,7 @@ def train(order: Order[TrialInputs, Trial]) -> None:
     if store.exists(path):
         return
     if not store.exists(paths.encoder_json(name)):
-        watched = Watched(store, inputs.plan.sweep.name, name)
+        watched = TrainingWatch(store, inputs.plan.sweep.name, name)
         with (
             EventLog(store, paths.encoder_events(name)) as log,
             watched.training(request.pretrain.batch_size, "cpu") as surroundings,

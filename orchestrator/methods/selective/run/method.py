@@ -21,9 +21,9 @@ from orchestrator.methods.selective.run.inputs import (
     objective_judge,
     trial_inputs,
 )
+from orchestrator.methods.selective.run.objective_values import ObjectiveValues, objective_value
 from orchestrator.methods.selective.run.scoring import Scored, run_scoring, stored_scoring
 from orchestrator.methods.selective.run.tables import trial_row, trials_table
-from orchestrator.methods.selective.run.worth import Worth, objective_value
 from orchestrator.methods.selective.trial import configuration
 from orchestrator.methods.selective.trial import finetuning as trial
 from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
@@ -49,7 +49,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         self._scored: Scored | None = None
         self._inputs: TrialInputs
         self._judge: Judge
-        self._worth: Worth
+        self._values: ObjectiveValues
 
     @property
     def data_id(self) -> tuple[str, str]:
@@ -93,7 +93,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         no_adapt = self._no_adapt()
         n_target_epochs = len(self._inputs.test_epochs.x)
         record.write_manifest(self._store, self._made(), self._judge, no_adapt, n_target_epochs)
-        self._worth = Worth(self._store, self._inputs, self._judge, no_adapt)
+        self._values = ObjectiveValues(self._store, self._inputs, self._judge, no_adapt)
 
     def configured(self, name: str, params: Params | None) -> Trial:
         """Return what a trial trains, or an arm by its name."""
@@ -105,11 +105,11 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
-        return self._worth.scores(trial)
+        return self._values.scores(trial)
 
     def judge_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
         """Return the objective of the seeds that are trained, and of the one that trains."""
-        return self._worth.of_part(trial, report)
+        return self._values.of_part(trial, report)
 
     def described(self, trial: Trial) -> Mapping[str, Any]:
         """Return the selection, and what a scheduler hears of the trial."""
@@ -119,7 +119,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
     ) -> Mapping[str, pa.Table]:
         """Return trials and arms, with the metrics of the target."""
-        sweep, plan, worth = self.sweep, self._plan, self._worth
+        sweep, plan, values = self.sweep, self._plan, self._values
         selectable = [plan.source_batches[i] for i in plan.selectable]
         test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
         arms = {one.name: one for one in done if one.is_control}
@@ -128,9 +128,9 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         for one in [*wanted, *(one for one in done if not one.is_control)]:
             tested = margin = None
             if one.signature is not None:
-                predicted = worth.predictions(one.trial.stored)
+                predicted = values.predictions(one.trial.stored)
                 tested = mean_evaluation([test.evaluate(table) for table in predicted])
-                margin = worth.transfer_margin(one.trial)
+                margin = values.transfer_margin(one.trial)
             row = trial_row(
                 one,
                 selectable,

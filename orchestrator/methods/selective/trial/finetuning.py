@@ -33,7 +33,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.failures import naming_checkpoint, persistently
-from orchestrator.sweep.surroundings import Watched
+from orchestrator.sweep.surroundings import TrainingWatch
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
 from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
@@ -50,7 +50,7 @@ TARGET_EMD = b"target_emd"
 lie in the sweep's own folder and a sweep keeps its objective, so it is there wherever it is asked for."""
 
 CHECKPOINT_INTERVAL_S = 10.0
-"""A finetuning under way is saved that often, after a step."""
+"""Seconds after which a finetuning under way is saved again, at the end of a step."""
 
 
 def described(inputs: TrialInputs, trial: Trial, emd_S: NDArray[np.float64]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _finetune_and_predict(
     seconds = None
     if len(configuration.kept):
         n_epochs = inputs.batches_stages.shape[1]
-        training = Watched(store, inputs.sweep_name, watched).training
+        training = TrainingWatch(store, inputs.sweep_name, watched).training
         with training(n_epochs, inputs.sweep.device) as surroundings:
             outcome = selective.finetune(
                 model,

@@ -12,8 +12,8 @@ from orchestrator.method import Done, MethodBase, Scores, Trainer
 from orchestrator.methods.sleepmg.config.search import Search
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from orchestrator.methods.sleepmg.plan import CrossValidationPlan, plan_cross_validation
+from orchestrator.methods.sleepmg.run.objective_values import ObjectiveValues
 from orchestrator.methods.sleepmg.run.tables import Tables
-from orchestrator.methods.sleepmg.run.worth import Worth
 from orchestrator.methods.sleepmg.trial import cross_validation as trial
 from orchestrator.methods.sleepmg.trial.cross_validation import Trial, described
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs, cross_validation_inputs
@@ -40,7 +40,7 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
         self._plan = plan_cross_validation(sweep, store)
         self._inputs: CrossValidationInputs
         self._judge: Judge
-        self._worth: Worth
+        self._values: ObjectiveValues
 
     @property
     def objective_name(self) -> str:
@@ -64,7 +64,7 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
         inputs.check()
         self._judge = objective_judge(gate, self._plan)
         self._inputs = replace(inputs, store_uri=out.uri)
-        self._worth = Worth(out, self._inputs, self._judge)
+        self._values = ObjectiveValues(out, self._inputs, self._judge)
         return self._inputs
 
     def record(self, gate: LabelGate, log: EventLog) -> None:
@@ -89,7 +89,7 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
-        return self._worth.scores(trial)
+        return self._values.scores(trial)
 
     def judge_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
         """Return what the trial itself knows of the folds that are done."""
@@ -110,10 +110,10 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
             judged, worst_subject = [], None
             if one.signature is not None:
                 log.emit("trial_tested", trial=one.name, split=Split.FOLD_TEST.value)
-                worst_subject = self._worth.worst_subject(one.trial)
+                worst_subject = self._values.worst_subject(one.trial)
                 judged = [
                     (test.judged(predictions), self._judge.judged(predictions))
-                    for predictions in self._worth.predictions(one.trial)
+                    for predictions in self._values.predictions(one.trial)
                 ]
             tables.add(one, judged, worst_subject)
         path_of = {

@@ -24,7 +24,7 @@ from trainables.settings import SleepMGSettings
 from trainables.training import PassMetrics, Seconds
 
 FOLDS_TOGETHER = 8
-"""Several workers begin once for so many folds: to begin takes ten to twenty seconds; but each fold keeps a process
+"""Folds for which several workers begin once: to begin takes ten to twenty seconds; but each fold keeps a process
 that reads for it until all are done."""
 
 AfterFold = Callable[[int], None]

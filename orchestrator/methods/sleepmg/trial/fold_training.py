@@ -1,4 +1,4 @@
-"""Train folds of a cross-validation in this process, or with several workers, and write what came of them."""
+"""Train folds of a cross-validation in this process, or with several workers, and write weights, predictions and record of each."""
 
 import dataclasses
 import itertools
@@ -22,7 +22,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.failures import naming_checkpoint, persistently
-from orchestrator.sweep.surroundings import Watched
+from orchestrator.sweep.surroundings import TrainingWatch
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
 from trainables import checkpoint
 from trainables.epochs import MultimodalBatch, MultimodalEpochs, Signals
@@ -41,7 +41,7 @@ from trainables.training import Checkpoints, Report, Seconds
 from trainables.workers import Workers
 
 CHECKPOINT_STEPS = 100
-"""A fold under way is saved after so many steps, and after each pass."""
+"""Steps after which a fold under way is saved; it is after each pass, too."""
 
 _POSITION = "position"
 """Column of the rows that workers get, next to one for each modality."""
@@ -58,7 +58,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class _FoldToTrain:
     """A fold to train."""
 
     plan: FoldPlan
@@ -108,14 +108,14 @@ def train_missing(
     return persistently(attempt, lambda: len(missing()))
 
 
-def _due(store: Store, inputs: CrossValidationInputs, plan: FoldPlan, setup: Setup) -> _Due:
+def _due(store: Store, inputs: CrossValidationInputs, plan: FoldPlan, setup: Setup) -> _FoldToTrain:
     fold_id = inputs.fold_id(plan, setup.settings, setup.seed)
-    return _Due(plan, store.read_if_there(paths.fold_checkpoint(fold_id)))
+    return _FoldToTrain(plan, store.read_if_there(paths.fold_checkpoint(fold_id)))
 
 
 def _train(
     inputs: CrossValidationInputs,
-    due: _Due,
+    due: _FoldToTrain,
     setup: Setup,
     **options: Any,
 ) -> Seconds:
@@ -132,7 +132,7 @@ def _train(
         if workers.rank == 0:
             store.write_bytes(checkpoint_path, blob)
 
-    watched = Watched(store, inputs.sweep.name, setup.signature)
+    watched = TrainingWatch(store, inputs.sweep.name, setup.signature)
     with (
         naming_checkpoint(store.uri_of(checkpoint_path)),
         watched.training(setup.settings.training.batch_size, inputs.sweep.device) as surroundings,
@@ -159,7 +159,7 @@ def _train(
 
 def _on_workers(
     inputs: CrossValidationInputs,
-    due: Sequence[_Due],
+    due: Sequence[_FoldToTrain],
     setup: Setup,
     inputs_ref: InputsRef,
 ) -> list[Seconds]:
@@ -177,7 +177,7 @@ def _on_workers(
 
 def _feed(
     inputs: CrossValidationInputs,
-    due: _Due,
+    due: _FoldToTrain,
     setup: Setup,
     inputs_ref: InputsRef,
 ) -> Feed:
@@ -209,7 +209,7 @@ def _feed(
 
 
 def _on_worker(
-    arguments: tuple[InputsRef, Sequence[_Due], Setup],
+    arguments: tuple[InputsRef, Sequence[_FoldToTrain], Setup],
     feeds: Iterator[Iterator[Rows]],
 ) -> list[Seconds]:
     inputs_ref, due, setup = arguments
@@ -219,7 +219,7 @@ def _on_worker(
 
 def _share_of(
     inputs: CrossValidationInputs,
-    due: _Due,
+    due: _FoldToTrain,
     setup: Setup,
     shares: Iterator[Rows],
 ) -> Seconds:

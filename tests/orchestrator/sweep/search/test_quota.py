@@ -20,7 +20,7 @@ from orchestrator.sweep.reports import ERROR, N_PARTS, SIGNATURE, SO_FAR, Outcom
 from orchestrator.sweep.search import tuning
 from orchestrator.sweep.search.searcher import StudySearch
 from orchestrator.sweep.search.study import name_of
-from orchestrator.sweep.search.tuning import Found, run_search
+from orchestrator.sweep.search.tuning import SearchResult, run_search
 from orchestrator.telemetry.events import EventLog, read_events
 from search_spaces.space import Uniform
 
@@ -55,7 +55,7 @@ class Attempts:
         identify: Callable[[Mapping[str, Any]], str] = lambda params: str(params["x"]),
         retry_failed: bool = False,
         **keys: Any,
-    ) -> Found:
+    ) -> SearchResult:
         def tune(trainable: Any, searcher: StudySearch, *others: Any) -> None:
             _drive(searcher, outcome, n_at_once, self.halt, self.tried)
 

@@ -24,7 +24,7 @@ from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
 from orchestrator.sweep.search.budget import gpu_time, spent
 from orchestrator.sweep.search.samplers import distribution
-from orchestrator.sweep.search.searcher import Hooks, StudySearch, Told, begin_search
+from orchestrator.sweep.search.searcher import EndedTrial, Hooks, StudySearch, begin_search
 from orchestrator.sweep.search.study import (
     Study,
     began_at,
@@ -64,7 +64,7 @@ class Driver:
     held: bool = False
     budget: str | None = None
     halt: Halt = field(default_factory=Halt)
-    told: list[Told] = field(default_factory=list)
+    told: list[EndedTrial] = field(default_factory=list)
     started: list[tuple[str, dict[str, float]]] = field(default_factory=list)
     n_changes: int = 0
 

@@ -17,7 +17,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.lock import sweep_lock
-from orchestrator.sweep.surroundings import Watched
+from orchestrator.sweep.surroundings import TrainingWatch
 from orchestrator.sweep.watch import metric_names
 from orchestrator.sweep.watch.cluster_metrics import ClusterCollector
 from orchestrator.sweep.watch.metrics import StoreCollector
@@ -132,7 +132,7 @@ def test_what_a_training_says_of_itself(store: Store) -> None:
     )
     with EventLog(store, paths.sweep_events("tau")) as log:
         begin(log, "t000", "t001")
-    watched = Watched(store, "tau", "sig-t000")
+    watched = TrainingWatch(store, "tau", "sig-t000")
     with (
         sweep_lock(store, "tau", Halt()),
         watched.training(batch_size=32, device="cpu") as around,
@@ -207,7 +207,7 @@ def test_an_arm_that_takes_a_step_brings_its_sweep_further(store: Store) -> None
     with sweep_lock(store, "tau", Halt()):
         before = of(look(collector), "sweep_progress_timestamp_seconds", sweep="tau")
         assert before == pytest.approx(YESTERDAY.timestamp())
-        with Watched(store, "tau", "sig-of-an-arm").training(32, "cpu") as around:
+        with TrainingWatch(store, "tau", "sig-of-an-arm").training(32, "cpu") as around:
             assert around.pulse is not None
             around.pulse(pulse)
             found = look(collector)

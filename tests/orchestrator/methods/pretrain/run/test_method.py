@@ -20,14 +20,14 @@ from orchestrator.sweep import loop
 from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search.tuning import Found
+from orchestrator.sweep.search.tuning import SearchResult
 from orchestrator.telemetry.events import EventLog
 
 CODES = {"e0": "b" * 64, "e1": this_code().trainables_sha256, "e2": "b" * 64}
 """Trials by their encoders, and the hash of what trained these."""
 
 
-def search_here(run: Run, search: Any, *, inputs_ref: Any, **_: Any) -> Found:
+def search_here(run: Run, search: Any, *, inputs_ref: Any, **_: Any) -> SearchResult:
     """Find all encoders in the store."""
     epochs = inputs_ref[0].objective_epochs
     for encoder_id, trainables_sha256 in CODES.items():
@@ -46,7 +46,7 @@ def search_here(run: Run, search: Any, *, inputs_ref: Any, **_: Any) -> Found:
         create_trial(value=0.5, user_attrs={"trial": f"t00{i}", "signature": encoder_id})
         for i, encoder_id in enumerate(CODES)
     ]
-    return Found(trials=trials, front=set())
+    return SearchResult(trials=trials, front=set())
 
 
 @pytest.mark.usefixtures("two_sites")

@@ -19,7 +19,7 @@ from orchestrator.method import Order
 from orchestrator.methods.pretrain.trial.encoder import build
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
-from orchestrator.methods.selective.run.worth import objective_value
+from orchestrator.methods.selective.run.objective_values import objective_value
 from orchestrator.methods.selective.trial import finetuning as trial
 from orchestrator.methods.selective.trial.configuration import (
     Configuration,

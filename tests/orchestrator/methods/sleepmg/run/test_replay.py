@@ -32,7 +32,7 @@ from orchestrator.sweep.replay import _other_code, replay, replay_text
 from orchestrator.sweep.reports import so_far
 from orchestrator.sweep.search.searcher import Hooks, begin_search
 from orchestrator.sweep.search.study import Study
-from orchestrator.sweep.search.tuning import Found
+from orchestrator.sweep.search.tuning import SearchResult
 from orchestrator.telemetry.events import EventLog, read_events
 
 pytestmark = pytest.mark.heavy
@@ -87,7 +87,7 @@ def search_here(
     for number in map(str, itertools.count()):
         params = searcher.suggest(number)
         if not isinstance(params, dict):
-            return Found(trials=study.trials, front=set())
+            return SearchResult(trials=study.trials, front=set())
         searcher.on_trial_complete(
             number, trial(inputs_ref, params, lambda n_done, objective=None: None)
         )

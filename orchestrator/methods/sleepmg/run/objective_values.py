@@ -13,7 +13,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge
 
 
-class Worth:
+class ObjectiveValues:
     """Objectives of trained configurations.
 
     Parameters

@@ -41,7 +41,7 @@ def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) 
     return float(judge.evaluate(predictions).macro_f1)
 
 
-class Worth:
+class ObjectiveValues:
     """Objectives of trained configurations.
 
     Parameters

@@ -1,4 +1,4 @@
-"""When a search that was killed was last heard of: no one could say that it ends."""
+"""Last sign of life of a search that was killed and so left no event of its end."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from orchestrator.sweep.watch.live_metrics import AT, live_metrics
 from orchestrator.sweep.watch.tally import tally_of
 
 
-def last_heard(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> datetime:
+def last_sign_of_life(store: Store, name: str, events: Iterable[Mapping[str, Any]]) -> datetime:
     """Return when the latest search of a sweep was last heard of; `NEVER` where none has begun.
 
     By its events, and by what the trials that it left said of their training: a part of a trial may take hours.

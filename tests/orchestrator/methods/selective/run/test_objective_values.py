@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestrator.methods.selective.run import worth
+from orchestrator.methods.selective.run import objective_values as worth
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -52,7 +52,7 @@ def made(tmp_path: Path) -> Any:
     }.items():
         store.write_table(paths.predictions("probe", f"s{seed}"), says(**tables))
     unadapted = says(anna=[W, W, N2, W], bert=wrong)  # 3/4, and 1/4 right by chance
-    return worth.Worth(store, inputs, Judge(), unadapted)  # type: ignore[arg-type]
+    return worth.ObjectiveValues(store, inputs, Judge(), unadapted)  # type: ignore[arg-type]
 
 
 def trial_of(*numbers: int, n_kept: int = 2) -> Trial:
@@ -71,13 +71,13 @@ def trial_of(*numbers: int, n_kept: int = 2) -> Trial:
     return Trial(seeds=tuple(seeds), signature="-".join(stored), stored=stored)
 
 
-def test_one_seed(made: worth.Worth) -> None:
+def test_one_seed(made: worth.ObjectiveValues) -> None:
     scores = made.scores(trial_of(1))
     assert scores.values == (0.875, 120.0, 0.25)  # anna gains 1 - 3/4, bert more
     assert scores.replicates == ()
 
 
-def test_several_seeds_are_averaged_and_kept(made: worth.Worth) -> None:
+def test_several_seeds_are_averaged_and_kept(made: worth.ObjectiveValues) -> None:
     scores = made.scores(trial_of(1, 2))
     assert scores.replicates == (0.875, 0.875)
     assert scores.values == (
@@ -87,7 +87,9 @@ def test_several_seeds_are_averaged_and_kept(made: worth.Worth) -> None:
     )  # anna gains 1/4 with one seed, nothing with the other
 
 
-def test_a_training_under_way_is_judged_and_its_predictions_removed(made: worth.Worth) -> None:
+def test_a_training_under_way_is_judged_and_its_predictions_removed(
+    made: worth.ObjectiveValues,
+) -> None:
     path = paths.part_predictions("probe", "s2", 3)
     made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
     assert made.of_part(trial_of(1, 2), {N_PARTS: 13}) == (0.875 + (0.5 + 0) / 2) / 2
@@ -95,5 +97,5 @@ def test_a_training_under_way_is_judged_and_its_predictions_removed(made: worth.
     assert made.of_part(trial_of(1, 2), {N_PARTS: 10}) == 0.875
 
 
-def test_a_configuration_without_training_costs_nothing(made: worth.Worth) -> None:
+def test_a_configuration_without_training_costs_nothing(made: worth.ObjectiveValues) -> None:
     assert made.scores(trial_of(1, n_kept=0)).values[1] == 0.0

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import IntegrityError
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.search.last_heard import last_heard
+from orchestrator.sweep.search.last_sign_of_life import last_sign_of_life
 from orchestrator.sweep.watch.tally import NEVER
 from orchestrator.telemetry.events import EventLog
 
@@ -57,7 +57,7 @@ def say(store: Store, signature: str, minutes: float) -> None:
 
 
 def heard(store: Store, log: EventLog) -> datetime:
-    found = last_heard(store, "probe", log.events())
+    found = last_sign_of_life(store, "probe", log.events())
     assert found.tzinfo is UTC
     return found
 
@@ -94,7 +94,7 @@ def test_what_a_trial_said_is_damaged(store: Store, log: EventLog, said: bytes) 
     begin(log)
     store.write_bytes(paths.live_metrics("probe", "sig-t001"), said)
     with pytest.raises(IntegrityError, match=r"live/sig-t001\.json:1:\d+ is damaged: .*Remove it"):
-        last_heard(store, "probe", log.events())
+        last_sign_of_life(store, "probe", log.events())
 
 
 def test_before_the_first_search_there_is_nothing(store: Store, log: EventLog) -> None:
@@ -107,7 +107,7 @@ def test_an_event_that_lacks_its_trial_is_damage(store: Store, log: EventLog) ->
     begin(log)
     emit(log, 40, "trial_done", trail="t001")
     with pytest.raises(IntegrityError, match=r"events\.jsonl:6 is damaged: .*'trial_done' has no"):
-        last_heard(store, "probe", log.events())
+        last_sign_of_life(store, "probe", log.events())
 
 
 def test_a_time_that_no_calendar_has_says_nothing(store: Store, log: EventLog) -> None:
