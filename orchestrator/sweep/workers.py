@@ -34,8 +34,8 @@ _READERS = 1
 """CPUs of the task that reads for the workers."""
 
 _STALLED_S = 600
-"""Seconds without progress after which reading fails instead of waiting for ever. The first worker validates while the others
-wait and nobody reads: a minute, which is enough to notice a hang, is not enough for a large validation."""
+"""Seconds without progress after which reading fails instead of waiting for ever. The first worker validates while the
+others wait and nobody reads: a minute, which is enough to notice a hang, is not enough for a large validation."""
 
 _MOST_AT_ONCE = 10_000  # where nobody knows how far a cluster may grow
 _WHAT = ("CPU", "GPU")

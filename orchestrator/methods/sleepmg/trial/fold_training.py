@@ -1,4 +1,4 @@
-"""Train folds of a cross-validation in this process, or with several workers, and write weights, predictions and record of each."""
+"""Train folds of a cross-validation in this process or with several workers, and write what each gives."""
 
 import dataclasses
 import itertools
