@@ -247,7 +247,7 @@ def _tables() -> dict[str, list[str]]:
     return {
         f"{method} {name}": [f"{column.name} {column.type}" for column in schema_of(row_type)]
         for method in METHODS
-        for name, row_type in vars(room(method, "results")).items()
+        for name, row_type in sorted(vars(room(method, "results")).items())
         if isinstance(row_type, type) and name.endswith("Row")
     }
 
