@@ -7,6 +7,7 @@ import pytest
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from orchestrator.alignment.selection import select_quantile
 from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import ConfigError
 from orchestrator.methods.selective.config.arms import ARMS, NO_ADAPT, Batches
@@ -74,6 +75,13 @@ def test_page_and_figure_have_words_and_a_line_for_it(name: str) -> None:
 def test_lines_can_be_told_apart() -> None:
     lines = [arm.line for arm in ARMS.values()]
     assert len(set(lines)) == len(lines)
+
+
+def test_the_lowest_rewards_are_those_that_a_tau_drops() -> None:
+    kept = chosen("lowest")
+    assert len(kept) == len(chosen("random"))
+    dropped = np.setdiff1d(np.arange(len(REWARDS)), select_quantile(REWARDS, 0.5).kept)
+    assert kept.tolist() == dropped.tolist()  # 98 batches, no two alike
 
 
 def test_the_pretrained_model_is_always_among_them() -> None:

@@ -79,6 +79,13 @@ def _random(batches: Batches) -> "NDArray[np.intp]":
     return np.sort(rng.choice(len(batches.reward_S), size=batches.n_half, replace=False))
 
 
+def _lowest(batches: Batches) -> "NDArray[np.intp]":
+    """Take those of lowest reward, of equal ones the first."""
+    import numpy as np
+
+    return np.sort(np.argsort(batches.reward_S, kind="stable")[: batches.n_half])
+
+
 NO_ADAPT = "no_adapt"
 """The arm that runs in any case: it says what the pretrained model is worth."""
 RANDOM = "random"
@@ -107,6 +114,18 @@ ARMS: Mapping[str, Arm] = {
         choose=_random,
         what=f"as many as tau_quantile {QUANTILE:g} keeps, drawn by seed",
         line=(0, (4, 1.5, 1, 1.5)),
+    ),
+    "lowest": Arm(
+        title="the half of the source batches with the lowest rewards",
+        choose=_lowest,
+        what=f"as many as tau_quantile {QUANTILE:g} keeps, those of lowest reward",
+        line=(0, (1, 1, 4, 1)),
+        by_default=False,
+        wins=Wins(
+            prefers="the batches of lowest reward",
+            value_of="these",
+            consequence="would select the other way round",
+        ),
     ),
 }
 """All arms by name, in the order in which they run and are shown."""
