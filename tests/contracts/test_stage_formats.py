@@ -25,6 +25,7 @@ channels:
 SMALLEST = {
     "annotations": "{from: annotations}",
     "codes": "{from: codes, file: '{stem}.txt', codes: {0: W}}",
+    "csv": "{from: csv, file: '{stem}.csv'}",
 }
 """What a data-set file has to write of each."""
 

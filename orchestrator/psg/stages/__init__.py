@@ -9,6 +9,7 @@ from pydantic import Field
 
 from orchestrator.psg.stages.annotations import StagesFromAnnotations
 from orchestrator.psg.stages.codes import StagesFromCodes
+from orchestrator.psg.stages.csv_table import StagesFromCsv
 from orchestrator.psg.stages.format import StageFormat
 
 __all__ = ["STAGE_FORMATS", "StageFormat", "Stages", "StagesFromAnnotations", "StagesFromCodes"]
@@ -16,6 +17,7 @@ __all__ = ["STAGE_FORMATS", "StageFormat", "Stages", "StagesFromAnnotations", "S
 STAGE_FORMATS: Mapping[str, type[StageFormat]] = {
     "annotations": StagesFromAnnotations,
     "codes": StagesFromCodes,
+    "csv": StagesFromCsv,
 }
 """Format by what a data-set file writes after ``from:``."""
 
