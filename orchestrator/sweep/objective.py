@@ -71,11 +71,17 @@ def information(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> 
     declared : sequence of Stage
         Those that may be predicted.
     """
-    mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), role))
-    names = [stage.name for stage in declared]
-    probability = np.stack([mine[f"p_{name}"].to_numpy() for name in names], axis=1)
+    probability = probabilities_of(predictions, role, declared)
     certainty = entr(probability.mean(axis=0)).sum() - entr(probability).sum(axis=1).mean()
-    return float(certainty / np.log(len(names)))
+    return float(certainty / np.log(len(declared)))
+
+
+def probabilities_of(
+    predictions: pa.Table, role: str, declared: Sequence[Stage]
+) -> NDArray[np.float32]:
+    """Return the probabilities of the declared stages for the epochs of one role, (n, n_declared)."""
+    mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), role))
+    return np.stack([mine[f"p_{stage.name}"].to_numpy() for stage in declared], axis=1)
 
 
 class Judge:
