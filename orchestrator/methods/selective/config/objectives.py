@@ -27,6 +27,17 @@ OBJECTIVES: Mapping[str, Objective] = {
         "tau chooses from to the target's, under the finetuned encoder and in units of each feature's "
         "spread over the source; no label is read. How it is taken is a choice made here.",
     ),
+    "target_certainty": Objective(
+        what="how certain the predictions for the target are, epoch by epoch, without a label either; one that always "
+        "answers the same stage is certain, too",
+        reads="target signals",
+        measure="0 to 1",
+        caption="The solid line is macro-F1 on the target, the dashed one how certain\n"
+        "  the predictions for it are.",
+        note=" This objective is one minus the mean entropy of the predictions for the target, in units of "
+        "the logarithm of the number of stages (Morerio et al., 2018); no label is read. It cannot tell certainty from "
+        "certain error.",
+    ),
     "oracle_target_val": Objective(
         what="macro-F1 on labelled target subjects (an oracle no one has in practice)",
         reads="target labels",

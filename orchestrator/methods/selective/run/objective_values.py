@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import entr
 
 from orchestrator.method import Scores
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
@@ -13,7 +14,7 @@ from orchestrator.methods.selective.trial.configuration import Trial, TrialInput
 from orchestrator.methods.selective.trial.finetuning import PARTS_PER_FINETUNING, TARGET_EMD
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge, information
+from orchestrator.sweep.objective import Judge, information, probabilities_of
 from orchestrator.sweep.reports import N_PARTS
 from trainables.stages import Stage
 
@@ -26,9 +27,16 @@ def _minus_emd(predictions: pa.Table, declared: Sequence[Stage]) -> float:
     return -float(predictions.schema.metadata[TARGET_EMD])
 
 
+def _certainty(predictions: pa.Table, declared: Sequence[Stage]) -> float:
+    """Return one minus the mean entropy: Morerio, Cavazza & Murino, 2018, *Minimal-entropy correlation alignment*."""
+    probability = probabilities_of(predictions, "test", declared)
+    return float(1 - entr(probability).sum(axis=1).mean() / np.log(len(declared)))
+
+
 WITHOUT_LABELS: Mapping[str, Callable[[pa.Table, Sequence[Stage]], float]] = {
     "target_information": _information,
     "target_emd": _minus_emd,
+    "target_certainty": _certainty,
 }
 """Objectives that read no label, from the predictions of one seed and the declared stages; all others are macro-F1."""
 

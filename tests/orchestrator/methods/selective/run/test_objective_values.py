@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import entropy
 
-from orchestrator.methods.selective.run import objective_values as worth
+from orchestrator.methods.selective.run import objective_values
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -52,7 +53,7 @@ def made(tmp_path: Path) -> Any:
     }.items():
         store.write_table(paths.predictions("probe", f"s{seed}"), says(**tables))
     unadapted = says(anna=[W, W, N2, W], bert=wrong)  # 3/4, and 1/4 right by chance
-    return worth.ObjectiveValues(store, inputs, Judge(), unadapted)  # type: ignore[arg-type]
+    return objective_values.ObjectiveValues(store, inputs, Judge(), unadapted)  # type: ignore[arg-type]
 
 
 def trial_of(*numbers: int, n_kept: int = 2) -> Trial:
@@ -71,13 +72,13 @@ def trial_of(*numbers: int, n_kept: int = 2) -> Trial:
     return Trial(seeds=tuple(seeds), signature="-".join(stored), stored=stored)
 
 
-def test_one_seed(made: worth.ObjectiveValues) -> None:
+def test_one_seed(made: objective_values.ObjectiveValues) -> None:
     scores = made.scores(trial_of(1))
     assert scores.values == (0.875, 120.0, 0.25)  # anna gains 1 - 3/4, bert more
     assert scores.replicates == ()
 
 
-def test_several_seeds_are_averaged_and_kept(made: worth.ObjectiveValues) -> None:
+def test_several_seeds_are_averaged_and_kept(made: objective_values.ObjectiveValues) -> None:
     scores = made.scores(trial_of(1, 2))
     assert scores.replicates == (0.875, 0.875)
     assert scores.values == (
@@ -88,7 +89,7 @@ def test_several_seeds_are_averaged_and_kept(made: worth.ObjectiveValues) -> Non
 
 
 def test_a_training_under_way_is_judged_and_its_predictions_removed(
-    made: worth.ObjectiveValues,
+    made: objective_values.ObjectiveValues,
 ) -> None:
     path = paths.part_predictions("probe", "s2", 3)
     made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
@@ -97,5 +98,17 @@ def test_a_training_under_way_is_judged_and_its_predictions_removed(
     assert made.of_part(trial_of(1, 2), {N_PARTS: 10}) == 0.875
 
 
-def test_a_configuration_without_training_costs_nothing(made: worth.ObjectiveValues) -> None:
+def test_a_configuration_without_training_costs_nothing(
+    made: objective_values.ObjectiveValues,
+) -> None:
     assert made.scores(trial_of(1, n_kept=0)).values[1] == 0.0
+
+
+def test_certainty_is_one_minus_the_entropy_that_scipy_finds() -> None:
+    probability = np.random.default_rng(0).dirichlet([0.3, 0.7], 50).astype(np.float32)
+    role = ["test"] * 40 + ["objective"] * 10  # those of the target alone count
+    columns = {"p_W": probability[:, 0], "p_N2": probability[:, 1]}
+    found = objective_values.WITHOUT_LABELS["target_certainty"](
+        pa.table({"role": role, **columns}), (W, N2)
+    )
+    assert found == pytest.approx(1 - entropy(probability[:40], base=2, axis=1).mean(), abs=1e-6)
