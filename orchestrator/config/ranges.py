@@ -124,7 +124,17 @@ def valued(
     examples: Mapping[str, Any],
     descriptions: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[type[SectionT]], type[SectionT]]:
-    """Give the class of a first trial a key for each parameter: one of its values, or nothing."""
+    """Give the class of a first trial a key for each parameter: one of its values, or nothing.
+
+    Parameters
+    ----------
+    parameters : mapping
+        In the order of the keys.
+    examples : mapping
+        Values for the reference; a parameter without one is shown with the first of its range.
+    descriptions : mapping
+        For the reference, where there is more to say than whose values these are.
+    """
 
     def decorate(cls: type[SectionT]) -> type[SectionT]:
         fields = {
@@ -132,7 +142,7 @@ def valued(
                 _value_of(parameter.declared) | None,
                 Field(
                     default=None,
-                    examples=[examples[name]],
+                    examples=[examples.get(name, _any_of(parameter.declared))],
                     description=descriptions.get(name, f"Of ``space.{name}``."),
                 ),
             )
@@ -163,6 +173,10 @@ def _section_of(name: str, declared: Declared, module: str) -> Any:
     )
     setattr(sys.modules[module], made.__name__, made)
     return made
+
+
+def _any_of(declared: Declared) -> Any:
+    return declared.options[0] if isinstance(declared, Choice) else declared.low
 
 
 def _value_of(declared: Declared) -> Any:
