@@ -31,7 +31,12 @@ _ARROW_TYPES: Mapping[Any, pa.DataType] = {
     float: pa.float64(),
     tuple[str, ...]: pa.list_(pa.string()),
 }
-_SPREAD, _PREFIX = "spread", "prefix"
+_SPREAD, _PREFIX, _LATER = "spread", "prefix", "later"
+
+
+def later(default: Any = None) -> Any:
+    """Return a field for a column that tables of earlier versions lack; in these it is read as `default`."""
+    return field(default=default, metadata={_LATER: True})
 
 
 def spread(columns: Mapping[str, pa.DataType], prefix: str = "") -> Any:
@@ -91,7 +96,7 @@ def table_of(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
 def read_rows(row_type: type[Row], rows: Iterable[Mapping[str, Any]], file: str) -> tuple[Row, ...]:
     """Return rows of a table in stored order; NaN becomes None, and columns without a field are ignored.
 
-    A key of a mapping need not be there: a later version may have added the parameter.
+    A key of a mapping need not be there, nor a field made by :func:`later`: a later version may have added them.
 
     Parameters
     ----------
@@ -107,7 +112,11 @@ def read_rows(row_type: type[Row], rows: Iterable[Mapping[str, Any]], file: str)
     DataError
         A column is missing, so the table was not written by this version.
     """
-    needed = [column_of(one.name) for one in fields(row_type) if _SPREAD not in one.metadata]
+    needed = [
+        column_of(one.name)
+        for one in fields(row_type)
+        if not one.metadata.keys() & {_SPREAD, _LATER}
+    ]
     read: list[Row] = []
     for row in rows:
         require(needed, row, file)
@@ -116,8 +125,8 @@ def read_rows(row_type: type[Row], rows: Iterable[Mapping[str, Any]], file: str)
             if _SPREAD in one.metadata:
                 columns = _spread_columns(one).items()
                 values[one.name] = {key: as_value(row.get(column)) for key, column in columns}
-            else:
-                values[one.name] = as_value(row[column_of(one.name)])
+            elif (column := column_of(one.name)) in row:
+                values[one.name] = as_value(row[column])
         read.append(row_type(**values))
     return tuple(read)
 

@@ -14,6 +14,7 @@ from orchestrator.methods.sleepmg import results as sleepmg
 from orchestrator.tables.rows import (
     WideInt,
     column_of,
+    later,
     read_rows,
     schema_of,
     spread,
@@ -74,6 +75,24 @@ def test_nan_becomes_none_lists_tuples_and_other_columns_are_ignored() -> None:
 def test_missing_columns_are_named_as_stored() -> None:
     with pytest.raises(DataError, match=r"points\.parquet .* lacks 'pass', 'value', 'names'"):
         read_rows(Point, [{"seed": 1, "n_W": 1}], "points.parquet")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaterPoint(Point):
+    """As a later version has it."""
+
+    shade: float | None = later()
+    kind: str = later("point")
+
+
+def test_a_column_that_a_later_version_added_has_its_default_in_older_tables() -> None:
+    older = table_of(Point, [POINT]).to_pylist()
+    (found,) = read_rows(LaterPoint, older, "points.parquet")
+    assert (found.seed, found.shade, found.kind) == (2**40, None, "point")
+    newer = replace(found, shade=0.5, kind="line")
+    table = table_of(LaterPoint, [newer])
+    assert table.schema.names == [*schema_of(Point).names, "shade", "kind"]
+    assert read_rows(LaterPoint, table.to_pylist(), "points.parquet") == (newer,)
 
 
 def test_a_parameter_that_a_later_version_added_is_none() -> None:
