@@ -148,7 +148,7 @@ class Method(Protocol[TrialT]):
 
     @property
     def control_kind(self) -> str:
-        """What these are called: ``arm`` or ``row``."""
+        """What these are called, ``arm`` or ``row``: the event log has ``arm_done`` and ``row_done``."""
 
     @property
     def trainer(self) -> Trainer[Any, TrialT]:

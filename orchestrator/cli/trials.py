@@ -27,7 +27,7 @@ def print_trials(sweep: "SweepBase", table: "pa.Table") -> None:
     )
     wide = max(len("trial"), *(len(row["trial"]) for row in rows)) + 2
     lines = [
-        ["-" if row[name] is None else format(row[name], spec) for _, name, spec in columns]
+        ["-" if row.get(name) is None else format(row[name], spec) for _, name, spec in columns]
         for row in rows
     ]
     widths = [

@@ -1,4 +1,4 @@
-"""What a finished sweep says, as one HTML page with its figures and tables; a sub-package for each method."""
+"""What a finished sweep says, as one HTML page with figures and tables; what one method shows is in its own folder."""
 
 from orchestrator.review.report import write_review
 

@@ -1,13 +1,39 @@
-"""The manifest of a finished sweep -> values for a frozen dataclass, with one kind of "no value": None."""
+"""What a finished sweep left, typed: rows of its tables, and its manifest, with one kind of "no value": None."""
 
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.store import paths
 from orchestrator.store.decoding import json_object
-from orchestrator.tables.rows import as_value, require
+from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
+from orchestrator.store.store import Store
+from orchestrator.tables.rows import Row, as_value, read_rows, require
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Majority:
+    """What always answering the stage reaches that is most frequent in training."""
+
+    stage: str
+    macro_f1: float
+
+
+def stored_rows(row_type: type[Row], store: Store, path: str) -> tuple[Row, ...]:
+    """Return the rows of a table in the store, in stored order.
+
+    Raises
+    ------
+    DataError
+        A column is missing, so another version wrote the sweep.
+    """
+    return read_rows(row_type, store.read_table(path).to_pylist(), PurePosixPath(path).name)
 
 
 def read_json(record_type: "type[DataclassInstance]", data: bytes, file: str) -> dict[str, Any]:
@@ -21,3 +47,15 @@ def read_json(record_type: "type[DataclassInstance]", data: bytes, file: str) ->
     stored = json_object(data, file)
     require([field.name for field in fields(record_type)], stored, file)
     return {field.name: as_value(stored[field.name]) for field in fields(record_type)}
+
+
+def part_of_manifest(record_type: type[Row], stored: Any) -> Row:
+    """Return a part of ``manifest.json`` as a dataclass, under the same conditions."""
+    (found,) = read_rows(record_type, [stored], MANIFEST)
+    return found
+
+
+def other_code_of(store: Store, name: str, encoder_ids: Iterable[str]) -> tuple[OtherCode, ...]:
+    """Return those encoders of a sweep that other code trained than the sweep began with."""
+    began_with = recorded_code(store, paths.sweep_manifest(name))
+    return encoders_of_other_code(store, began_with, encoder_ids)

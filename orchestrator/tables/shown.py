@@ -42,6 +42,8 @@ class Shown:
     """What its sweeps may vary."""
     outcomes: tuple[Column, ...]
     """What ``orchestrator sweep`` prints of the final table after the parameters."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Parameter -> column of the final table that has an earlier sweep's value of it, where that has another name."""
     units: tuple[str, ...] = ()
     """What a part of a trial may be, after which a scheduler may end it."""
     selection: Selection | None = None

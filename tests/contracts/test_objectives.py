@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.config.methods import METHODS, room
-from orchestrator.config.objectives import Objective, further_text, objectives_text
+from orchestrator.config.objectives import MACRO_F1, Objective, further_text, objectives_text
 from orchestrator.methods.selective.config.objectives import OBJECTIVES as OF_SELECTIVE
 from orchestrator.methods.selective.run.objective_values import WITHOUT_LABELS
 
@@ -21,6 +21,8 @@ every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 def test_what_reads_no_label_is_computed_without_any() -> None:
     reads = {name: objective.reads for name, objective in OF_SELECTIVE.items()}
     assert {name for name in reads if reads[name] == "target signals"} == WITHOUT_LABELS.keys()
+    for name in OF_SELECTIVE.keys() - WITHOUT_LABELS.keys():
+        assert OF_SELECTIVE[name].measure == MACRO_F1, "which is what all others are"
 
 
 @every_objective

@@ -136,7 +136,7 @@ def test_a_search_ends_in_a_page(
     assert sorted((ingested / "runs" / "folds").rglob("*")) == trained
 
 
-@pytest.mark.slow  # tests/orchestrator/sweep/sleepmg does it in one process
+@pytest.mark.slow  # tests/orchestrator/methods/sleepmg does it in one process
 def test_a_fold_killed_on_its_way_ends_with_the_same_weights(
     ingested: Path,
     root: Path,

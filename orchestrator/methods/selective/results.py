@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from orchestrator.alignment.readings import READINGS
 from orchestrator.tables.rows import spread
 from orchestrator.tables.shown import Selection, Shown
 from orchestrator.tables.trials import ReplicatedOutcome
@@ -126,6 +127,7 @@ SHOWN = Shown(
         ("objective", "objective", ".3f"),
         ("target F1", "target_macro_f1", ".3f"),
     ),
+    columns={name: reading.column for name, reading in READINGS.items()},
     units=(TENTH,),
     selection=Selection(
         fields={

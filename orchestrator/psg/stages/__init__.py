@@ -12,7 +12,7 @@ from orchestrator.psg.stages.codes import StagesFromCodes
 from orchestrator.psg.stages.csv_table import StagesFromCsv
 from orchestrator.psg.stages.format import StageFormat
 
-__all__ = ["STAGE_FORMATS", "StageFormat", "Stages", "StagesFromAnnotations", "StagesFromCodes"]
+__all__ = ["STAGE_FORMATS", "StageFormat", "Stages"]
 
 STAGE_FORMATS: Mapping[str, type[StageFormat]] = {
     "annotations": StagesFromAnnotations,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import Text
 from orchestrator.config.validation import Section
@@ -30,9 +31,15 @@ class Columns(Section):
     onset: Annotated[Text, Field(examples=["onset"])] = "onset"
     """Seconds from the start of the signal."""
     duration: Annotated[Text, Field(examples=["duration"])] = "duration"
-    """Seconds; where a row has none, its stage lasts until the next one."""
+    """Seconds; an event of another kind need not have any."""
     stage: Annotated[Text, Field(examples=["trial_type"])] = "stage"
-    """A text that ``labels`` knows; other texts are events of another kind."""
+    """A text that ``labels`` knows."""
+
+    @model_validator(mode="after")
+    def _three_columns(self) -> "Columns":
+        if len({self.onset, self.duration, self.stage}) < 3:
+            raise PydanticCustomError("columns", "must name three different columns")
+        return self
 
 
 class StagesFromCsv(StageFormat):
@@ -46,6 +53,9 @@ class StagesFromCsv(StageFormat):
     """Names of the columns with onset, duration and stage; other columns are not read."""
     delimiter: Literal["comma", "semicolon", "tab"] = "comma"
     """What stands between two columns."""
+    other_texts: Literal["refuse", "ignore"] = "refuse"
+    """What to do with a row whose text ``labels`` does not know: refuse the recording, or take it for an event of
+    another kind, as in a table that has lights and arousals, too."""
 
     def read(self, given: StageSource) -> "Hypnogram":
         """Return the stages of a recording, see :meth:`StageFormat.read`."""
@@ -72,17 +82,21 @@ class StagesFromCsv(StageFormat):
             self._check_names(given, table.fieldnames or [])
             for row in table:
                 line = table.line_num
+                if None in row or None in row.values():
+                    raise _refused(given, f"has more or fewer fields in line {line} than in line 1")
                 onset_s = _seconds(given, line, self.columns.onset, row)
                 duration_s = _seconds(given, line, self.columns.duration, row)
                 if onset_s is None:
                     raise _refused(given, f"has no onset in line {line}")
                 if duration_s is not None and duration_s < 0:
                     raise _refused(given, f"has the duration {duration_s:g} in line {line}")
-                yield Annotation(
-                    onset_s=onset_s,
-                    duration_s=duration_s,
-                    text=(row[self.columns.stage] or "").strip(),
-                )
+                text = (row[self.columns.stage] or "").strip()
+                is_stage = text in given.labels
+                if is_stage and not duration_s:
+                    raise _refused(given, f"has {text!r} without a duration in line {line}")
+                if not is_stage and self.other_texts == "refuse":
+                    raise RecordingError("unknown_label", f"{given.file}: {_unknown(text, line)}")
+                yield Annotation(onset_s=onset_s, duration_s=duration_s, text=text)
         except csv.Error as error:
             raise _refused(given, f"cannot be read in line {table.line_num}: {error}") from None
 
@@ -101,7 +115,7 @@ def _seconds(
     if text in _NOT_GIVEN:
         return None
     try:
-        seconds = float(text)
+        seconds = math.nan if "_" in text else float(text)
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
@@ -109,6 +123,13 @@ def _seconds(
             given, f"has {column} {text!r} in line {line}, which is no number of seconds"
         )
     return seconds
+
+
+def _unknown(text: str, line: int) -> str:
+    return (
+        f"line {line} has {text!r}, which `labels` of the data set file does not know. Add it there, or write "
+        "'other_texts: ignore' in `stages`."
+    )
 
 
 def _refused(given: StageSource, problem: str) -> RecordingError:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow.compute as pc
 
-from orchestrator.alignment.readings import READINGS
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.config.yaml_source import shown
 from orchestrator.errors import ConfigError
@@ -16,6 +16,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.search.samplers import distribution
 from orchestrator.sweep.search.study import Study
+from orchestrator.tables.shown import shown_by_method
 from orchestrator.telemetry.progress import note
 from search_spaces.space import Space
 
@@ -42,7 +43,8 @@ def adopt_trials(
     for name in search.warm_start:
         if name in study.adopted_sweeps:
             continue
-        earlier = earlier_trials(run.store, name, space, fixed)
+        columns = shown_by_method()[run.sweep.method].columns
+        earlier = earlier_trials(run.store, name, space, fixed, columns)
         for trial, (params, objective) in earlier.inside.items():
             drawn = {key: ranges[key] for key in params}
             study.adopt(f"{name}/{trial}", params, drawn, objective)
@@ -105,7 +107,11 @@ def check_warm_start(store: Store, sweep: SweepBase, search: SearchBase, objecti
 
 
 def earlier_trials(
-    store: Store, name: str, space: Space, fixed: Mapping[str, Any]
+    store: Store,
+    name: str,
+    space: Space,
+    fixed: Mapping[str, Any],
+    columns: Mapping[str, str] = MappingProxyType({}),
 ) -> EarlierTrials:
     """Read what a finished sweep can teach a search over a space.
 
@@ -117,6 +123,8 @@ def earlier_trials(
     space : Space
     fixed : mapping
         Values of the parameters that the search does not vary.
+    columns : mapping
+        Parameter -> column that has its values, where that has another name.
     """
     table = store.read_table(paths.sweep_trials(name))
     is_trial = pc.and_(pc.equal(table["kind"], "trial"), pc.is_valid(table["objective"]))
@@ -124,19 +132,22 @@ def earlier_trials(
     outside: dict[str, str] = {}
     for row in table.filter(is_trial).to_pylist():
         try:
-            inside[row["trial"]] = _params(row, space, fixed), row["objective"]
+            params = _params(row, space, fixed, columns)
+            inside[row["trial"]] = params, row["objective"]
         except ValueError as error:
             outside[row["trial"]] = str(error)
     return EarlierTrials(sweep=name, inside=inside, outside=outside)
 
 
-def _params(row: Mapping[str, Any], space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
+def _params(
+    row: Mapping[str, Any], space: Space, fixed: Mapping[str, Any], columns: Mapping[str, str]
+) -> dict[str, Any]:
     for name, value in fixed.items():
         if row.get(name) != value:
             raise ValueError(f"{name} {row.get(name)} is not {value}, which this sweep fixes")
     found: dict[str, Any] = {}
     for name, declared in space.items():
-        value = row.get(READINGS[name].column if name in READINGS else name)
+        value = row.get(columns.get(name, name))
         if value is None:
             raise ValueError(f"has no {name}")
         if not declared.contains(value):

@@ -94,7 +94,7 @@ def _trials(status: SweepStatus, *, is_wide: bool) -> Table:
     table.add_column(Text(status.objective or "objective"), overflow="fold")
     table.add_column("parameters", overflow="fold")
     for i, title in enumerate(columns):
-        table.add_column(title, overflow="fold", no_wrap=i == 0)
+        table.add_column(title, overflow="fold" if i else "ellipsis", no_wrap=not i)
     table.add_column("progress", overflow="fold")
     if status.best_trial is not None:
         table.add_row(

@@ -91,6 +91,8 @@ class Tally:
     """Trials of this attempt that did not share another one's training."""
     seconds: list[float] = field(default_factory=list)
     """Of each training that ended."""
+    trained_s: float = 0.0
+    """How long all trainings took together."""
     waited_s: float = 0.0
     """Of that, waiting for batches."""
     causes: Counter[str] = field(default_factory=Counter)
@@ -104,17 +106,13 @@ class Tally:
     """Whether that was because somebody stopped it."""
     _searching: bool = False
 
-    @property
-    def trained_s(self) -> float:
-        """How long all trainings took together."""
-        return sum(self.seconds)
-
     def add(self, event: Mapping[str, Any]) -> None:
         """Take the next event."""
         self.last = event
         kind = event["event"]
         if "trained_s" in event:
             self.seconds.append(event["trained_s"])
+            self.trained_s += event["trained_s"]
             self.waited_s += event.get("waited_s", 0.0)
         match kind:
             case "sweep_started":  # an attempt that may end before its search

@@ -52,6 +52,16 @@ def test_the_best_comes_first_below_zero_too(capsys: pytest.CaptureFixture[str])
     assert shown == ["t003", "t002", "t001", "t000", "arm-random"]
 
 
+def test_a_column_that_the_table_of_an_earlier_version_lacks_is_a_dash(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = pa.Table.from_pylist([row("t000", 0.5)]).drop_columns(["target_macro_f1"])
+    print_trials(sweep(), table)
+    titles, values = capsys.readouterr().out.splitlines()
+    assert titles.endswith("target F1")
+    assert values.endswith("0.500         -")
+
+
 def test_seeds_further_objectives_and_ends_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     more = {"objective_low": 0.4, "objective_high": 0.6, "cost": 12800.0, "transfer_margin": -0.05}
     ended = dict.fromkeys(more) | {"state": "stopped", "stopped_after": 3}

@@ -7,7 +7,8 @@ import pytest
 from orchestrator.config.montage import load_montage
 from orchestrator.errors import ConfigError, RecordingError
 from orchestrator.psg.dataset import DatasetFile, load_dataset
-from orchestrator.psg.stages import StagesFromAnnotations, StagesFromCodes
+from orchestrator.psg.stages.annotations import StagesFromAnnotations
+from orchestrator.psg.stages.codes import StagesFromCodes
 from trainables.stages import ANNOTATION_STAGES, UNSCORED, Stage
 
 DATASETS = Path(__file__).parents[3] / "datasets"

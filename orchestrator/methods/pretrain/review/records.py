@@ -5,19 +5,17 @@ from dataclasses import dataclass
 
 from orchestrator.methods.pretrain.results import SubjectRow, TrialRow
 from orchestrator.review.parameters import Range
-from orchestrator.review.stored import read_json
+from orchestrator.review.stored import (
+    MANIFEST,
+    Majority,
+    other_code_of,
+    part_of_manifest,
+    read_json,
+    stored_rows,
+)
 from orchestrator.store import paths
-from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
+from orchestrator.store.provenance import OtherCode
 from orchestrator.store.store import Store
-from orchestrator.tables.rows import read_rows
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Majority:
-    """What always answering the stage reaches that is most frequent in training."""
-
-    stage: str
-    macro_f1: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,20 +66,13 @@ def read_sweep(store: Store, name: str) -> Sweep:
     DataError
         A column or key is missing, so another version wrote the sweep.
     """
-    trials = read_rows(
-        TrialRow, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
-    )
+    trials = stored_rows(TrialRow, store, paths.sweep_trials(name))
+    encoders = (trial.encoder_id for trial in trials if trial.encoder_id is not None)
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
         trials=trials,
-        subjects=read_rows(
-            SubjectRow, store.read_table(paths.sweep_subjects(name)).to_pylist(), "subjects.parquet"
-        ),
-        other_code=encoders_of_other_code(
-            store,
-            recorded_code(store, paths.sweep_manifest(name)),
-            (trial.encoder_id for trial in trials if trial.encoder_id is not None),
-        ),
+        subjects=stored_rows(SubjectRow, store, paths.sweep_subjects(name)),
+        other_code=other_code_of(store, name, encoders),
     )
 
 
@@ -93,9 +84,7 @@ def read_manifest(data: bytes) -> Manifest:
     DataError
         A key is missing.
     """
-    values = read_json(Manifest, data, "manifest.json")
-    (majority,) = read_rows(Majority, [values["majority"]], "manifest.json")
-    ranges = read_rows(Range, values["space"].values(), "manifest.json")
-    return Manifest(
-        **values | {"majority": majority, "space": dict(zip(values["space"], ranges, strict=True))}
-    )
+    values = read_json(Manifest, data, MANIFEST)
+    space = {name: part_of_manifest(Range, stored) for name, stored in values["space"].items()}
+    majority = part_of_manifest(Majority, values["majority"])
+    return Manifest(**values | {"majority": majority, "space": space})

@@ -1,7 +1,7 @@
 """Control arms of a selective sweep: fixed configurations that its trials are compared with.
 
-An arm is an entry of :data:`ARMS`. The YAML key ``arms``, the order in which arms run, what they train on, their lines
-in the figure and their words on the page all come from there.
+An arm is an entry of :data:`ARMS`. The YAML key ``arms``, what arms train on, their lines in the figure and their words
+and their order on the page all come from there; they run in the order of their names.
 """
 
 from collections.abc import Callable, Mapping
@@ -128,7 +128,7 @@ ARMS: Mapping[str, Arm] = {
         ),
     ),
 }
-"""All arms by name, in the order in which they run and are shown."""
+"""All arms by name, in the order in which a file and the page have them."""
 
 DEFAULT: tuple[str, ...] = tuple(name for name, arm in ARMS.items() if arm.by_default)
 """Names of the arms of a sweep file that does not list any."""

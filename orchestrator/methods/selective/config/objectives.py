@@ -28,8 +28,8 @@ OBJECTIVES: Mapping[str, Objective] = {
         "spread over the source; no label is read. How it is taken is a choice made here.",
     ),
     "target_certainty": Objective(
-        what="how certain the predictions for the target are, epoch by epoch, without a label either; one that always "
-        "answers the same stage is certain, too",
+        what="how certain the predictions for the target are, epoch by epoch, without a label either (always the same "
+        "answer is certain, too)",
         reads="target signals",
         measure="0 to 1",
         caption="The solid line is macro-F1 on the target, the dashed one how certain\n"
@@ -43,7 +43,7 @@ OBJECTIVES: Mapping[str, Objective] = {
         reads="target labels",
     ),
 }
-"""What a search may maximise; how it is computed is in ``run/worth.py``."""
+"""What a search may maximise; how it is computed is in ``run/objective_values.py``."""
 
 FURTHER: Mapping[str, Objective] = {
     "cost": COST,

@@ -9,9 +9,9 @@ from orchestrator.errors import DataError
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.results import BatchRow, TrialRow
-from orchestrator.review.stored import read_json
+from orchestrator.review.stored import MANIFEST, other_code_of, read_json, stored_rows
 from orchestrator.store import paths
-from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
+from orchestrator.store.provenance import OtherCode
 from orchestrator.store.store import Store
 from orchestrator.tables.rows import read_rows
 
@@ -79,10 +79,8 @@ def read_sweep(store: Store, name: str) -> Sweep:
     return Sweep(
         manifest=manifest,
         trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
-        batches=read_batches(store.read_table(paths.sweep_batches(name)).to_pylist()),
-        other_code=encoders_of_other_code(
-            store, recorded_code(store, paths.sweep_manifest(name)), [manifest.encoder_id]
-        ),
+        batches=stored_rows(BatchRow, store, paths.sweep_batches(name)),
+        other_code=other_code_of(store, name, [manifest.encoder_id]),
     )
 
 
@@ -104,17 +102,6 @@ def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialRow, ...]:
     return trials
 
 
-def read_batches(rows: Iterable[Mapping[str, Any]]) -> tuple[BatchRow, ...]:
-    """Source batches of ``batches.parquet``, in stored order; NaN becomes None.
-
-    Raises
-    ------
-    DataError
-        A column is missing, so the table was not written by this version.
-    """
-    return read_rows(BatchRow, rows, "batches.parquet")
-
-
 def read_manifest(data: bytes) -> Manifest:
     """Manifest of a sweep from the bytes of ``manifest.json``; keys the review does not use are ignored.
 
@@ -123,7 +110,7 @@ def read_manifest(data: bytes) -> Manifest:
     DataError
         A key is missing or the objective is unknown.
     """
-    manifest = Manifest(**read_json(Manifest, data, "manifest.json"))
+    manifest = Manifest(**read_json(Manifest, data, MANIFEST))
     if manifest.objective not in OBJECTIVES:
         raise DataError(
             f"manifest.json of the sweep has the objective {manifest.objective!r}, so another version wrote it. "

@@ -1,4 +1,4 @@
-"""What the predictions of a finetuned model are worth, by the stages that choose among trials."""
+"""What the predictions of a trial are worth to the search: by the stages that choose among trials, or without any."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

@@ -80,7 +80,7 @@ def trial_row(
 
 def cost(configuration: Configuration, batch_size: int) -> float:
     """Return how many epochs go through the network in one training."""
-    return float(configuration.n_steps * batch_size if len(configuration.kept) else 0)
+    return float(configuration.n_steps * batch_size if configuration.is_trained else 0)
 
 
 def trials_table(rows: Sequence[TrialRow]) -> pa.Table:

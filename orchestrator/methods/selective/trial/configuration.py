@@ -58,6 +58,11 @@ class Configuration:
     n_steps: int
     seed: int
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it changes the pretrained model; without a batch it does not."""
+        return len(self.kept) > 0
+
 
 def trial_configurations(
     inputs: TrialInputs, params: Mapping[str, float]

@@ -130,7 +130,7 @@ def run(
         path = paths.trial_checkpoint(inputs.sweep_name, name)
         saved = store.read_if_there(path)
         with naming_checkpoint(store.uri_of(path)):
-            if inputs.sweep.workers == 1 or not len(configuration.kept):
+            if inputs.sweep.workers == 1 or not configuration.is_trained:
                 torch.set_num_threads(
                     1
                 )  # trials share the machine; and the last digits depend on it
@@ -187,7 +187,7 @@ def _finetune_and_predict(
             after_tenth(tenths[n_steps])
 
     seconds = None
-    if len(configuration.kept):
+    if configuration.is_trained:
         n_epochs = inputs.batches_stages.shape[1]
         training = TrainingWatch(store, inputs.sweep_name, watched).training
         with training(n_epochs, inputs.sweep.device) as surroundings:

@@ -12,10 +12,15 @@ from orchestrator.methods.sleepmg.results import (
     TrialRow,
 )
 from orchestrator.review.parameters import Options, Range
-from orchestrator.review.stored import read_json
+from orchestrator.review.stored import (
+    MANIFEST,
+    Majority,
+    part_of_manifest,
+    read_json,
+    stored_rows,
+)
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.tables.rows import read_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,14 +39,6 @@ class FoldPlan:
     kind: str
     n_folds: int
     n_validation: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Majority:
-    """What always answering the most frequent stage reaches."""
-
-    stage: str
-    macro_f1: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,27 +101,11 @@ def read_sweep(store: Store, name: str) -> Sweep:
     """
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
-        trials=read_rows(
-            TrialRow, store.read_table(paths.sweep_trials(name)).to_pylist(), "trials.parquet"
-        ),
-        folds=read_rows(
-            FoldRow, store.read_table(paths.sweep_folds(name)).to_pylist(), "folds.parquet"
-        ),
-        recordings=read_rows(
-            RecordingRow,
-            store.read_table(paths.sweep_recordings(name)).to_pylist(),
-            "recordings.parquet",
-        ),
-        confusion=read_rows(
-            ConfusionRow,
-            store.read_table(paths.sweep_confusion(name)).to_pylist(),
-            "confusion.parquet",
-        ),
-        modalities=read_rows(
-            ModalityRow,
-            store.read_table(paths.sweep_modalities(name)).to_pylist(),
-            "modalities.parquet",
-        ),
+        trials=stored_rows(TrialRow, store, paths.sweep_trials(name)),
+        folds=stored_rows(FoldRow, store, paths.sweep_folds(name)),
+        recordings=stored_rows(RecordingRow, store, paths.sweep_recordings(name)),
+        confusion=stored_rows(ConfusionRow, store, paths.sweep_confusion(name)),
+        modalities=stored_rows(ModalityRow, store, paths.sweep_modalities(name)),
     )
 
 
@@ -136,21 +117,19 @@ def read_manifest(data: bytes) -> Manifest:
     DataError
         A key is missing.
     """
-    values = read_json(Manifest, data, "manifest.json")
-    (folds,) = read_rows(FoldPlan, [values["folds"]], "manifest.json")
-    (majority,) = read_rows(Majority, [values["majority"]], "manifest.json")
+    values = read_json(Manifest, data, MANIFEST)
     return Manifest(
         **values
         | {
-            "folds": folds,
-            "majority": majority,
-            "rows": read_rows(PlannedRow, values["rows"], "manifest.json"),
+            "folds": part_of_manifest(FoldPlan, values["folds"]),
+            "majority": part_of_manifest(Majority, values["majority"]),
+            "rows": tuple(part_of_manifest(PlannedRow, stored) for stored in values["rows"]),
             "space": {name: _searched(stored) for name, stored in values["space"].items()},
         }
     )
 
 
 def _searched(stored: Mapping[str, Any]) -> Range | Options:
-    record_type: type[Range | Options] = Options if "options" in stored else Range
-    (found,) = read_rows(record_type, [stored], "manifest.json")
-    return found
+    if "options" in stored:
+        return part_of_manifest(Options, stored)
+    return part_of_manifest(Range, stored)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.errors import ConfigError, RecordingError
 from orchestrator.psg.dataset import load_dataset
@@ -13,7 +14,7 @@ from trainables.stages import UNSCORED
 
 LABELS = {"W": 0, "N1": 1, "N2": 2, "N3": 3, "R": 4, "?": UNSCORED}
 
-OURS = "onset,duration,stage\n0,30,W\n30,60,N2\n90,,R\n"
+OURS = "onset,duration,stage\n0,30,W\n30,60,N2\n90,30,R\n"
 BIDS = (
     "onset\tduration\ttrial_type\tvalue\n0.0\t30.0\tW\t5\n12.5\tn/a\tlights off\t1\n30\t30\tN1\t6\n"
 )
@@ -36,12 +37,16 @@ def stages(text: str | bytes, n_epochs: int = 4, **keys: Any) -> list[int]:
     return [int(stage) for stage in found.stages]
 
 
-def test_a_row_spans_its_duration_and_one_without_lasts_until_the_end() -> None:
-    assert stages(OURS, n_epochs=5) == [0, 2, 2, 4, 4]
+def test_a_row_spans_its_duration_and_what_none_covers_is_unscored() -> None:
+    assert stages(OURS, n_epochs=5) == [0, 2, 2, 4, UNSCORED]
 
 
 def test_events_of_bids_are_one_setting() -> None:
-    keys = {"delimiter": "tab", "columns": {"stage": "trial_type"}}
+    keys = {
+        "delimiter": "tab",
+        "columns": {"stage": "trial_type"},
+        "other_texts": "ignore",
+    }
     assert stages(BIDS, n_epochs=3, **keys) == [0, 1, UNSCORED]
 
 
@@ -51,7 +56,7 @@ def test_events_of_bids_are_one_setting() -> None:
         OURS.replace(",", ";").encode(),
         b"\xef\xbb\xbf" + OURS.replace(",", ";").encode(),
         OURS.replace(",", ";").replace("\n", "\r\n\r\n").encode(),
-        b'stage;note;"onset";duration\nW;"a; b";0;30\nN2;;30;60\nR;;90;n/a\n',
+        b'stage;note;"onset";duration\nW;"a; b";0;30\nN2;;30;60\nR;;90;30.0\n',
     ],
     ids=["semicolons", "byte order mark", "Windows", "other order, quoted"],
 )
@@ -69,9 +74,15 @@ def test_the_order_of_columns_and_the_ends_of_lines_do_not_matter(text: bytes) -
         (OURS.replace("duration", "stage"), "unreadable", r"has 0 columns 'duration'"),
         ("onset,duration,stage,stage\n0,30,W,N1\n", "unreadable", r"has 2 columns 'stage'"),
         (OURS.replace("30,60", "30,-60"), "unreadable", r"has the duration -60 in line 3"),
+        (OURS.replace("30,60,N2", "30,60"), "unreadable", "more or fewer fields in line 3"),
+        (OURS.replace("30,60,", "30,0,60,0,"), "unreadable", "more or fewer fields in line 3"),
+        (OURS.replace("30,60", "3_0,60"), "unreadable", r"has onset '3_0' in line 3"),
+        (OURS.replace("N2", "n2"), "unknown_label", r"line 3 has 'n2', .*'other_texts: ignore'"),
+        (OURS.replace("30,60", "30,0"), "unreadable", r"has 'N2' without a duration in line 3"),
+        (OURS.replace("90,30", "90,n/a"), "unreadable", r"has 'R' without a duration in line 4"),
         (OURS.replace("30,60", ",60"), "unreadable", r"has no onset in line 3"),
         (OURS.replace("N2", '"N2'), "unreadable", r"cannot be read in line \d+"),
-        (OURS.encode() + b"\xff", "unreadable", r"is not UTF-8 at byte 43"),
+        (OURS.encode() + b"\xff", "unreadable", r"is not UTF-8 at byte 45"),
         ("onset,duration,stage\n", "no_stages", "texts found: none"),
         (OURS.replace("30,60", "31,60"), "off_grid", "does not fit the 30-s grid"),
     ],
@@ -92,3 +103,10 @@ def test_a_slip_in_a_column_is_told_with_its_place(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"probe\.yaml:10:\d+: unknown key.*Did you mean 'onset'"):
         load_dataset(path)
+
+
+def test_one_column_cannot_be_two() -> None:
+    with pytest.raises(ValidationError, match="three different columns"):
+        StagesFromCsv.model_validate(
+            {"from": "csv", "file": "{stem}.csv", "columns": {"onset": "t", "duration": "t"}}
+        )

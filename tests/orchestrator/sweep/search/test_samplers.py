@@ -7,14 +7,19 @@ import pytest
 
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import ConfigError
+from orchestrator.methods.sleepmg.config.objectives import FURTHER
 from orchestrator.sweep.search.samplers import check_sampler, pruner_of, sampler_of
 from search_spaces.space import Choice, Declared, Uniform
 
 PLAIN: dict[str, Declared] = {"x": Uniform(0, 1)}
 
 
+class Search(SearchBase):
+    further = FURTHER
+
+
 def search(**keys: Any) -> SearchBase:
-    return SearchBase.model_validate({"n_trials": 100, **keys}, strict=False)
+    return Search.model_validate({"n_trials": 100, **keys}, strict=False)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from orchestrator.config.sweep_sections import SearchBase
 from orchestrator.errors import DataError, IntegrityError, StoreUnreachableError
 from orchestrator.method import Scores
+from orchestrator.methods.sleepmg.config.objectives import FURTHER
 from orchestrator.sweep.failures import DIED, as_data
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.reports import ENDS_SWEEP, ERROR, N_PARTS, SIGNATURE, SO_FAR, as_fields
@@ -48,6 +49,10 @@ USED = {name: SPACE[name] for name in ("tau_quantile", "learning_rate")}
 FIRST = [{"tau_quantile": tau, "learning_rate": 1e-4} for tau in (0.0, 0.5, 0.9)]
 
 
+class Search(SearchBase):
+    further = FURTHER
+
+
 @dataclass
 class Driver:
     """A search as the driver sets it up, and what it was told."""
@@ -71,7 +76,7 @@ class Driver:
     def study(self) -> Study:
         """Open the study as a new process does."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        search = SearchBase.model_validate({"n_trials": 1, **self.options}, strict=False)
+        search = Search.model_validate({"n_trials": 1, **self.options}, strict=False)
         return Study("probe", self.journal, search.directions)
 
     def __post_init__(self) -> None:
@@ -86,7 +91,7 @@ class Driver:
             study or self.study(),
             self.space,
             self.first,
-            SearchBase.model_validate({"n_trials": self.n_trials, **self.options}, strict=False),
+            Search.model_validate({"n_trials": self.n_trials, **self.options}, strict=False),
             seed=self.seed,
             hooks=Hooks(
                 identify=lambda params: self.identify(params),

@@ -9,6 +9,8 @@ import pytest
 
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.errors import ConfigError
+from orchestrator.methods.selective.config.objectives import FURTHER
+from orchestrator.methods.selective.results import SHOWN
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
@@ -46,8 +48,12 @@ def finished(store: Store, name: str = "old", **manifest: Any) -> None:
     store.write_bytes(paths.sweep_manifest(name), json.dumps(said).encode())
 
 
+class Search(SearchBase):
+    further = FURTHER
+
+
 def search(**keys: Any) -> SearchBase:
-    return SearchBase.model_validate({"n_trials": 4, "warm_start": ("old",), **keys})
+    return Search.model_validate({"n_trials": 4, "warm_start": ("old",), **keys})
 
 
 def test_trials_inside_the_ranges_are_taken_and_the_others_named(store: Store) -> None:
@@ -72,7 +78,7 @@ def test_a_parameter_that_was_not_there_cannot_be_learned_from(store: Store) -> 
 
 def test_a_budget_is_how_many_batches_were_kept(store: Store) -> None:
     finished(store)
-    earlier = earlier_trials(store, "old", {"tau_budget": Integer(1, 5)}, {})
+    earlier = earlier_trials(store, "old", {"tau_budget": Integer(1, 5)}, {}, SHOWN.columns)
     assert earlier.inside["t000"] == ({"tau_budget": 3}, 0.6)
 
 

@@ -7,13 +7,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from orchestrator.methods.selective.results import BatchRow
 from orchestrator.methods.selective.review import tau_plot
-from orchestrator.methods.selective.review.records import read_batches, read_trials
+from orchestrator.methods.selective.review.records import read_trials
 from orchestrator.methods.selective.review.rewards_plot import rewards_png
 from orchestrator.methods.selective.review.statistics import chosen_trial
 from orchestrator.methods.selective.review.tau import curve_rows
 from orchestrator.methods.selective.review.tau_plot import tau_curve_png
 from orchestrator.review import drawing
+from orchestrator.tables.rows import read_rows
 
 pytestmark = pytest.mark.heavy
 
@@ -74,7 +76,10 @@ def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
 
 def test_reward_figure_marks_kept_and_held_out(made: Any) -> None:
     rows, batch_rows = made.sweep()
-    chosen, batches = chosen_trial(read_trials(rows)), read_batches(batch_rows)
+    chosen, batches = (
+        chosen_trial(read_trials(rows)),
+        read_rows(BatchRow, batch_rows, "batches.parquet"),
+    )
     png = rewards_png(batches, made.manifest(), chosen)
     assert has_colour(png, drawing.BLUE)
     assert has_colour(png, drawing.VERMILLION)

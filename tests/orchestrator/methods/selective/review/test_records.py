@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import DataError
-from orchestrator.methods.selective.review.records import read_batches, read_manifest, read_trials
+from orchestrator.methods.selective.results import BatchRow
+from orchestrator.methods.selective.review.records import read_manifest, read_trials
+from orchestrator.tables.rows import read_rows
 
 
 def test_null_and_nan_become_none_and_an_infinite_reward_stays(made: Any) -> None:
     (trial,) = read_trials([made.trial_row(objective=math.nan, target_kappa=None)])
-    (batch,) = read_batches([made.batch_row(emd=0.0)])
+    (batch,) = read_rows(BatchRow, [made.batch_row(emd=0.0)], "batches.parquet")
     assert (trial.objective, trial.target_kappa) == (None, None)
     assert batch.reward == math.inf
 
@@ -24,7 +26,7 @@ def test_missing_column_is_named(made: Any) -> None:
 
 def test_an_arm_of_another_version_is_named(made: Any) -> None:
     with pytest.raises(
-        DataError, match=r"trials\.parquet .* the arm 'tent', so another version .* random\."
+        DataError, match=r"trials\.parquet .* the arm 'tent', so another version .* lowest\."
     ):
         read_trials([made.trial_row("arm-tent", kind="arm", arm="tent")])
 

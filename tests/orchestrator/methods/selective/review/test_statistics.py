@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.methods.selective.config.arms import ARMS
+from orchestrator.methods.selective.config.arms import ARMS, DEFAULT
 from orchestrator.methods.selective.results import TrialRow
 from orchestrator.methods.selective.review import statistics
 
@@ -33,7 +33,7 @@ def test_chosen_trial_minus_arm_is_a_number_and_no_verdict(made: Any) -> None:
         ],
         chosen,
     )
-    assert [c.arm for c in compared] == list(ARMS)
+    assert [c.arm for c in compared] == list(DEFAULT)
     assert [c.difference for c in compared] == pytest.approx([-0.10, -0.005, 0.05])
     assert [c.mixes for c in compared] == [(), (), ()]
     assert not any(hasattr(c, "verdict") for c in compared)
@@ -73,9 +73,9 @@ def test_other_steps_and_learning_rates_are_marked_where_the_arm_was_finetuned(
 ) -> None:
     chosen = made.trial(target_macro_f1=0.70, **changes)
     arms = [made.arm(name, target_macro_f1=0.60) for name in ARMS]
-    no_adapt, all_source, random = statistics.compare_with_arms([chosen, *arms], chosen)
+    no_adapt, *finetuned = statistics.compare_with_arms([chosen, *arms], chosen)
     assert no_adapt.mixes == ()  # what is not finetuned has neither steps nor rate
-    for compared in (all_source, random):
+    for compared in finetuned:
         assert compared.mixes == mixes
         assert compared.difference == pytest.approx(0.10)
         assert compared.learning_rate == 1e-4

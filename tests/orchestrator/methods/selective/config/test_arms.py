@@ -1,7 +1,6 @@
 """The table of control arms: what each is finetuned on."""
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from orchestrator.methods.selective.config.arms import ARMS, DEFAULT, Batches
@@ -15,16 +14,6 @@ def chosen(name: str, n: int = 98, n_half: int = 49, seed: int = 1) -> NDArray[n
 
 def test_the_default_arms_in_their_order() -> None:
     assert DEFAULT == ("no_adapt", "all_source", "random")
-
-
-@pytest.mark.parametrize("name", [name for name, arm in ARMS.items() if arm.is_finetuned])
-def test_an_arm_is_finetuned_on_batches_that_there_are_each_once(name: str) -> None:
-    kept = chosen(name)
-    assert 0 < len(kept) <= 98
-    assert kept.tolist() == sorted(set(kept))
-    assert kept.min() >= 0
-    assert kept.max() < 98
-    assert kept.tolist() == chosen(name).tolist()
 
 
 def test_the_random_arm_is_seeded() -> None:
