@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store import paths
@@ -12,6 +11,7 @@ from orchestrator.store.store import Store
 from orchestrator.tables.rows import Row, as_value, read_rows, require
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from _typeshed import DataclassInstance
 
 MANIFEST = "manifest.json"
@@ -25,15 +25,15 @@ class Majority:
     macro_f1: float
 
 
-def stored_rows(row_type: type[Row], store: Store, path: str) -> tuple[Row, ...]:
-    """Return the rows of a table in the store, in stored order.
+def rows_in(row_type: type[Row], table: "pa.Table", file: str) -> tuple[Row, ...]:
+    """Return the rows of a table, in stored order; `file` is where it is from, for the error.
 
     Raises
     ------
     DataError
         A column is missing, so another version wrote the sweep.
     """
-    return read_rows(row_type, store.read_table(path).to_pylist(), PurePosixPath(path).name)
+    return read_rows(row_type, table.to_pylist(), file)
 
 
 def read_json(record_type: "type[DataclassInstance]", data: bytes, file: str) -> dict[str, Any]:

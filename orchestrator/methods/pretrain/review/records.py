@@ -11,7 +11,7 @@ from orchestrator.review.stored import (
     other_code_of,
     part_of_manifest,
     read_json,
-    stored_rows,
+    rows_in,
 )
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode
@@ -66,12 +66,14 @@ def read_sweep(store: Store, name: str) -> Sweep:
     DataError
         A column or key is missing, so another version wrote the sweep.
     """
-    trials = stored_rows(TrialRow, store, paths.sweep_trials(name))
+    trials = rows_in(TrialRow, store.read_table(paths.sweep_trials(name)), "trials.parquet")
     encoders = (trial.encoder_id for trial in trials if trial.encoder_id is not None)
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
         trials=trials,
-        subjects=stored_rows(SubjectRow, store, paths.sweep_subjects(name)),
+        subjects=rows_in(
+            SubjectRow, store.read_table(paths.sweep_subjects(name)), "subjects.parquet"
+        ),
         other_code=other_code_of(store, name, encoders),
     )
 

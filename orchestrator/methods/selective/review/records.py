@@ -9,7 +9,7 @@ from orchestrator.errors import DataError
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.results import BatchRow, TrialRow
-from orchestrator.review.stored import MANIFEST, other_code_of, read_json, stored_rows
+from orchestrator.review.stored import MANIFEST, other_code_of, read_json, rows_in
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode
 from orchestrator.store.store import Store
@@ -79,7 +79,7 @@ def read_sweep(store: Store, name: str) -> Sweep:
     return Sweep(
         manifest=manifest,
         trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
-        batches=stored_rows(BatchRow, store, paths.sweep_batches(name)),
+        batches=rows_in(BatchRow, store.read_table(paths.sweep_batches(name)), "batches.parquet"),
         other_code=other_code_of(store, name, [manifest.encoder_id]),
     )
 

@@ -17,7 +17,7 @@ from orchestrator.review.stored import (
     Majority,
     part_of_manifest,
     read_json,
-    stored_rows,
+    rows_in,
 )
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -101,11 +101,17 @@ def read_sweep(store: Store, name: str) -> Sweep:
     """
     return Sweep(
         manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
-        trials=stored_rows(TrialRow, store, paths.sweep_trials(name)),
-        folds=stored_rows(FoldRow, store, paths.sweep_folds(name)),
-        recordings=stored_rows(RecordingRow, store, paths.sweep_recordings(name)),
-        confusion=stored_rows(ConfusionRow, store, paths.sweep_confusion(name)),
-        modalities=stored_rows(ModalityRow, store, paths.sweep_modalities(name)),
+        trials=rows_in(TrialRow, store.read_table(paths.sweep_trials(name)), "trials.parquet"),
+        folds=rows_in(FoldRow, store.read_table(paths.sweep_folds(name)), "folds.parquet"),
+        recordings=rows_in(
+            RecordingRow, store.read_table(paths.sweep_recordings(name)), "recordings.parquet"
+        ),
+        confusion=rows_in(
+            ConfusionRow, store.read_table(paths.sweep_confusion(name)), "confusion.parquet"
+        ),
+        modalities=rows_in(
+            ModalityRow, store.read_table(paths.sweep_modalities(name)), "modalities.parquet"
+        ),
     )
 
 
