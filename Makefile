@@ -72,7 +72,7 @@ ablations: .venv/installed  ## SleepMG's ablations on made-up recordings, with a
 studies: .venv/installed  ## what balance and gradient reversal do, over seeds; about ten minutes
 	$(BIN)/python benchmarks/studies/balance.py $(STUDIES_ARGS)
 
-reference: .venv/installed  ## docs/sweeps.md: the tables of all keys, from the models
+reference: .venv/installed  ## docs/: the tables of all keys and metrics, from the code
 	$(BIN)/python docs/make_reference.py
 
 clean:

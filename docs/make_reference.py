@@ -1,9 +1,11 @@
-"""Write the tables of all keys into docs/sweeps.md and of all metrics into docs/operations.md, between two marks."""
+"""Write tables between two marks: of all keys into sweeps.md and datasets.md, and of metrics into operations.md."""
 
 from pathlib import Path
 
-from orchestrator.config.reference import reference
+from orchestrator.config.reference import keys_in, reference, table_of_keys
 from orchestrator.config.yaml_source import load
+from orchestrator.psg.dataset import DatasetFile
+from orchestrator.psg.stages import STAGE_FORMATS
 from orchestrator.sweep.watch import metric_names
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +22,24 @@ def page() -> str:
     return f"{before}{BEGIN}\n{reference(examples)}\n{END}{after}"
 
 
+DATASETS = ROOT / "docs" / "datasets.md"
+
+
+def datasets() -> str:
+    """Return the page with the keys of data-set files and of each format of stages."""
+    before, _, rest = DATASETS.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    example = load(ROOT / "datasets" / "synthetic.yaml").data | {"optional": ["emg"]}
+    keys = keys_in(DatasetFile, but_for=["recordings[].stages"])
+    parts = [f"### The file\n\n{table_of_keys(keys, example)}"]
+    for name, section in STAGE_FORMATS.items():
+        about = (section.__doc__ or "").replace("``", "`")
+        table = table_of_keys(keys_in(section), {"from": name})
+        parts.append(f"### `stages: {{from: {name}}}`\n\n{about}\n\n{table}")
+    tables = "\n\n".join(parts)
+    return f"{before}{BEGIN}\n{tables}\n\n{END}{after}"
+
+
 OPERATIONS = ROOT / "docs" / "operations.md"
 BEGIN_METRICS, END_METRICS = "<!-- metrics -->\n", "<!-- end of metrics -->\n"
 
@@ -33,4 +53,5 @@ def operations() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    DATASETS.write_text(datasets(), encoding="utf-8")
     OPERATIONS.write_text(operations(), encoding="utf-8")

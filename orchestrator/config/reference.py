@@ -1,10 +1,11 @@
 """What a sweep file may say, read off its models: as JSON Schema for editors, and as tables for people."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from orchestrator.config.sweep import SWEEP_CLASSES, AnySweep
@@ -45,8 +46,21 @@ class Key:
 
 def keys_of(method: str) -> list[Key]:
     """Return all keys of a sweep file of one method, in the order of its model, sections before what is in them."""
-    schema = SWEEP_CLASSES[method].model_json_schema(schema_generator=_ByName)
-    return list(_keys(schema, schema.get("$defs", {}), ""))
+    return keys_in(SWEEP_CLASSES[method])
+
+
+def keys_in(model: type[BaseModel], *, but_for: Collection[str] = ()) -> list[Key]:
+    """Return all keys of a file or a section, in the order of its model, sections before what is in them.
+
+    Parameters
+    ----------
+    model : type
+    but_for : collection of str
+        Paths of sections whose own keys are told elsewhere.
+    """
+    schema = model.model_json_schema(schema_generator=_ByName)
+    keys = _keys(schema, schema.get("$defs", {}), "")
+    return [key for key in keys if not key.path.startswith(tuple(f"{path}." for path in but_for))]
 
 
 def reference(examples: Mapping[str, Mapping[str, Any]]) -> str:
@@ -57,20 +71,25 @@ def reference(examples: Mapping[str, Mapping[str, Any]]) -> str:
     examples : mapping of str to mapping
         A parsed file for each method, whose values are shown; a key that it lacks is shown with its default.
     """
-    parts = []
-    for method in SWEEP_CLASSES:
-        shown = dict(_flat(examples[method], ""))
-        lines = [f"### `method: {method}`", "", "| key | value | default | what | example |"]
-        lines.append("| --- | --- | --- | --- | --- |")
-        for key in keys_of(method):
-            example = shown.get(key.path.replace("[]", ""), key.example)
-            written = json.dumps(example) if example is not None else key.default
-            name = key.path.rpartition(".")[2].removesuffix("[]")
-            sample = f"`{name}: {written}`" if written not in ("required", "") else ""
-            cells = (f"`{key.path}`", key.value, _code(key.default), key.about, sample)
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-        parts.append("\n".join(lines))
+    parts = [
+        f"### `method: {method}`\n\n{table_of_keys(keys_of(method), examples[method])}"
+        for method in SWEEP_CLASSES
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def table_of_keys(keys: Iterable[Key], example: Mapping[str, Any]) -> str:
+    """Return a table of keys in Markdown, with their values in a parsed file where it has them."""
+    shown = dict(_flat(example, ""))
+    lines = ["| key | value | default | what | example |", "| --- | --- | --- | --- | --- |"]
+    for key in keys:
+        value = shown.get(key.path.replace("[]", ""), key.example)
+        written = json.dumps(value) if value is not None else key.default
+        name = key.path.rpartition(".")[2].removesuffix("[]")
+        sample = f"`{name}: {written}`" if written not in ("required", "") else ""
+        cells = (f"`{key.path}`", key.value, _code(key.default), key.about, sample)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
 
 
 def _keys(section: Mapping[str, Any], defs: Mapping[str, Any], prefix: str) -> Iterator[Key]:
@@ -132,6 +151,8 @@ def _value(schema: Mapping[str, Any]) -> str:
     if "properties" in schema:
         return "section"
     kind = {"integer": "integer", "number": "number", "string": "text", "boolean": "true, false"}
+    if schema.get("type") == "object":
+        return "mapping"
     if schema.get("type") == "array":
         within = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
         word = _value(within) if "$ref" not in within else "sections"

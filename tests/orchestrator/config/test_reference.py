@@ -1,17 +1,22 @@
 """The schema that editors get, and the page of all keys: both of today's models."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 from orchestrator.cli.main import commands
-from orchestrator.config.reference import keys_of, sweep_schema
+from orchestrator.config.reference import keys_in, keys_of, sweep_schema
 from orchestrator.config.sweep import SWEEP_CLASSES
 from orchestrator.config.yaml_source import load
+from orchestrator.psg.dataset import DatasetFile
+from orchestrator.psg.stages import STAGE_FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,25 @@ def test_every_key_is_told_with_an_example(method: str, root: Path) -> None:
         assert key.value.startswith(("section", "list of section")) or f"`{name}: " in row, row
 
 
-def test_the_page_is_of_today(root: Path) -> None:
-    made = runpy.run_path(str(root / "docs" / "make_reference.py"))["page"]()
-    assert (root / "docs" / "sweeps.md").read_text(encoding="utf-8") == made, "run `make reference`"
+@pytest.mark.parametrize(("page", "made_by"), [("sweeps.md", "page"), ("datasets.md", "datasets")])
+def test_the_page_is_of_today(page: str, made_by: str, root: Path) -> None:
+    made = runpy.run_path(str(root / "docs" / "make_reference.py"))[made_by]()
+    assert (root / "docs" / page).read_text(encoding="utf-8") == made, "run `make reference`"
+
+
+@pytest.mark.parametrize("model", [DatasetFile, *STAGE_FORMATS.values()])
+def test_every_key_of_a_data_set_is_explained(model: type[BaseModel], root: Path) -> None:
+    page = (root / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for key in keys_in(model, but_for=["recordings[].stages"]):
+        assert key.about, f"{key.path} has no docstring"
+        assert key.value != "value", f"nobody can tell what {key.path} may be"
+        assert f"| `{key.path}` | {key.value} |" in page
+
+
+def test_the_sections_of_datasets_md_are_read_as_it_says(root: Path) -> None:
+    page = (root / "docs" / "datasets.md").read_text(encoding="utf-8")
+    sections = [
+        yaml.safe_load(text)["stages"] for text in re.findall(r"```yaml\n(.*?)```", page, re.S)
+    ]
+    assert [STAGE_FORMATS[section["from"]].model_validate(section) for section in sections]
+    assert len(sections) == 2
