@@ -13,9 +13,10 @@ from orchestrator.config.fields import MODALITIES
 from orchestrator.errors import RecordingError
 from orchestrator.psg import edf, hypnogram, preprocess, quality
 from orchestrator.psg.dataset import DatasetFile
+from orchestrator.psg.epoch_grid import BeyondSignal
 from orchestrator.psg.quality import Flag, clipped_epochs, flat_epochs
 from orchestrator.psg.recordings import Source
-from orchestrator.psg.stages.format import BeyondSignal, StageSource
+from orchestrator.psg.stages.format import StageSource
 from trainables.stages import STAGE_NAMES, UNSCORED
 
 SCHEMA_VERSION = 1

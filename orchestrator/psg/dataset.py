@@ -18,10 +18,9 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
 from orchestrator.config.montage import BundledMontage, Channels, bundled_montage
 from orchestrator.config.validation import Section, validate, wrong_key
-from orchestrator.psg.epoch_grid import STORE_SFREQ
+from orchestrator.psg.epoch_grid import STORE_SFREQ, BeyondSignal
 from orchestrator.psg.file_names import Glob, Regex, found_in
 from orchestrator.psg.stages import Stages
-from orchestrator.psg.stages.format import BeyondSignal
 from trainables.stages import ANNOTATION_STAGES
 
 DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import RecordingError
 from orchestrator.psg.edf import Annotation
 from orchestrator.psg.epoch_grid import EPOCH_S as EPOCH_S
-from orchestrator.psg.stages.format import BeyondSignal
+from orchestrator.psg.epoch_grid import BeyondSignal
 from trainables.stages import UNSCORED
 
 _TOLERANCE_S = 0.01

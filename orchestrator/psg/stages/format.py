@@ -6,20 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
 from orchestrator.config.validation import Section, wrong_key
 from orchestrator.errors import RecordingError
+from orchestrator.psg.epoch_grid import BeyondSignal
 from orchestrator.psg.file_names import Glob, Regex, found_in
 
 if TYPE_CHECKING:
     from orchestrator.psg.edf import Annotation
     from orchestrator.psg.hypnogram import Hypnogram
-
-BeyondSignal = Literal["quarantine", "trim"]
-"""What to do where stages are scored after the end of the signal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

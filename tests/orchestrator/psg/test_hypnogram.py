@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.errors import RecordingError
 from orchestrator.psg.edf import Annotation, read_annotations
+from orchestrator.psg.epoch_grid import BeyondSignal
 from orchestrator.psg.hypnogram import Hypnogram, from_annotations, from_codes
-from orchestrator.psg.stages.format import BeyondSignal
 from trainables.stages import ANNOTATION_STAGES, UNSCORED
 
 HYPNOGRAMS = (
