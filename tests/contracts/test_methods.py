@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.config.methods import METHODS, room
 from orchestrator.config.sweep import SWEEP_CLASSES, load_sweep
+from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
 from orchestrator.method import Method
 from tests.orchestrator.config.sweep_files import SELECTIVE
@@ -26,6 +27,12 @@ def class_of(name: str) -> Any:
 def test_its_sweep_files_carry_its_name(name: str) -> None:
     assert SWEEP_CLASSES[name] is room(name, "config").SWEEP
     assert get_args(SWEEP_CLASSES[name].model_fields["method"].annotation) == (name,)
+
+
+@every_method
+def test_its_sweep_files_say_what_the_base_leaves_to_them(name: str) -> None:
+    for member in ("first_trials", "own_params"):
+        assert getattr(SWEEP_CLASSES[name], member) is not getattr(SweepBase, member)
 
 
 @every_method
