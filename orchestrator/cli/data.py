@@ -8,6 +8,7 @@ from orchestrator.cli.options import cpus_option, store_option, writable_store
 
 if TYPE_CHECKING:
     from orchestrator.config.fields import Modality
+    from orchestrator.psg.ingest import IngestReport
 
 
 @click.command()
@@ -37,13 +38,8 @@ def ingest(
     dataset = load_dataset(dataset_file)
     store = writable_store(store_uri)
     report = run_ingest(dataset, data_uri, store, n_cpus=n_cpus)
-    rows = [row for row in report.manifest.to_pylist() if row["status"] == "ok"]
-    click.echo(
-        f"{dataset.name}: {len(rows)} recordings of {len({r['subject'] for r in rows})} subjects in the store "
-        f"({report.n_converted} converted, {report.n_skipped} already done"
-        f"{f', {report.n_kept} of earlier folders' if report.n_kept else ''}), "
-        f"{sum(r['n_usable'] for r in rows)} of {sum(r['n_epochs'] for r in rows)} epochs usable."
-    )
+    rows = report.usable
+    click.echo(f"{dataset.name}: {_stored_text(report)}.")
     for row in report.quarantined:
         click.echo(f"quarantined {row['recording']} ({row['reason']}): {row['message']}", err=True)
     implausible = [r["recording"] for r in rows if r["implausible_amplitude"]]
@@ -53,6 +49,9 @@ def ingest(
             "scaled by its own spread, so this matters only if the gain changed within one.",
             err=True,
         )
+    for row in rows:
+        if row["message"]:
+            click.echo(f"unlabelled {row['recording']}: {row['message']}", err=True)
     for modality in dataset.optional:
         without = [r["recording"] for r in rows if modality in r["missing_modalities"]]
         if without:
@@ -62,6 +61,27 @@ def ingest(
             f"{len(report.quarantined)} recordings were quarantined and --strict was given. Reasons: "
             f"{store.uri_of(paths.manifest_json(dataset.name))}."
         )
+
+
+def _stored_text(report: "IngestReport") -> str:
+    """What of a data set is in the store; labelled and unlabelled recordings are counted apart."""
+    rows = report.usable
+    labelled = [row for row in rows if row["labelled"]]
+    unlabelled = [row for row in rows if not row["labelled"]]
+    counted = f"{len(rows)} recordings"
+    epochs = f"{sum(r['n_usable'] for r in labelled)} of {sum(r['n_epochs'] for r in labelled)} epochs usable"
+    if unlabelled:
+        counted = f"{len(labelled)} labelled and {len(unlabelled)} unlabelled recordings"
+        n_with_signal = sum(r["n_epochs"] - r["n_flat"] for r in unlabelled)
+        epochs = (
+            f"{epochs} where labelled, {n_with_signal} of {sum(r['n_epochs'] for r in unlabelled)} not flat where "
+            "unlabelled"
+        )
+    kept = f", {report.n_kept} of earlier folders" if report.n_kept else ""
+    return (
+        f"{counted} of {len({r['subject'] for r in rows})} subjects in the store ({report.n_converted} converted, "
+        f"{report.n_skipped} already done{kept}), {epochs}"
+    )
 
 
 @click.command()

@@ -8,7 +8,10 @@ from orchestrator.errors import ConfigError
 
 
 def resolve_subjects(
-    patterns: Sequence[str], exclude: Sequence[str], available: Iterable[str]
+    patterns: Sequence[str],
+    exclude: Sequence[str],
+    available: Iterable[str],
+    unlabelled: Iterable[str] = (),
 ) -> list[str]:
     """Find the subjects that globs name.
 
@@ -18,6 +21,8 @@ def resolve_subjects(
         Globs (``*``, ``?``, ``[...]``, case matters) of subjects to take and to leave out.
     available : iterable of str
         Subjects there are.
+    unlabelled : iterable of str
+        Subjects that are there and cannot be taken, because nobody scored them.
 
     Returns
     -------
@@ -36,7 +41,8 @@ def resolve_subjects(
     ['sc401']
     """
     names = sorted(set(available))
-    taken = _matching(patterns, names) - _matching(exclude, names)
+    others = sorted(set(unlabelled) - set(names))
+    taken = _matching(patterns, names, others) - _matching(exclude, sorted({*names, *others}))
     if not taken:
         raise ConfigError(
             f"No subject is left of {listed(patterns)} after excluding {listed(exclude)}. "
@@ -45,11 +51,19 @@ def resolve_subjects(
     return sorted(taken)
 
 
-def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+def _matching(
+    patterns: Sequence[str], names: Sequence[str], unlabelled: Sequence[str] = ()
+) -> set[str]:
     found: set[str] = set()
     for pattern in patterns:
         matches = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
         if not matches:
+            others = [name for name in unlabelled if fnmatch.fnmatchcase(name, pattern)]
+            if others:
+                raise ConfigError(
+                    f"'{pattern}' matches unlabelled subjects alone ({listed(others)}), and this role needs stages. "
+                    f"Labelled: {listed(names)}."
+                )
             raise ConfigError(
                 f"No subject matches '{pattern}'.{did_you_mean(pattern, names)} "
                 f"Available: {listed(names)}."

@@ -94,7 +94,7 @@ def epoch_table(
     }
     montage = [names for channels in wanted.values() for names in channels]
     recording = edf.read_recording(content, source.path, montage)
-    scored = _hypnogram(source, settings, recording, stage_content)
+    scored, why_unlabelled = _hypnogram(source, settings, recording, stage_content)
     n_epochs = len(scored.stages)
     flags = np.where(scored.stages == UNSCORED, Flag.UNSCORED, 0).astype(np.uint8)
     columns: dict[str, pa.Array] = {}
@@ -129,6 +129,8 @@ def epoch_table(
         "onset_s": scored.onset_s,
         "channels": channel_metadata,
         "preprocessing": settings.as_json(),
+        # Only where it is so: the hash of a labelled recording is what it was before there was this key.
+        **({} if why_unlabelled is None else {"why_unlabelled": why_unlabelled}),
     }
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
@@ -214,22 +216,31 @@ def summary(table: pa.Table) -> dict[str, Any]:
         "substituted": [c["label"] for c in every if c["label"].strip() != c["wanted"]],
         "implausible_amplitude": [c["label"] for c in every if not c["plausible"]],
         "missing_modalities": [m for m in MODALITIES if m in wanted and m not in channels],
+        "labelled": bool((stages != UNSCORED).any()),
+        "message": metadata.get("why_unlabelled"),
     }
 
 
 def _hypnogram(
     source: Source, settings: Settings, recording: edf.Recording, stage_content: bytes | None
-) -> hypnogram.Hypnogram:
-    return source.stages.read(
-        StageSource(
-            content=stage_content,
-            file=source.stage_path or "",
-            annotations=recording.annotations,
-            duration_s=recording.duration_s,
-            labels=settings.labels,
-            beyond_signal=settings.labels_beyond_signal,
-        )
+) -> tuple[hypnogram.Hypnogram, str | None]:
+    """Return the stages, and why there are none although they were looked for."""
+    given = StageSource(
+        content=stage_content,
+        file=source.stage_path or "",
+        annotations=recording.annotations,
+        duration_s=recording.duration_s,
+        labels=settings.labels,
+        beyond_signal=settings.labels_beyond_signal,
     )
+    try:
+        return source.stages.read(given), source.why_unlabelled
+    except RecordingError as error:
+        # A stage file without stages is a broken one; a recording that was never scored is not.
+        of_recording = stage_content is None and error.reason == hypnogram.NO_STAGES
+        if not (of_recording and source.stages.optional):
+            raise
+        return hypnogram.unscored(recording.duration_s), error.message
 
 
 def _tensor_column(signal_ECT: NDArray[np.int16]) -> pa.Array:

@@ -4,6 +4,7 @@ A new EDF data set needs such a file and no code. ``datasets/`` holds examples.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +18,11 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
 from orchestrator.config.montage import BundledMontage, Channels, bundled_montage
-from orchestrator.config.validation import Section, validate, wrong_key
+from orchestrator.config.validation import Section, validated, wrong_key
+from orchestrator.config.yaml_source import load
 from orchestrator.psg.epoch_grid import STORE_SFREQ, BeyondSignal
 from orchestrator.psg.file_names import Glob, Regex, found_in
-from orchestrator.psg.stages import Stages
+from orchestrator.psg.stages import NONE, Stages
 from trainables.stages import ANNOTATION_STAGES
 
 DEFAULT_FILTER_HZ: Mapping[Modality, tuple[float, float]] = {
@@ -56,7 +58,7 @@ class RecordingForm(Section):
     subject: Regex
     """Regular expression searched in the file name; group 1, or the whole match, is the subject."""
     stages: Stages
-    """Where the stages are."""
+    """Where the stages are; or ``none`` for recordings that nobody has scored."""
 
     def subject_of(self, recording: str) -> str | None:
         """Subject of a recording by its file name; None when ``subject`` is not found in it.
@@ -181,4 +183,21 @@ def load_dataset(path: str | Path) -> DatasetFile:
     ConfigError
         Everything that is wrong with the file, each at file:line:column.
     """
-    return validate(DatasetFile, path)
+    source = load(path)
+    return validated(DatasetFile, replace(source, data=_spelt_out(source.data)))
+
+
+def _spelt_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says with the section that ``stages: none`` stands for."""
+    forms = data.get("recordings")
+    if not isinstance(forms, list):
+        return dict(data)
+    return {
+        **data,
+        "recordings": [
+            {**form, "stages": {"from": NONE}}
+            if isinstance(form, Mapping) and form.get("stages") == NONE
+            else form
+            for form in forms
+        ],
+    }

@@ -35,6 +35,8 @@ class StoredRecording:
     subject: str
     recording: str
     epochs_sha256: str
+    labelled: bool = True
+    """Whether any of its epochs was scored."""
 
     @property
     def path(self) -> str:
@@ -59,12 +61,15 @@ def stored_recordings(store: Store, dataset: str) -> list[StoredRecording]:
             + f" It has: {', '.join(known) or 'none'}. Run `orchestrator ingest` with its dataset file first."
         )
     columns = ["subject", "recording", "epochs_sha256", "status"]
+    if "labelled" in store.read_schema(paths.manifest(dataset)).names:
+        columns.append("labelled")  # unlike in a manifest of before; then, all were
     return [
         StoredRecording(
             dataset=dataset,
             subject=row["subject"],
             recording=row["recording"],
             epochs_sha256=row["epochs_sha256"],
+            labelled=row.get("labelled") is not False,
         )
         for row in store.read_table(paths.manifest(dataset), columns).to_pylist()
         if row["status"] == "ok"

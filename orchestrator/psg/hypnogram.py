@@ -19,6 +19,9 @@ _ROUNDING_S = 1e-6
 
 _UNSET = -2
 
+NO_STAGES = "no_stages"
+"""Reason of an error: there is no stage where they were looked for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hypnogram:
@@ -71,7 +74,7 @@ def from_annotations(
     if not scored:
         seen = sorted({a.text for a in annotations})[:8]
         raise RecordingError(
-            "no_stages",
+            NO_STAGES,
             f"no annotation is a sleep stage; texts found: {', '.join(map(repr, seen)) or 'none'}. "
             "Add them to `labels` of the dataset file.",
         )
@@ -125,8 +128,19 @@ def from_codes(
             )
         stages += [codes[code]] * epochs_per_code
     if not stages:
-        raise RecordingError("no_stages", "the stage file is empty.")
+        raise RecordingError(NO_STAGES, "the stage file is empty.")
     return _fit_to_signal(np.array(stages, np.int8), 0.0, duration_s, beyond_signal)
+
+
+def unscored(duration_s: float) -> Hypnogram:
+    """Return the whole epochs of a signal that nobody has scored, from its start.
+
+    Raises
+    ------
+    RecordingError
+        ``too_short``.
+    """
+    return _fit_to_signal(np.empty(0, np.int8), 0.0, duration_s, "quarantine")
 
 
 def _span(annotation: Annotation, next_onset_s: float, grid_s: float) -> tuple[int, int]:

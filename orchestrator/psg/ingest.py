@@ -32,6 +32,7 @@ _COUNTS = (
     "n_clipped",
     "n_usable",
 )
+_LABELLED = "labelled"
 _LISTS = ("channels", "substituted", "implausible_amplitude", "missing_modalities")
 
 MANIFEST_SCHEMA = pa.schema(
@@ -43,13 +44,15 @@ MANIFEST_SCHEMA = pa.schema(
         ("message", pa.string()),
         *((name, pa.int32()) for name in _COUNTS),
         *((name, pa.list_(pa.string())) for name in _LISTS),
+        (_LABELLED, pa.bool_()),
         ("source_file", pa.string()),
         ("source_sha256", pa.string()),
         ("ingest_id", pa.string()),
         ("epochs_sha256", pa.string()),
     ]
 )
-"""One row per recording. ``status`` is ``ok`` or ``quarantined``; only the latter have a reason and a message."""
+"""One row per recording. ``status`` is ``ok`` or ``quarantined``; only the latter have a reason. Both kinds may have a
+message: why a recording cannot be used, or why it is unlabelled although its stages were looked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +65,11 @@ class IngestReport:
     n_skipped: int
     n_kept: int
     """Recordings of earlier ingests that are not in this data folder."""
+
+    @property
+    def usable(self) -> list[dict[str, Any]]:
+        """Manifest rows of the recordings whose epochs are in the store."""
+        return [row for row in self.manifest.to_pylist() if row["status"] == "ok"]
 
     @property
     def quarantined(self) -> list[dict[str, Any]]:
@@ -147,6 +155,7 @@ def ingest_id_of(source: Source, settings: convert.Settings, content_sha256: str
         {
             "settings": settings.as_json(),
             **source.stages.identity(),
+            **({"optional_stages": True} if source.stages.optional else {}),
             "subject": source.subject,
             "recording": source.recording,
             "problem": source.problem.reason if source.problem else None,
@@ -216,7 +225,9 @@ def _stored_rows(dataset: str, store: Store) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = store.read_table(paths.manifest(dataset)).to_pylist()
     for row in rows:
         if row["status"] == "ok":
-            row.setdefault("missing_modalities", [])  # manifests of before have no such column
+            # Manifests of before have no such columns; then, a recording without stages was set aside.
+            row.setdefault("missing_modalities", [])
+            row.setdefault(_LABELLED, True)
     return rows
 
 
@@ -293,8 +304,8 @@ def _row(
         "recording": job.source.recording,
         "status": "quarantined" if error else "ok",
         "reason": error.reason if error else None,
-        "message": error.message if error else None,
-        **(summary or dict.fromkeys((*_COUNTS, *_LISTS))),
+        **(summary or dict.fromkeys((*_COUNTS, *_LISTS, _LABELLED))),
+        **({"message": error.message} if error else {}),
         "source_file": job.source.path,
         "source_sha256": job.source_sha256,
         "ingest_id": job.ingest_id,
@@ -314,6 +325,8 @@ def _write_manifest(
         "url": dataset.url,
         "licence": dataset.licence,
         "n_recordings": len(usable),
+        "n_labelled": sum(row[_LABELLED] for row in usable),
+        "n_unlabelled": sum(not row[_LABELLED] for row in usable),
         "n_subjects": len({row["subject"] for row in usable}),
         **{name: sum(row[name] for row in usable) for name in _COUNTS},
         "preprocessing": settings.as_json(),

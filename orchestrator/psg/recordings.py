@@ -9,8 +9,12 @@ from pathlib import PurePosixPath
 
 from orchestrator.errors import ConfigError, DataError, RecordingError
 from orchestrator.psg.dataset import DatasetFile, RecordingForm
-from orchestrator.psg.stages import StageFormat
+from orchestrator.psg.stages import NoStages, StageFormat
 from orchestrator.store.store import Store
+
+
+class _NoStageFile(RecordingError):
+    """The name of the stage file is known, and there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +32,8 @@ class Source:
     """How they are written there."""
     problem: RecordingError | None = None
     """Why the recording cannot even be tried."""
+    why_unlabelled: str | None = None
+    """Why it has no stages although they were looked for, where they are optional."""
 
 
 def find_recordings(dataset: DatasetFile, data: Store) -> list[Source]:
@@ -93,18 +99,22 @@ def _source(form: RecordingForm, path: str, paths: Sequence[str]) -> Source:
             f"file {path}: `subject` {form.subject!r} finds {subject!r} in its name. It must find a name of letters, "
             "digits, '_', '-', '+' or '.'; correct it, or narrow `files`."
         )
-    stage_path, problem = None, None
+    stages, stage_path, problem, why_unlabelled = form.stages, None, None, None
     try:
         stage_path = _stage_path(form, path, paths)
     except RecordingError as error:
-        problem = error
+        if stages.optional and isinstance(error, _NoStageFile):
+            stages, why_unlabelled = NoStages(), error.message
+        else:
+            problem = error
     return Source(
         subject=subject,
         recording=PurePosixPath(path).stem,
         path=path,
         stage_path=stage_path,
-        stages=form.stages,
+        stages=stages,
         problem=problem,
+        why_unlabelled=why_unlabelled,
     )
 
 
@@ -115,11 +125,14 @@ def _stage_path(form: RecordingForm, path: str, paths: Sequence[str]) -> str | N
     folder = path.rpartition("/")[0]
     wanted = f"{glob.escape(folder)}/{pattern}" if folder else pattern
     found = [p for p in paths if matches_glob(p, wanted)]
-    if len(found) != 1:
+    if not found:
+        raise _NoStageFile(
+            "missing_hypnogram", f"{path}: 0 stage files match {wanted!r}, one is needed."
+        )
+    if len(found) > 1:
         raise RecordingError(
-            "missing_hypnogram" if not found else "ambiguous_hypnogram",
-            f"{path}: {len(found)} stage files match {wanted!r}, one is needed"
-            f"{': ' + ', '.join(found) if found else ''}.",
+            "ambiguous_hypnogram",
+            f"{path}: {len(found)} stage files match {wanted!r}, one is needed: {', '.join(found)}.",
         )
     return found[0]
 

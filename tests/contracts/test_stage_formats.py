@@ -26,6 +26,7 @@ SMALLEST = {
     "annotations": "{from: annotations}",
     "codes": "{from: codes, file: '{stem}.txt', codes: {0: W}}",
     "csv": "{from: csv, file: '{stem}.csv'}",
+    "none": "{from: none}",
 }
 """What a data-set file has to write of each."""
 

@@ -96,6 +96,7 @@ def add_night(store: Store) -> AddNight:
             }
         ).replace_schema_metadata({METADATA_KEY: json.dumps({"channels": {"eeg": [channel]}})})
         row: dict[str, Any] = {"subject": subject, "recording": recording, "status": status}
+        row["labelled"] = any(stage != UNSCORED for stage in stages)
         row["epochs_sha256"] = store.write_table(paths.epochs(dataset, subject, recording), table)
         path = paths.manifest(dataset)
         rows = store.read_table(path).to_pylist() if store.exists(path) else []

@@ -57,7 +57,7 @@ class CrossValidationPlan:
 
 
 def plan_cross_validation(sweep: SleepMGSweep, store: Store) -> CrossValidationPlan:
-    """Resolve the subjects of a sweep and make its folds.
+    """Resolve the subjects of a sweep and make its folds; unlabelled recordings have no part in it.
 
     Raises
     ------
@@ -65,10 +65,16 @@ def plan_cross_validation(sweep: SleepMGSweep, store: Store) -> CrossValidationP
         An unknown data set, subject or modality, or too few subjects for the folds.
     """
     stored = feed.stored_recordings(store, sweep.dataset)
-    subjects = resolve_subjects(sweep.subjects, sweep.exclude, {r.subject for r in stored})
+    labelled = [r for r in stored if r.labelled]
+    subjects = resolve_subjects(
+        sweep.subjects,
+        sweep.exclude,
+        {r.subject for r in labelled},
+        {r.subject for r in stored},
+    )
     recordings = tuple(
         sorted(
-            (r for r in stored if r.subject in set(subjects)),
+            (r for r in labelled if r.subject in set(subjects)),
             key=lambda r: (r.subject, r.recording),
         )
     )

@@ -11,13 +11,15 @@ from orchestrator.psg.stages.annotations import StagesFromAnnotations
 from orchestrator.psg.stages.codes import StagesFromCodes
 from orchestrator.psg.stages.csv_table import StagesFromCsv
 from orchestrator.psg.stages.format import StageFormat
+from orchestrator.psg.stages.none import NONE, NoStages
 
-__all__ = ["STAGE_FORMATS", "StageFormat", "Stages"]
+__all__ = ["NONE", "STAGE_FORMATS", "NoStages", "StageFormat", "Stages"]
 
 STAGE_FORMATS: Mapping[str, type[StageFormat]] = {
     "annotations": StagesFromAnnotations,
     "codes": StagesFromCodes,
     "csv": StagesFromCsv,
+    NONE: NoStages,
 }
 """Format by what a data-set file writes after ``from:``."""
 

@@ -48,6 +48,9 @@ class StageFormat(Section, ABC):
     key: Regex | None = None
     """Regular expression searched in the recording's file name; group 1, or the whole match,
     becomes ``{key}``."""
+    optional: bool = False
+    """Whether recordings without stages are kept, unlabelled: those whose ``file`` is missing, and those
+    that hold no annotation of a stage themselves."""
 
     @model_validator(mode="after")
     def _placeholders(self) -> "StageFormat":
@@ -101,5 +104,5 @@ class StageFormat(Section, ABC):
         """
 
     def identity(self) -> dict[str, Any]:
-        """Return what the id of an ingested recording depends on, besides the content of the files."""
-        return {"stages": self.model_dump(mode="json", by_alias=True)}
+        """Return what the id of an ingested recording depends on, besides the content of the files and ``optional``."""
+        return {"stages": self.model_dump(mode="json", by_alias=True, exclude={"optional"})}

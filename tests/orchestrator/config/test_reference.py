@@ -15,7 +15,7 @@ from orchestrator.cli.main import commands
 from orchestrator.config.reference import keys_in, keys_of, sweep_schema
 from orchestrator.config.sweep import SWEEP_CLASSES
 from orchestrator.config.yaml_source import load
-from orchestrator.psg.dataset import DatasetFile
+from orchestrator.psg.dataset import DatasetFile, load_dataset
 from orchestrator.psg.stages import STAGE_FORMATS
 
 
@@ -100,10 +100,14 @@ def test_every_key_of_a_data_set_is_explained(model: type[BaseModel], root: Path
         assert f"| `{key.path}` | {key.value} |" in page
 
 
-def test_the_sections_of_datasets_md_are_read_as_it_says(root: Path) -> None:
+def test_the_sections_of_datasets_md_are_read_as_it_says(root: Path, tmp_path: Path) -> None:
     page = (root / "docs" / "datasets.md").read_text(encoding="utf-8")
-    sections = [
-        yaml.safe_load(text)["stages"] for text in re.findall(r"```yaml\n(.*?)```", page, re.S)
-    ]
-    assert [STAGE_FORMATS[section["from"]].model_validate(section) for section in sections]
+    sections = re.findall(r"```yaml\n(.*?)```", page, re.S)
+    assert len(sections) == 4
+    example = (root / "datasets" / "synthetic.yaml").read_text(encoding="utf-8")
+    given = yaml.safe_load(example)
+    for section in sections:
+        given["recordings"][0] |= yaml.safe_load(section)
+        (tmp_path / "lab.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
+        load_dataset(tmp_path / "lab.yaml")
     assert len(sections) == 2

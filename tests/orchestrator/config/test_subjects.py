@@ -29,6 +29,13 @@ def test_a_glob_that_finds_nothing_is_an_error(
     assert str(caught.value).startswith(message)
 
 
+def test_unlabelled_subjects_are_left_out_and_named_where_they_are_all_that_matches() -> None:
+    labelled, everybody = ["a1", "a2"], ["a1", "a2", "b1", "b2"]
+    assert resolve_subjects(["*"], ["b1"], labelled, everybody) == labelled
+    with pytest.raises(ConfigError, match=r"'b\*' matches unlabelled subjects alone \(b1, b2\)"):
+        resolve_subjects(["b*"], [], labelled, everybody)
+
+
 def test_a_long_list_of_subjects_is_cut() -> None:
     with pytest.raises(ConfigError, match="s029, and 970 more"):
         resolve_subjects(["zz"], [], [f"s{n:03d}" for n in range(1000)])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import edfio
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,6 +17,8 @@ from orchestrator.psg import preprocess
 from orchestrator.psg.convert import METADATA_KEY, Settings, epoch_table, summary
 from orchestrator.psg.dataset import DatasetFile, load_dataset
 from orchestrator.psg.recordings import Source, find_recordings
+from orchestrator.psg.stages import NoStages
+from orchestrator.psg.stages.annotations import StagesFromAnnotations
 from orchestrator.store.store import Store, parquet_bytes
 
 MakeEdf = Callable[..., bytes]
@@ -108,7 +111,75 @@ def test_flags_unite_flat_unscored_and_clipped(
         "substituted": [],
         "implausible_amplitude": [],
         "missing_modalities": [],
+        "labelled": True,
+        "message": None,
     }
+
+
+@pytest.mark.parametrize("stages", [None, "W12"])
+def test_with_stages_none_no_stage_is_looked_for(
+    make_edf: MakeEdf, noise: Noise, source: Source, settings: Settings, stages: str | None
+) -> None:
+    signal = with_gap(noise(3), ".x.", 0.0)
+    data = make_edf({"EEG": (signal, 128)}, stages)
+    table = epoch_table(replace(source, stages=NoStages()), settings, data, None)
+    assert table["stage"].to_pylist() == [-1, -1, -1]
+    assert table["flags"].to_pylist() == [2, 3, 2]
+    about = summary(table)
+    assert (about["labelled"], about["message"], about["n_usable"]) == (False, None, 0)
+    # All but the stages is what it is with stages.
+    scored = epoch_table(source, settings, make_edf({"EEG": (signal, 128)}, "W12"), None)
+    assert table["eeg"].equals(scored["eeg"])
+    assert metadata(table) == metadata(scored)
+
+
+def test_an_unlabelled_recording_needs_a_whole_epoch(
+    make_edf: MakeEdf, noise: Noise, source: Source, settings: Settings
+) -> None:
+    edf = edfio.Edf(
+        [edfio.EdfSignal(noise(1)[:1280], 128, label="EEG", physical_range=(-500, 500))]
+    )
+    with pytest.raises(RecordingError, match="holds no whole 30-s epoch") as caught:
+        epoch_table(replace(source, stages=NoStages()), settings, edf.to_bytes(), None)
+    assert caught.value.reason == "too_short"
+
+
+def optional(source: Source, **changes: Any) -> Source:
+    stages = StagesFromAnnotations.model_validate({"from": "annotations", "optional": True})
+    return replace(source, stages=stages, **changes)
+
+
+def test_where_stages_are_optional_a_recording_without_any_is_kept(
+    make_edf: MakeEdf, noise: Noise, source: Source, settings: Settings
+) -> None:
+    signals = {"EEG": (noise(2), 128)}
+    lights = [(3.0, None, "Lights off")]
+    with pytest.raises(RecordingError, match="no annotation is a sleep stage"):
+        epoch_table(source, settings, make_edf(signals, annotations=lights), None)
+    table = epoch_table(optional(source), settings, make_edf(signals, annotations=lights), None)
+    about = summary(table)
+    assert (about["labelled"], about["n_unscored"]) == (False, 2)
+    assert "texts found: 'Lights off'" in about["message"]
+    labelled = epoch_table(optional(source), settings, make_edf(signals, "W1"), None)
+    assert labelled.equals(epoch_table(source, settings, make_edf(signals, "W1"), None), True)
+
+
+@pytest.mark.parametrize("problem", ["unknown_label", "off_grid", "of a file"])
+def test_broken_stages_are_not_no_stages(
+    make_edf: MakeEdf, noise: Noise, source: Source, settings: Settings, problem: str
+) -> None:
+    """Optional or not, what somebody scored is not thrown away silently."""
+    signals = {"EEG": (noise(2), 128)}
+    wrong = {
+        "unknown_label": [(0.0, 30.0, "Sleep stage X")],
+        "off_grid": [(0.0, 30.0, "Sleep stage W"), (41.0, 30.0, "Sleep stage W")],
+    }
+    data = make_edf(signals, annotations=wrong.get(problem, ()))
+    beside = make_edf({"EEG": (noise(1), 128)}, annotations=[(0.0, None, "Lights off")])
+    stage_content = beside if problem == "of a file" else None
+    with pytest.raises(RecordingError) as caught:
+        epoch_table(optional(source, stage_path="p1-stages.edf"), settings, data, stage_content)
+    assert caught.value.reason == {"of a file": "no_stages"}.get(problem, problem)
 
 
 @pytest.mark.parametrize("n_steps", [2, 3])

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.config.montage import load_montage
 from orchestrator.errors import ConfigError, RecordingError
 from orchestrator.psg.dataset import DatasetFile, load_dataset
+from orchestrator.psg.stages import NoStages
 from orchestrator.psg.stages.annotations import StagesFromAnnotations
 from orchestrator.psg.stages.codes import StagesFromCodes
 from trainables.stages import ANNOTATION_STAGES, UNSCORED, Stage
@@ -249,7 +250,7 @@ STAGES = {
     "missing key 'from' in recordings[0].stages": "{file: a.txt}",
     "missing key 'file' in recordings[0].stages": "{from: codes, codes: {0: W}}",
     "missing key 'codes' in recordings[0].stages": "{from: codes, file: a.txt}",
-    "unknown key 'codes' in recordings[0].stages. Allowed: file, key, from": (
+    "unknown key 'codes' in recordings[0].stages. Allowed: file, key, optional, from": (
         "{from: annotations, codes: {0: W}}"
     ),
     'recordings[0].stages.file is "{stm}.txt": unknown placeholder {stm}': (
@@ -265,6 +266,14 @@ STAGES = {
     'recordings[0].stages.codes.0 is "N4": not allowed. Allowed: W, N1': (
         "{from: codes, file: a.txt, codes: {0: N4}}"
     ),
+    'recordings[0].stages.optional is "yes": must be true or false': (
+        "{from: annotations, optional: 'yes'}"
+    ),
+    'recordings[0].stages.file is "a.txt": has no effect, because no stage is looked for': (
+        "{from: none, file: a.txt}"
+    ),
+    'recordings[0].stages is "nothing": must be a mapping': "nothing",
+    "recordings[0].stages is empty: must be a mapping": "null",
     "recordings[0].stages.epoch_s is 20: must be a multiple of 30": (
         "{from: codes, file: a.txt, codes: {0: W}, epoch_s: 20}"
     ),
@@ -280,6 +289,13 @@ def test_mistakes_in_the_section_stages(tmp_path: Path, message: str) -> None:
     (line,) = str(caught.value).splitlines()
     assert message in line
     assert line.startswith(f"{path}:7:")
+
+
+def test_none_in_a_word_is_the_section_that_it_stands_for(tmp_path: Path) -> None:
+    for stages in ("stages: none", "stages: {from: none}"):
+        text = GOOD.replace("stages:\n      from: annotations", stages)
+        (form,) = load_dataset(write(tmp_path, text)).recordings
+        assert form.stages == NoStages()
 
 
 def test_a_repeated_code_is_a_duplicate_key_with_or_without_quotes(tmp_path: Path) -> None:

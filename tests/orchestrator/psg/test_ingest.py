@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.cli.main import main
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.psg.dataset import DatasetFile
+from orchestrator.psg.feed import stored_recordings
 from orchestrator.psg.ingest import MANIFEST_SCHEMA, ingest
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
@@ -237,6 +238,65 @@ def test_one_missing_hypnogram_is_quarantined(
     assert rows(store)["p0-night"]["n_N3"] == 3
 
 
+def mixed(folder: Path, make_edf: MakeEdf, noise: Noise) -> None:
+    """Two labelled nights and one that nobody scored."""
+    folder.mkdir()
+    for name, stages in (("p1", "W12R"), ("p2", None), ("p3", "W??R")):
+        (folder / f"{name}.edf").write_bytes(make_edf({"EEG": (noise(4), 128)}, stages))
+
+
+def test_labelled_and_unlabelled_recordings_are_counted_apart(
+    store: Store,
+    dataset: LoadDataset,
+    make_edf: MakeEdf,
+    noise: Noise,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "data"
+    mixed(folder, make_edf, noise)
+    assert [row["reason"] for row in ingest(dataset(), str(folder), store).quarantined] == [
+        "no_stages"
+    ]
+    dataset({"from: annotations": "from: annotations\n      optional: true"})
+    with pytest.raises(SystemExit) as exit_info:
+        main(["ingest", str(tmp_path / "tiny.yaml"), "--data", str(folder), "--store", store.uri])
+    assert exit_info.value.code == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == (
+        "tiny: 2 labelled and 1 unlabelled recordings of 3 subjects in the store (3 converted, 0 already done), "
+        "6 of 8 epochs usable where labelled, 4 of 4 not flat where unlabelled."
+    )
+    assert "unlabelled p2: no annotation is a sleep stage; texts found: none." in said.err
+    manifest = rows(store)
+    assert {name: row["labelled"] for name, row in manifest.items()} == {
+        "p1": True, "p2": False, "p3": True,
+    }  # fmt: skip
+    assert (manifest["p2"]["status"], manifest["p2"]["reason"]) == ("ok", None)
+    summary = json.loads(store.read_bytes(paths.manifest_json("tiny")))
+    assert (summary["n_labelled"], summary["n_unlabelled"]) == (2, 1)
+
+    # A killed ingest finds the same rows in the epochs alone.
+    whole = contents(store)
+    store.delete(paths.manifest("tiny"))
+    dataset_file = dataset({"from: annotations": "from: annotations\n      optional: true"})
+    assert ingest(dataset_file, str(folder), store).n_converted == 0
+    assert contents(store) == whole
+
+
+def test_a_site_that_nobody_scored(
+    store: Store, dataset: LoadDataset, make_edf: MakeEdf, noise: Noise, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    mixed(folder, make_edf, noise)
+    unlabelled = dataset({"stages:\n      from: annotations": "stages: none"})
+    report = ingest(unlabelled, str(folder), store)
+    assert report.quarantined == []
+    assert not any(row["labelled"] for row in rows(store).values())
+    assert all(row["n_unscored"] == 4 and row["n_usable"] == 0 for row in rows(store).values())
+    assert [r.labelled for r in stored_recordings(store, "tiny")] == [False] * 3
+
+
 def with_emg(signals: dict[str, Any], noise: Noise) -> dict[str, Any]:
     return {**signals, "chin": (noise(4, 9), 128)}
 
@@ -287,8 +347,10 @@ def test_a_manifest_of_before_there_were_optional_modalities_still_counts(
     (folder / "p9-broken.edf").write_bytes(b"words")
     ingest(dataset(), str(folder), store)
     whole = contents(store)
-    old = store.read_table(paths.manifest("tiny")).drop_columns(["missing_modalities"])
+    newer = ["missing_modalities", "labelled"]
+    old = store.read_table(paths.manifest("tiny")).drop_columns(newer)
     store.write_table(paths.manifest("tiny"), old)
+    assert all(recording.labelled for recording in stored_recordings(store, "tiny"))
     report = ingest(dataset(), str(folder), store)
     assert (report.n_converted, report.n_skipped) == (0, 3)
     assert contents(store) == whole

@@ -99,6 +99,37 @@ def test_a_hypnogram_lies_next_to_its_recording(tmp_path: Path, dataset: LoadDat
     assert "x/p2.edf: 0 stage files match 'x/p2-stages.edf'" in two.problem.message
 
 
+def test_where_stages_are_optional_a_missing_file_makes_a_recording_unlabelled(
+    tmp_path: Path, dataset: LoadDataset
+) -> None:
+    data = place(tmp_path / "d", ["p1.edf", "p1-stages.edf", "p2.edf"])
+    beside = f"{BESIDE}\n      optional: true"
+    loaded = dataset({"from: annotations": beside, '"*.edf"': '"p?.edf"'})
+    one, two = find_recordings(loaded, data)
+    assert (one.stage_path, one.stages.source, one.why_unlabelled) == (
+        "p1-stages.edf", "annotations", None,
+    )  # fmt: skip
+    assert (two.stage_path, two.stages.source, two.problem) == (None, "none", None)
+    assert two.why_unlabelled == "p2.edf: 0 stage files match 'p2-stages.edf', one is needed."
+
+
+@pytest.mark.parametrize(
+    ("names", "file", "reason"),
+    [
+        (["p1.edf", "p1-a-stages.edf", "p1-b-stages.edf"], "{stem}-?-stages.edf", "ambiguous_hypnogram"),
+        (["p1.edf"], "{key}-stages.edf\"\n      key: \"-(.)$", "missing_hypnogram"),
+    ],
+)  # fmt: skip
+def test_an_unclear_stage_file_is_none_that_is_missing(
+    tmp_path: Path, dataset: LoadDataset, names: list[str], file: str, reason: str
+) -> None:
+    beside = f'from: annotations\n      optional: true\n      file: "{file}"'
+    loaded = dataset({"from: annotations": beside, '"*.edf"': '"p?.edf"'})
+    (source,) = find_recordings(loaded, place(tmp_path / "d", names))
+    assert source.problem is not None
+    assert source.problem.reason == reason
+
+
 def test_two_hypnograms_are_one_too_many(tmp_path: Path, dataset: LoadDataset) -> None:
     data = place(tmp_path / "d", ["p1.edf", "p1-a-stages.edf", "p1-b-stages.edf"])
     stages = BESIDE.replace("{stem}", "{stem}-?")

@@ -10,10 +10,17 @@ from numpy.typing import NDArray
 from orchestrator.labels import LabelGate, Split
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import SweepPlan, plan_sweep
-from orchestrator.psg.feed import StoredRecording
+from orchestrator.psg.feed import StoredRecording, stored_recordings
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import UnlabelledEpochs, labelled_epochs, unlabelled_epochs
+from orchestrator.sweep.epochs import (
+    UnlabelledEpochs,
+    labelled_epochs,
+    predictions_table,
+    unlabelled_epochs,
+)
+from orchestrator.sweep.objective import Judge
 from orchestrator.telemetry.events import EventLog, read_events
+from trainables.stages import Stage
 
 MakeSweep = Callable[..., SelectiveSweep]
 
@@ -51,6 +58,31 @@ def test_labelled_epochs_are_the_usable_ones(
     (event,) = read_events(store, "events.jsonl")
     assert event["split"] == "source_train"
     assert event["recordings"] == ["home/s1/s1-n1", "home/s2/s2-n1"]
+
+
+@pytest.mark.parametrize("split", list(Split))
+def test_nothing_unlabelled_comes_through_the_gate(
+    plan: SweepPlan, gate: LabelGate, store: Store, add_night: Callable[..., None], split: Split
+) -> None:
+    """Neither to be learned from, nor to stop a training, nor to be judged by, whoever asks."""
+    add_night("ward", "n1", [-1] * 6)
+    add_night("ward", "n2", [0, 1, -1, 2, 3, 4])
+    mixed = stored_recordings(store, "ward")
+    assert [recording.labelled for recording in mixed] == [False, True]
+    gate.end_search()
+    epochs = labelled_epochs(store, gate, mixed, "eeg", split, "test")
+    assert (epochs.recording.tolist(), epochs.stages.tolist()) == ([1] * 5, [0, 1, 2, 3, 4])
+
+    again = LabelGate(store, EventLog(store, "again.jsonl"))
+    again.end_search()
+    judge = Judge(again, mixed, "test", tuple(Stage), split, "test")
+    every = unlabelled_epochs(store, mixed, "eeg")
+    certain = np.tile(np.eye(5, dtype=np.float32)[0], (len(every.x), 1))
+    predictions = predictions_table("test", every.recording, every.epoch_index, certain)
+    assert len(predictions) == 12
+    assert judge.evaluate(predictions).n_epochs == 5
+    assert list(judge.by_subject(predictions)) == ["n2"]
+    assert sum(judge.stage_counts.values()) == 5
 
 
 def test_epochs_to_predict_hold_no_stage(plan: SweepPlan, store: Store) -> None:

@@ -29,15 +29,19 @@ class SourcePlan:
 def plan_source(source: Source, modality: str, store: Store) -> SourcePlan:
     """Resolve the subjects of a source, with one who stops pretraining and at least one to judge by.
 
+    Unlabelled recordings have no part in it.
+
     Raises
     ------
     ConfigError
         An unknown data set, subject or modality, or too few validation subjects.
     """
-    recordings = stored_recordings(store, source.dataset)
-    subjects = subjects_of(recordings)
-    validation = resolve_subjects(source.validation, (), subjects)
-    learned = resolve_subjects(source.subjects, (*source.exclude, *validation), subjects)
+    stored = stored_recordings(store, source.dataset)
+    recordings = [recording for recording in stored if recording.labelled]
+    subjects, everybody = subjects_of(recordings), subjects_of(stored)
+    validation = resolve_subjects(source.validation, (), subjects, everybody)
+    excluded = (*source.exclude, *validation)
+    learned = resolve_subjects(source.subjects, excluded, subjects, everybody)
     if len(validation) < 2:
         raise ConfigError(
             f"source.validation gives {len(validation)} subject ({', '.join(validation)}); at least 2 are needed: the "

@@ -101,6 +101,19 @@ def test_a_quarantined_recording_has_no_role(
     assert subjects(plan_sweep(make_sweep(), store).train) == ["s1", "s2"]
 
 
+def test_unlabelled_recordings_are_no_source(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    before = plan_sweep(make_sweep(), store).encoder_request().encoder_id
+    add_night("home", "s1", [-1] * 80, recording="s1-n2")
+    add_night("home", "a1", [-1] * 80)
+    plan = plan_sweep(make_sweep(), store)
+    assert [r.recording for r in plan.train] == ["s1-n1", "s2-n1"]
+    assert plan.encoder_request().encoder_id == before
+    message = refused(make_sweep(validation="[a1, v2]"), store)
+    assert "'a1' matches unlabelled subjects alone (a1)" in message
+
+
 def test_oracle_validation_subjects_are_not_tested_on(
     make_sweep: MakeSweep, store: Store, add_night: AddNight
 ) -> None:

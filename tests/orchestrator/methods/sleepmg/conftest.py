@@ -71,6 +71,7 @@ def add_subject(store: Store) -> Callable[..., None]:
             }
         ).replace_schema_metadata({METADATA_KEY: json.dumps({"channels": metadata})})
         row: dict[str, Any] = {"subject": subject, "recording": f"{subject}-n1", "status": "ok"}
+        row["labelled"] = bool((stages >= 0).any())
         row["epochs_sha256"] = store.write_table(
             paths.epochs("home", subject, row["recording"]), table
         )

@@ -58,11 +58,13 @@ def test_what_the_store_cannot_give_is_refused(
         add_subject(subject)
     with pytest.raises(ConfigError, match=r"no recording .* has modality 'emg'.* has eeg, eog"):
         plan_cross_validation(make_sweep(modalities="[eeg, emg]"), store)
-    add_subject("e", stages=[-1] * 5)
-    with pytest.raises(ConfigError, match="no epoch of subject e is scored"):
-        plan_cross_validation(make_sweep(), store)
-    plan = plan_cross_validation(make_sweep(more="exclude: [e]"), store)
+    add_subject("e", stages=[-1] * 5)  # unlabelled: in no fold, and no obstacle
+    plan = plan_cross_validation(make_sweep(), store)
     assert plan.subjects == ("a", "b", "c", "d")
+    without = plan_cross_validation(make_sweep(more="exclude: [e]"), store)
+    assert (plan.recordings, plan.folds) == (without.recordings, without.folds)
+    with pytest.raises(ConfigError, match=r"'e' matches unlabelled subjects alone \(e\)"):
+        plan_cross_validation(make_sweep(more="subjects: [a, b, c, e]"), store)
 
 
 def test_the_data_id_follows_the_epochs(
