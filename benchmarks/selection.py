@@ -176,7 +176,7 @@ def arrays_of(store: Store, sweep: SelectiveSweep) -> Arrays:
     return Arrays(
         weights=encoder.weights,
         source_x=batch_signals(store, plan.source, plan.source_batches, sweep.modality),
-        target_x=batch_signals(store, plan.target, plan.target_batches, sweep.modality),
+        target_x=batch_signals(store, plan.target_adapt, plan.target_batches, sweep.modality),
         selectable=np.array(plan.selectable),
         stages=stages,
         held_out_x=held_out.x,

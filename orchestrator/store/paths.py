@@ -99,6 +99,11 @@ def sweep_batches(name: str) -> str:
     return f"{SWEEPS}/{name}/batches.parquet"
 
 
+def sweep_predicted(name: str) -> str:
+    """Epochs of each stage that every trial and arm predicts for each target subject."""
+    return f"{SWEEPS}/{name}/predicted.parquet"
+
+
 def sweep_folds(name: str) -> str:
     """Folds of every trial of a cross-validation: who was tested with whom, and when training stopped."""
     return f"{SWEEPS}/{name}/folds.parquet"

@@ -80,8 +80,30 @@ def probabilities_of(
     predictions: pa.Table, role: str, declared: Sequence[Stage]
 ) -> NDArray[np.float32]:
     """Return the probabilities of the declared stages for the epochs of one role, (n, n_declared)."""
-    mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), role))
+    mine = _of_role(predictions, role)
     return np.stack([mine[f"p_{stage.name}"].to_numpy() for stage in declared], axis=1)
+
+
+def positions_of(predictions: pa.Table, role: str) -> NDArray[np.int32]:
+    """Return the position of each epoch's recording in the list of those of the role, (n,)."""
+    return np.asarray(_of_role(predictions, role)["recording"].to_numpy(), np.int32)
+
+
+def certainty(probability_ES: NDArray[np.float32]) -> float:
+    """Return one minus the mean entropy of the predictions, in units of the logarithm of the number of stages.
+
+    1 where each epoch is certain, 0 where all stages are as probable. (Morerio, Cavazza & Murino, 2018,
+    *Minimal-entropy correlation alignment*.)
+
+    Parameters
+    ----------
+    probability_ES : (n, n_declared)
+    """
+    return float(1 - entr(probability_ES).sum(axis=1).mean() / np.log(probability_ES.shape[1]))
+
+
+def _of_role(predictions: pa.Table, role: str) -> pa.Table:
+    return predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), role))
 
 
 class Judge:
@@ -163,7 +185,7 @@ class Judge:
 
     def _mine(self, predictions: pa.Table) -> tuple[pa.Table, NDArray[np.int64]]:
         """Return the rows of this role and the true stage of each."""
-        mine = predictions.filter(pc.equal(pc.cast(predictions["role"], pa.string()), self._role))
+        mine = _of_role(predictions, self._role)
         recording, epoch = mine["recording"].to_numpy(), mine["epoch_index"].to_numpy()
         true = np.full(len(mine), UNSCORED, np.int64)
         for i, stages in enumerate(self._stages):

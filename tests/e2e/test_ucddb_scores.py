@@ -216,7 +216,7 @@ def test_finetuning_gets_the_selectable_batches_alone(
 def test_features_of_every_epoch_that_is_not_flat(
     scored: Scored, plan: SweepPlan, ucddb_store: Store
 ) -> None:
-    recordings = [*plan.source, *plan.target]
+    recordings = [*plan.source, *plan.target_adapt]
     assert len(recordings) == 13
     for recording in recordings:
         path = paths.features(
@@ -235,7 +235,7 @@ def test_features_of_every_epoch_that_is_not_flat(
 def test_features_are_what_the_model_gives_in_this_process(
     scored: Scored, plan: SweepPlan, ucddb_store: Store
 ) -> None:
-    (recording,) = plan.target
+    (recording,) = plan.target_adapt
     stored = read_features(ucddb_store, recording, scored.encoder.encoder_id, LAYER)
     assert stored.features.shape == (822, DIM)
     assert stored.features.dtype == np.float32
@@ -249,7 +249,7 @@ def test_epochs_ingested_again_make_features_stale(
     scored: Scored, plan: SweepPlan, ucddb_store: Store, tmp_path: Path
 ) -> None:
     store = Store.open(str(tmp_path))
-    (recording,) = plan.target
+    (recording,) = plan.target_adapt
     shutil.copytree(
         Path(ucddb_store.uri) / "epochs" / "ucddb" / TARGET, tmp_path / "epochs" / "ucddb" / TARGET
     )
@@ -286,7 +286,7 @@ def test_distances_equal_those_of_pot(scored: Scored, plan: SweepPlan, ucddb_sto
     """Standardised here by the mean and SD over the epochs of all selectable batches."""
     by_subject = {
         r.subject: read_features(ucddb_store, r, scored.encoder.encoder_id, LAYER)
-        for r in (*plan.source, *plan.target)
+        for r in (*plan.source, *plan.target_adapt)
     }
     pooled = np.concatenate(
         [by_subject[b.subject].of(b.epochs) for b in plan.source_batches if b.subject in TRAIN]

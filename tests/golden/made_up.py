@@ -124,6 +124,8 @@ def _selective_ids(sweep: SelectiveSweep) -> dict[str, Any]:
         source_validation=_recordings("old", "s04"),
         target_validation=(),
         target_test=_recordings("new", "n01", "n02"),
+        target_adapt=_recordings("new", "n01", "n02"),
+        judged=True,
         source_batches=tuple(
             Batch(
                 batch_id=i,

@@ -1,7 +1,7 @@
 """A store that is used as S3 is, without a server; one with small made-up nights, written as ingest writes them."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ source:
   validation: {validation}
 target:
   dataset: {target}
-  subjects: {target_subjects}
+{target_subjects}
 {more_target}
 batch_size: 8
 search:
@@ -110,7 +110,7 @@ def make_sweep(tmp_path: Path) -> MakeSweep:
     """Load a sweep file over data sets ``home`` and ``clinic``; arguments replace parts of it."""
 
     def make(**changes: str) -> SelectiveSweep:
-        parts: Mapping[str, str] = {
+        parts: dict[str, str] = {
             "source": "home",
             "exclude": "[]",
             "validation": "[v1, v2]",
@@ -120,6 +120,8 @@ def make_sweep(tmp_path: Path) -> MakeSweep:
             "more_search": "",
             **changes,
         }
+        if subjects := parts["target_subjects"]:
+            parts["target_subjects"] = f"  subjects: {subjects}"
         path = tmp_path / "sweep.yaml"
         path.write_text(SWEEP.format(**parts), encoding="utf-8")
         sweep = load_sweep(path)

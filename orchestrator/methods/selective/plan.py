@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 
 from orchestrator.alignment.batches import Batch, check_source_batches, cut_batches
 from orchestrator.alignment.scores import ScoreRequest
-from orchestrator.config.subjects import resolve_subjects
 from orchestrator.errors import ConfigError
 from orchestrator.methods.pretrain.plan.encoder import EncoderRequest
 from orchestrator.methods.pretrain.plan.source import (
     SourcePlan,
     check_scored,
     in_order,
+    is_scored,
     plan_source,
     recordings_of,
     subjects_of,
 )
+from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.config.sweep import SelectiveSweep, check_objective
 from orchestrator.psg.feed import (
     StoredRecording,
@@ -24,12 +25,16 @@ from orchestrator.psg.feed import (
     stored_recordings,
     usable_epochs,
 )
+from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepPlan:
-    """The recordings of a sweep by role, and its batches. No two roles share a subject."""
+    """The recordings of a sweep by role, and its batches.
+
+    No two roles share a subject, but for those of the target that are adapted to: these may be judged, too.
+    """
 
     sweep: SelectiveSweep
     train: tuple[StoredRecording, ...]
@@ -42,6 +47,10 @@ class SweepPlan:
     """Target recordings of the objective ``oracle_target_val``; empty for ``source_val``."""
     target_test: tuple[StoredRecording, ...]
     """Target recordings that the final table is about."""
+    target_adapt: tuple[StoredRecording, ...]
+    """Target recordings whose signals are adapted to: distances, and objectives without a label."""
+    judged: bool
+    """Whether a target recording to test on has an epoch that is scored and not flat."""
     source_batches: tuple[Batch, ...]
     """Of all source recordings, the held-out ones too: those are scored and shown, never trained on."""
     target_batches: tuple[Batch, ...]
@@ -52,9 +61,16 @@ class SweepPlan:
         return in_order((*self.train, *self.early_stop, *self.source_validation))
 
     @property
-    def target(self) -> tuple[StoredRecording, ...]:
-        """All target recordings, sorted."""
-        return in_order((*self.target_validation, *self.target_test))
+    def tested_apart(self) -> tuple[StoredRecording, ...]:
+        """Target recordings that are predicted and judged, and not adapted to, sorted."""
+        predicted = {*self.target_validation, *self.target_test}
+        return in_order(predicted - set(self.target_adapt))
+
+    @property
+    def tested_id(self) -> str | None:
+        """Content id of `tested_apart`, which the score table knows nothing of; None where there is none."""
+        apart = [[r.dataset, r.subject, r.recording, r.epochs_sha256] for r in self.tested_apart]
+        return content_id({"tested": apart}) if apart else None
 
     @property
     def objective_recordings(self) -> tuple[StoredRecording, ...]:
@@ -69,8 +85,14 @@ class SweepPlan:
 
     @property
     def transductive(self) -> bool:
-        """One target subject: it is adapted to and judged on, and there is no interval over subjects."""
-        return len({r.subject for r in self.target}) == 1
+        """Whether a subject is judged whose signals were adapted to."""
+        return not set(subjects_of(self.target_test)).isdisjoint(subjects_of(self.target_adapt))
+
+    def data_id(self, score_id: str) -> tuple[str, str]:
+        """Return key and value of what a sweep began with: the score table, and epochs that are not in it."""
+        if self.tested_id is None:
+            return "score_id", score_id
+        return "data_id", content_id({"score_id": score_id, "tested": self.tested_id})
 
     def encoder_request(self) -> EncoderRequest:
         """Return what the encoder of this sweep depends on."""
@@ -95,7 +117,7 @@ class SweepPlan:
             standardise=score.standardise,
             batch_size=self.sweep.batch_size,
             source=self.source,
-            target=self.target,
+            target=self.target_adapt,
             source_batches=self.source_batches,
             target_batches=self.target_batches,
             statistics=self.selectable,
@@ -113,27 +135,30 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
     target = sweep.target
     source = plan_source(sweep.source, sweep.modality, store)
     target_recordings = stored_recordings(store, target.dataset)
-    adapted_to = resolve_subjects(target.subjects, target.exclude, subjects_of(target_recordings))
-    check_objective(sweep, adapted_to)
-    judged_on = resolve_subjects(target.validation, (), adapted_to) if target.validation else []
-    tested = [subject for subject in adapted_to if subject not in judged_on]
-    _check_roles(sweep, source, adapted_to)
+    roles = target.roles(subjects_of(target_recordings))
+    check_objective(sweep, roles)
+    _check_roles(sweep, source, roles.subjects)
+    target_test = recordings_of(target_recordings, roles.test)
     plan = SweepPlan(
         sweep=sweep,
         train=source.train,
         early_stop=source.early_stop,
         source_validation=source.validation,
-        target_validation=recordings_of(target_recordings, judged_on),
-        target_test=recordings_of(target_recordings, tested),
+        target_validation=recordings_of(target_recordings, roles.validation),
+        target_test=target_test,
+        target_adapt=recordings_of(target_recordings, roles.adapt),
+        judged=is_scored(store, target_test),
         source_batches=(),
         target_batches=(),
     )
-    check_modality(store, plan.target[0], sweep.modality)
+    for recordings in (plan.target_adapt, plan.target_test):
+        check_modality(store, recordings[0], sweep.modality)
     source_batches = cut_batches(
         [(r.subject, r.recording, usable_epochs(store, r)) for r in plan.source], sweep.batch_size
     )
     target_batches = cut_batches(
-        [(r.subject, r.recording, signal_epochs(store, r)) for r in plan.target], sweep.batch_size
+        [(r.subject, r.recording, signal_epochs(store, r)) for r in plan.target_adapt],
+        sweep.batch_size,
     )
     train = {(r.subject, r.recording) for r in plan.train}
     check_source_batches(
@@ -144,9 +169,25 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
             f"the target gives no batch of {sweep.batch_size} epochs that are not flat. Lower batch_size or add "
             "recordings."
         )
-    check_scored(store, "target", plan.target_test)
-    check_scored(store, "objective", plan.objective_recordings)
+    check_scored(store, "early-stop", plan.early_stop)
+    _check_objective_is_scored(store, plan)
+    if not any(len(signal_epochs(store, recording)) for recording in plan.target_test):
+        raise ConfigError(
+            f"every epoch of the target's test subjects ({', '.join(roles.test)}) is flat: nothing to stage."
+        )
     return replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
+
+
+def _check_objective_is_scored(store: Store, plan: SweepPlan) -> None:
+    name = plan.sweep.search.objective
+    if OBJECTIVES[name].is_oracle and not is_scored(store, plan.target_validation):
+        others = [other for other, objective in OBJECTIVES.items() if not objective.is_oracle]
+        raise ConfigError(
+            f"sweep {plan.sweep.name}: the objective {name} needs stages of "
+            f"{', '.join(subjects_of(plan.target_validation))}, none of whose epochs is scored and not flat. "
+            f"Objectives that read no stage of the target: {', '.join(others)}."
+        )
+    check_scored(store, "objective", plan.objective_recordings)
 
 
 def _check_roles(sweep: SelectiveSweep, source: SourcePlan, target: Sequence[str]) -> None:
@@ -157,5 +198,5 @@ def _check_roles(sweep: SelectiveSweep, source: SourcePlan, target: Sequence[str
     if both:
         raise ConfigError(
             f"{', '.join(both)} of data set {sweep.source.dataset!r} would be source and target. Add them to "
-            "source.exclude, or take them out of target.subjects."
+            f"source.exclude, or take them out of target.{' and target.'.join(sweep.target.named_by)}."
         )

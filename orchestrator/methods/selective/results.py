@@ -102,6 +102,22 @@ class BatchRow:
     """Epochs of each stage."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictedRow:
+    """One row of ``predicted.parquet``: what a trial or arm says of one target subject, judged or not."""
+
+    trial: str
+    """As in ``trials.parquet``."""
+    subject: str
+    n_epochs: int
+    """Epochs that are not flat."""
+    certainty: float
+    """1 where each epoch is certain, 0 where all stages are as probable; see ``certainty`` in
+    ``orchestrator.sweep.objective``."""
+    epochs: Mapping[str, int] = spread(_COUNTS)
+    """Epochs of each stage, by the mean probabilities over the seeds."""
+
+
 def _n_kept(kept: Mapping[str, Any]) -> str:
     return f"{kept['n_kept']} of {kept['n_batches']}"
 

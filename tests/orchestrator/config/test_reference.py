@@ -110,4 +110,3 @@ def test_the_sections_of_datasets_md_are_read_as_it_says(root: Path, tmp_path: P
         given["recordings"][0] |= yaml.safe_load(section)
         (tmp_path / "lab.yaml").write_text(yaml.safe_dump(given), encoding="utf-8")
         load_dataset(tmp_path / "lab.yaml")
-    assert len(sections) == 2

@@ -146,12 +146,12 @@ def test_the_shipped_tau_sweeps_are_what_the_readme_runs() -> None:
     source = resolve_subjects(real.source.subjects, real.source.exclude, nights)
     assert source == [night for night in nights if night != "ucddb018"]
     assert resolve_subjects(real.source.validation, [], source) == ["ucddb010", "ucddb019"]
-    assert resolve_subjects(real.target.subjects, real.target.exclude, nights) == ["ucddb018"]
+    assert real.target.roles(nights).adapt == real.target.roles(nights).test == ("ucddb018",)
     made = [f"shift{shift}-seed1-{n:02d}" for shift in (0, 1) for n in range(1, 9)]
     source = resolve_subjects(demo.source.subjects, demo.source.exclude, made)
     assert source == made[:8]
     assert resolve_subjects(demo.source.validation, [], source) == made[6:8]
-    assert resolve_subjects(demo.target.subjects, demo.target.exclude, made) == made[8:]
+    assert demo.target.roles(made).adapt == demo.target.roles(made).test == tuple(made[8:])
 
 
 def test_the_shipped_sleepmg_search_varies_both_balances_and_lambda() -> None:

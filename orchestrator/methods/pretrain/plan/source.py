@@ -66,12 +66,17 @@ def check_scored(store: Store, role: str, recordings: Sequence[StoredRecording])
     ConfigError
         No epoch of any of them is scored and not flat.
     """
-    if not any(len(usable_epochs(store, recording)) for recording in recordings):
+    if not is_scored(store, recordings):
         names = ", ".join(recording.recording for recording in recordings)
         raise ConfigError(
             f"no epoch of the {role} recordings ({names}) is scored and not flat, so there is nothing to judge by. "
             "Choose other subjects."
         )
+
+
+def is_scored(store: Store, recordings: Sequence[StoredRecording]) -> bool:
+    """Tell whether any epoch is scored and not flat; by the flags, not by the stages."""
+    return any(len(usable_epochs(store, recording)) for recording in recordings)
 
 
 def subjects_of(recordings: Iterable[StoredRecording]) -> list[str]:

@@ -4,16 +4,15 @@ Which subjects exist is known only when the store is read; what depends on them 
 ``check_objective``.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.config.fields import Modality, Slug
+from orchestrator.config.fields import Modality
 from orchestrator.config.proposals import NONE
-from orchestrator.config.subjects import listed, resolve_subjects
-from orchestrator.config.sweep_sections import Globs, Seed, SweepBase, cannot_share
+from orchestrator.config.subjects import listed
+from orchestrator.config.sweep_sections import Seed, SweepBase, cannot_share
 from orchestrator.config.validation import Section, one_of, wrong_key
 from orchestrator.errors import ConfigError
 from orchestrator.methods.pretrain.config import Source
@@ -21,6 +20,7 @@ from orchestrator.methods.selective.config import arms
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.config.search import Search
+from orchestrator.methods.selective.config.target import Target, TargetRoles
 from trainables.settings import FEATURE_LAYERS, EncoderSettings, PretrainSettings
 
 ArmName = Annotated[
@@ -34,19 +34,6 @@ def _sorted_arms(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) < len(value):
         raise PydanticCustomError("arms", "must name each arm once")
     return tuple(name for name in ARMS if name in value)
-
-
-class Target(Section):
-    """The side to adapt to; its stages are read for the final table only."""
-
-    dataset: Slug
-    """Name of a data set in the store; may be that of the source."""
-    subjects: Annotated[Globs, Field(min_length=1)] = ("*",)
-    """Globs over its subjects."""
-    exclude: Globs = ()
-    """Globs over subjects to leave out."""
-    validation: Globs = ()
-    """Globs over target subjects whose stages give the objective ``oracle_target_val``."""
 
 
 class Score(Section):
@@ -129,7 +116,7 @@ class SelectiveSweep(SweepBase):
 _NO_TARGET_VALIDATION = "needs target.validation: the labelled target subjects to evaluate on"
 
 
-def check_objective(sweep: SelectiveSweep, target_subjects: Sequence[str]) -> None:
+def check_objective(sweep: SelectiveSweep, target: TargetRoles) -> None:
     """Check that the target has the subjects that the objective needs.
 
     ``oracle_target_val`` chooses by labelled target subjects, so others must be left to test on.
@@ -138,8 +125,8 @@ def check_objective(sweep: SelectiveSweep, target_subjects: Sequence[str]) -> No
     ----------
     sweep : SelectiveSweep
         The sweep.
-    target_subjects : sequence of str
-        Its target subjects, as ``resolve_subjects`` found them.
+    target : TargetRoles
+        Its target subjects.
 
     Raises
     ------
@@ -150,16 +137,16 @@ def check_objective(sweep: SelectiveSweep, target_subjects: Sequence[str]) -> No
         return
     where = f"sweep {sweep.name}: the objective oracle_target_val"
     advice = "Add target subjects, or write 'objective: source_val'"
-    if len(target_subjects) < 2:
+    subjects = target.subjects
+    if len(subjects) < 2:
         raise ConfigError(
             f"{where} needs at least two target subjects, one to choose by and one to test on; "
-            f"there are {len(target_subjects)} ({listed(target_subjects)}). {advice}."
+            f"there are {len(subjects)} ({listed(subjects)}). {advice}."
         )
-    if not sweep.target.validation:
+    if not target.validation:
         raise ConfigError(f"{where} {_NO_TARGET_VALIDATION}.")
-    validation = resolve_subjects(sweep.target.validation, [], target_subjects)
-    if set(validation) == set(target_subjects):
+    if not target.test:
         raise ConfigError(
             f"{where} leaves no subject to test on: target.validation takes all of "
-            f"{listed(target_subjects)}. {advice}."
+            f"{listed(target.validation)}. {advice}."
         )

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.labels import LabelGate, Split
+from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.plan import SweepPlan
 from orchestrator.methods.selective.run.batches import batch_signals, batch_stages
 from orchestrator.methods.selective.run.scoring import Scored
@@ -36,10 +37,13 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> Tri
     plan, sweep = scored.plan, scored.plan.sweep
     learned = tuple(Stage[name] for name in scored.encoder.metadata["learned_stages"])
     selectable = [plan.source_batches[i] for i in plan.selectable]
+    reads_signals = OBJECTIVES[sweep.search.objective].reads == "target signals"
+    is_apart = reads_signals and plan.target_adapt != plan.target_test
     return TrialInputs(
         store_uri=store.uri,
         sweep_name=sweep.name,
         score_id=scored.score_id,
+        tested_id=plan.tested_id,
         weights=scored.encoder.weights,
         reward_S=scored.reward_S[list(plan.selectable)],
         batches_x=batch_signals(store, plan.train, selectable, sweep.modality),
@@ -48,6 +52,9 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> Tri
         learned_stages=learned,
         objective_epochs=unlabelled_epochs(store, plan.objective_recordings, sweep.modality),
         test_epochs=unlabelled_epochs(store, plan.target_test, sweep.modality),
+        adapt_epochs=unlabelled_epochs(store, plan.target_adapt, sweep.modality)
+        if is_apart
+        else None,
         default_learning_rate=sweep.search.default_learning_rate,
         n_steps=sweep.search.n_steps,
         seed=sweep.seed,

@@ -14,6 +14,7 @@ from orchestrator.method import Done, MethodBase, Scores, Trainer
 from orchestrator.methods.selective.config.arms import NO_ADAPT
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import plan_sweep
+from orchestrator.methods.selective.results import PredictedRow
 from orchestrator.methods.selective.run import record
 from orchestrator.methods.selective.run.batches import batch_stages
 from orchestrator.methods.selective.run.inputs import (
@@ -23,16 +24,22 @@ from orchestrator.methods.selective.run.inputs import (
 )
 from orchestrator.methods.selective.run.objective_values import ObjectiveValues, objective_value
 from orchestrator.methods.selective.run.scoring import Scored, run_scoring, stored_scoring
-from orchestrator.methods.selective.run.tables import trial_row, trials_table
+from orchestrator.methods.selective.run.tables import (
+    name_of,
+    predicted_of,
+    trial_row,
+    trials_table,
+)
 from orchestrator.methods.selective.trial import configuration
 from orchestrator.methods.selective.trial import finetuning as trial
-from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
+from orchestrator.methods.selective.trial.configuration import TEST, Trial, TrialInputs
 from orchestrator.methods.selective.trial.finetuning import described
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.manifest import tell_encoders_of_other_code
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
+from orchestrator.tables.rows import table_of
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
 
@@ -53,9 +60,9 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
 
     @property
     def data_id(self) -> tuple[str, str]:
-        """Id of the score table, which the epochs are a part of."""
+        """Id of the score table, which the epochs are a part of, and of those epochs that are not."""
         encoder_id = self._plan.encoder_request().encoder_id
-        return "score_id", self._plan.score_request(encoder_id).score_id
+        return self._plan.data_id(self._plan.score_request(encoder_id).score_id)
 
     @property
     def controls(self) -> Sequence[str]:
@@ -91,8 +98,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         if errors[NO_ADAPT] is not None:
             raise SweepFailedError(f"the pretrained model cannot predict: {errors[NO_ADAPT]}")
         no_adapt = self._no_adapt()
-        n_target_epochs = len(self._inputs.test_epochs.x)
-        record.write_manifest(self._store, self._made(), self._judge, no_adapt, n_target_epochs)
+        record.write_manifest(self._store, self._made(), self._judge, no_adapt)
         self._values = ObjectiveValues(self._store, self._inputs, self._judge, no_adapt)
 
     def configured(self, name: str, params: Params | None) -> Trial:
@@ -101,7 +107,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
 
     def objective(self, predictions: pa.Table) -> float:
         """Return what the predictions of one seed are worth to the search."""
-        return objective_value(self.sweep, self._judge, predictions)
+        return objective_value(self._inputs, self._judge, predictions)
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
@@ -118,19 +124,23 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
     def tables(
         self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
     ) -> Mapping[str, pa.Table]:
-        """Return trials and arms, with the metrics of the target."""
+        """Return trials and arms, with metrics where the target has stages, and what each says of a subject."""
         sweep, plan, values = self.sweep, self._plan, self._values
         selectable = [plan.source_batches[i] for i in plan.selectable]
-        test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
+        test = self._test_judge(gate)
         arms = {one.name: one for one in done if one.is_control}
         wanted = [arms[name] for name in sweep.arms]
-        rows = []
+        rows, predicted_rows = [], []
         for one in [*wanted, *(one for one in done if not one.is_control)]:
             tested = margin = None
             if one.signature is not None:
-                predicted = values.predictions(one.trial.stored)
-                tested = mean_evaluation([test.evaluate(table) for table in predicted])
+                predicted = list(values.predictions(one.trial.stored))
                 margin = values.transfer_margin(one.trial)
+                if test is not None:
+                    tested = mean_evaluation([test.evaluate(table) for table in predicted])
+                predicted_rows += predicted_of(
+                    name_of(one), plan.target_test, predicted, sweep.stages
+                )
             row = trial_row(
                 one,
                 selectable,
@@ -144,7 +154,19 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
                 log.emit("trial_tested", trial=row.trial, split=Split.TARGET_TEST.value)
             rows.append(row)
         record.add_target_counts(self._store, sweep.name, test, self._no_adapt())
-        return {paths.sweep_trials(sweep.name): trials_table(rows)}
+        return {
+            paths.sweep_predicted(sweep.name): table_of(PredictedRow, predicted_rows),
+            paths.sweep_trials(sweep.name): trials_table(rows),
+        }
+
+    def _test_judge(self, gate: LabelGate) -> Judge | None:
+        """Return who compares with the target's stages; None where it has none, which nobody reads then."""
+        plan = self._plan
+        if not plan.judged:
+            return None
+        return Judge(
+            gate, plan.target_test, TEST, self.sweep.stages, Split.TARGET_TEST, "final table"
+        )
 
     def _is_on_line(self, one: Done[Trial]) -> bool:
         """Whether a trial was enqueued with the learning rate and the steps of the arms."""

@@ -5,47 +5,40 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import entr
 
 from orchestrator.method import Scores
-from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.run.tables import cost
 from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
 from orchestrator.methods.selective.trial.finetuning import PARTS_PER_FINETUNING, TARGET_EMD
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge, information, probabilities_of
+from orchestrator.sweep.objective import Judge, certainty, information, probabilities_of
 from orchestrator.sweep.reports import N_PARTS
 from trainables.stages import Stage
 
 
-def _information(predictions: pa.Table, declared: Sequence[Stage]) -> float:
-    return information(predictions, "test", declared)
-
-
-def _minus_emd(predictions: pa.Table, declared: Sequence[Stage]) -> float:
+def _minus_emd(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> float:
     return -float(predictions.schema.metadata[TARGET_EMD])
 
 
-def _certainty(predictions: pa.Table, declared: Sequence[Stage]) -> float:
-    """Return one minus the mean entropy: Morerio, Cavazza & Murino, 2018, *Minimal-entropy correlation alignment*."""
-    probability = probabilities_of(predictions, "test", declared)
-    return float(1 - entr(probability).sum(axis=1).mean() / np.log(len(declared)))
+def _certainty(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> float:
+    return certainty(probabilities_of(predictions, role, declared))
 
 
-WITHOUT_LABELS: Mapping[str, Callable[[pa.Table, Sequence[Stage]], float]] = {
-    "target_information": _information,
+WITHOUT_LABELS: Mapping[str, Callable[[pa.Table, str, Sequence[Stage]], float]] = {
+    "target_information": information,
     "target_emd": _minus_emd,
     "target_certainty": _certainty,
 }
-"""Objectives that read no label, from the predictions of one seed and the declared stages; all others are macro-F1."""
+"""Objectives that read no label, from the predictions of one seed, their role and the declared stages; all others are
+macro-F1."""
 
 
-def objective_value(sweep: SelectiveSweep, judge: Judge, predictions: pa.Table) -> float:
+def objective_value(inputs: TrialInputs, judge: Judge, predictions: pa.Table) -> float:
     """Return what predictions are worth to the search: the value that it maximises."""
-    value = WITHOUT_LABELS.get(sweep.search.objective)
+    value = WITHOUT_LABELS.get(inputs.sweep.search.objective)
     if value is not None:
-        return value(predictions, sweep.stages)
+        return value(predictions, inputs.unlabelled_role, inputs.sweep.stages)
     return float(judge.evaluate(predictions).macro_f1)
 
 
@@ -105,4 +98,4 @@ class ObjectiveValues:
             yield self._store.read_table(paths.predictions(self._inputs.sweep_name, name))
 
     def _objective(self, predictions: pa.Table) -> float:
-        return objective_value(self._inputs.sweep, self._judge, predictions)
+        return objective_value(self._inputs, self._judge, predictions)

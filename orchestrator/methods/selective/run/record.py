@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from orchestrator.methods.pretrain.plan.source import subjects_of
 from orchestrator.methods.selective.run.scoring import Scored
 from orchestrator.methods.selective.run.tables import batches_table
+from orchestrator.psg.feed import signal_epochs
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep import manifest
@@ -33,9 +34,7 @@ def write_batches(
     )
 
 
-def write_manifest(
-    store: Store, scored: Scored, judge: Judge, no_adapt: pa.Table, n_target_epochs: int
-) -> None:
+def write_manifest(store: Store, scored: Scored, judge: Judge, no_adapt: pa.Table) -> None:
     """Write what the sweep runs on, and what its encoder is worth without adaptation.
 
     Parameters
@@ -58,19 +57,22 @@ def write_manifest(
         "validation_subjects": subjects_of((*plan.early_stop, *plan.source_validation)),
         "early_stop_subject": plan.early_stop[0].subject,
         "target_subjects": subjects_of(plan.target_test),
+        "target_adapt_subjects": subjects_of(plan.target_adapt),
         "target_validation_subjects": subjects_of(plan.target_validation),
         "transductive": plan.transductive,
+        "target_is_labelled": plan.judged,
         "batch_size": sweep.batch_size,
         "n_source_batches": len(plan.source_batches),
         "n_selectable": len(plan.selectable),
         "n_target_batches": len(plan.target_batches),
-        "n_target_epochs": n_target_epochs,
+        "n_target_epochs": sum(len(signal_epochs(store, r)) for r in plan.target_adapt),
         "layer": sweep.score.layer,
         "metric": sweep.score.metric,
         "standardise": sweep.score.standardise,
         "aggregate": sweep.score.aggregate,
         "encoder_id": encoder.encoder_id,
         "score_id": scored.score_id,
+        **dict([plan.data_id(scored.score_id)]),
         "default_learning_rate": sweep.search.default_learning_rate,
         "n_steps": sweep.search.n_steps,
         "pretrain": {
@@ -87,10 +89,10 @@ def write_manifest(
     manifest.write_manifest(store, sweep, about, packages=(*manifest.PACKAGES, "pot"))
 
 
-def add_target_counts(store: Store, name: str, test: Judge, no_adapt: pa.Table) -> None:
-    """Write the stages of the target into the manifest, now that they may be known."""
+def add_target_counts(store: Store, name: str, test: Judge | None, no_adapt: pa.Table) -> None:
+    """Write the stages of the target into the manifest, now that they may be known; None: it has none."""
     counts = {
-        "target_stage_counts": test.stage_counts,
-        "target_evaluation_epochs": test.evaluate(no_adapt).n_epochs,
+        "target_stage_counts": {} if test is None else test.stage_counts,
+        "target_evaluation_epochs": 0 if test is None else test.evaluate(no_adapt).n_epochs,
     }
     manifest.add_to_manifest(store, name, counts)

@@ -50,7 +50,10 @@ def run_scoring(
     ):
         encode_recordings(
             store,
-            sorted({*plan.source, *plan.target}, key=lambda r: (r.dataset, r.subject, r.recording)),
+            sorted(
+                {*plan.source, *plan.target_adapt},
+                key=lambda r: (r.dataset, r.subject, r.recording),
+            ),
             encoder_function(encoder, sweep.score.layer),
             encoder_id=encoder.encoder_id,
             layer=sweep.score.layer,

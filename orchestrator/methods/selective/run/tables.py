@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.method import Done
-from orchestrator.methods.selective.results import BatchRow, TrialRow
-from orchestrator.methods.selective.trial.configuration import Configuration, Trial
-from orchestrator.sweep.objective import Evaluation
+from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
+from orchestrator.methods.selective.trial.configuration import TEST, Configuration, Trial
+from orchestrator.psg.feed import StoredRecording
+from orchestrator.sweep.objective import Evaluation, certainty, positions_of, probabilities_of
 from orchestrator.sweep.replicates import replicate_columns
 from orchestrator.sweep.search.study import in_order
 from orchestrator.tables.rows import table_of
@@ -49,7 +50,7 @@ def trial_row(
     configuration = one.trial.seeds[0]
     kept = configuration.kept
     return TrialRow(
-        trial=f"arm-{one.name}" if one.is_control else one.name,
+        trial=name_of(one),
         kind="arm" if one.is_control else "trial",
         arm=one.name if one.is_control else None,
         state=state_of(one.error, one.stopped_after),
@@ -76,6 +77,56 @@ def trial_row(
         signature=one.signature,
         error=one.error,
     )
+
+
+def name_of(one: Done[Trial]) -> str:
+    """Return what a trial or arm is called in tables."""
+    return f"arm-{one.name}" if one.is_control else one.name
+
+
+def predicted_of(
+    trial: str,
+    recordings: Sequence[StoredRecording],
+    predictions: Sequence[pa.Table],
+    declared: Sequence[Stage],
+) -> list[PredictedRow]:
+    """Return what a trial or arm says of each target subject, by its mean probabilities over the seeds.
+
+    Parameters
+    ----------
+    trial : str
+        Its name.
+    recordings : sequence of StoredRecording
+        Those to test on, in the order of the predictions.
+    predictions : sequence of table
+        With each seed.
+    declared : sequence of Stage
+        Those that may be predicted.
+    """
+    mean_ES = np.mean([probabilities_of(table, TEST, declared) for table in predictions], axis=0)
+    subjects = np.array([recording.subject for recording in recordings])
+    subject_E = subjects[positions_of(predictions[0], TEST)]
+    rows = []
+    for subject in np.unique(subjects):
+        mine_ES = mean_ES[subject_E == subject]
+        if not len(mine_ES):
+            continue
+        said_E = mine_ES.argmax(axis=1)
+        rows.append(
+            PredictedRow(
+                trial=trial,
+                subject=str(subject),
+                n_epochs=len(mine_ES),
+                certainty=certainty(mine_ES),
+                epochs={
+                    stage.name: int((said_E == declared.index(stage)).sum())
+                    if stage in declared
+                    else 0
+                    for stage in Stage
+                },
+            )
+        )
+    return rows
 
 
 def cost(configuration: Configuration, batch_size: int) -> float:

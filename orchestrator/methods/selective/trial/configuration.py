@@ -15,6 +15,9 @@ from orchestrator.sweep.epochs import UnlabelledEpochs
 from search_spaces.space import Params
 from trainables.stages import Stage
 
+OBJECTIVE, TEST, ADAPT = "objective", "test", "adapt"
+"""Roles of predictions: what chooses by stages, what is judged, and what chooses without stages where these differ."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialInputs:
@@ -23,7 +26,9 @@ class TrialInputs:
     store_uri: str
     sweep_name: str
     score_id: str
-    """Stands for encoder, rewards and all epochs of source and target."""
+    """Stands for encoder, rewards and all epochs of source and target, but for those of `tested_id`."""
+    tested_id: str | None = None
+    """Stands for epochs that are predicted and not adapted to; None where there are none."""
     weights: bytes
     """Of the pretrained model."""
     reward_S: NDArray[np.float64]
@@ -38,12 +43,25 @@ class TrialInputs:
     """Stages that the model can predict."""
     objective_epochs: UnlabelledEpochs
     test_epochs: UnlabelledEpochs
+    adapt_epochs: UnlabelledEpochs | None = None
+    """Epochs that are adapted to, where an objective without labels needs predictions of these and they are not those
+    to test on."""
     default_learning_rate: float
     n_steps: int
     """Of the arms, and of a trial without steps of its own."""
     seed: int
     sweep: SelectiveSweep
     """Says how many workers finetune together, and on what."""
+
+    @property
+    def unlabelled_role(self) -> str:
+        """Role of the predictions that an objective without labels is computed from."""
+        return TEST if self.adapt_epochs is None else ADAPT
+
+    @property
+    def unlabelled_epochs(self) -> UnlabelledEpochs:
+        """The epochs that an objective without labels is about."""
+        return self.test_epochs if self.adapt_epochs is None else self.adapt_epochs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +150,7 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
     return content_id(
         {
             "score_id": inputs.score_id,
+            **({} if inputs.tested_id is None else {"tested": inputs.tested_id}),
             "kept": configuration.kept.tolist(),
             "learning_rate": configuration.learning_rate,
             "n_steps": configuration.n_steps,

@@ -22,6 +22,9 @@ from orchestrator.methods.pretrain.trial.encoder import build
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.results import TENTH
 from orchestrator.methods.selective.trial.configuration import (
+    ADAPT,
+    OBJECTIVE,
+    TEST,
     Configuration,
     Trial,
     TrialInputs,
@@ -166,7 +169,11 @@ def _finetune_and_predict(
             store.write_bytes(checkpoint_path, blob)
 
     def predictions(*roles: str) -> pa.Table:
-        of_role = {"objective": inputs.objective_epochs, "test": inputs.test_epochs}
+        of_role = {
+            OBJECTIVE: inputs.objective_epochs,
+            TEST: inputs.test_epochs,
+            ADAPT: inputs.unlabelled_epochs,
+        }
         parts = []
         for role in roles:
             epochs = of_role[role]
@@ -183,7 +190,8 @@ def _finetune_and_predict(
         if after_tenth is not None and n_steps in tenths:
             part = paths.part_predictions(inputs.sweep_name, name, tenths[n_steps])
             without_labels = OBJECTIVES[inputs.sweep.search.objective].reads == "target signals"
-            store.write_table(part, predictions("test" if without_labels else "objective"))
+            role = inputs.unlabelled_role if without_labels else OBJECTIVE
+            store.write_table(part, predictions(role))
             after_tenth(tenths[n_steps])
 
     seconds = None
@@ -216,7 +224,7 @@ def _finetune_and_predict(
         seconds = outcome.seconds
     if workers.rank > 0:
         return seconds
-    table = predictions("objective", "test")
+    table = predictions(OBJECTIVE, TEST, *([] if inputs.adapt_epochs is None else [ADAPT]))
     store.write_table(paths.predictions(inputs.sweep_name, name), table)
     store.delete_if_there(checkpoint_path)
     return seconds
@@ -234,7 +242,7 @@ def _tenths(n_steps: int) -> dict[int, int]:
 def _target_emd(inputs: TrialInputs, model: StageClassifier) -> float:
     source_x = inputs.batches_x.reshape(-1, *inputs.batches_x.shape[2:])
     score = inputs.sweep.score
-    return target_emd(model, source_x, inputs.test_epochs.x, score.layer, score.metric)
+    return target_emd(model, source_x, inputs.unlabelled_epochs.x, score.layer, score.metric)
 
 
 def _on_workers(

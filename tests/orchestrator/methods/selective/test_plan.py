@@ -76,13 +76,104 @@ def test_target_batches_do_not_look_at_stages(
     assert [b.epochs.tolist() for b in other] == [first.epochs.tolist(), second.epochs.tolist()]
 
 
-def test_one_target_subject_makes_a_sweep_transductive(
+ROLES = "  adapt: [{}]\n  test: [{}]"
+
+
+def with_roles(adapt: str, test: str, **more: str) -> dict[str, str]:
+    return {"target_subjects": "", "more_target": ROLES.format(adapt, test), **more}
+
+
+@pytest.fixture
+def three_at_the_clinic(add_night: AddNight) -> None:
+    add_night("clinic", "t2", [2, 3] * 6)
+    add_night("clinic", "t3", [-1] * 12)
+
+
+@pytest.mark.usefixtures("three_at_the_clinic")
+def test_whoever_is_judged_on_what_was_adapted_to_makes_a_sweep_transductive(
+    make_sweep: MakeSweep, store: Store
+) -> None:
+    """However many subjects there are."""
+    assert plan_sweep(make_sweep(), store).transductive
+    assert plan_sweep(make_sweep(**with_roles("t1, t2", "t2, t3")), store).transductive
+    assert not plan_sweep(make_sweep(**with_roles("t1", "t2, t3")), store).transductive
+
+
+@pytest.mark.usefixtures("three_at_the_clinic")
+def test_who_is_adapted_to_gives_the_batches_and_who_is_judged_none(
+    make_sweep: MakeSweep, store: Store
+) -> None:
+    plan = plan_sweep(make_sweep(**with_roles("t1, t3", "t2")), store)
+    assert subjects(plan.target_adapt) == ["t1", "t3"]
+    assert subjects(plan.target_test) == ["t2"]
+    assert {batch.subject for batch in plan.target_batches} == {"t1", "t3"}
+    request = plan.score_request("e")
+    assert subjects(request.target) == ["t1", "t3"]
+    assert subjects(plan.tested_apart) == ["t2"]
+
+
+@pytest.mark.usefixtures("three_at_the_clinic")
+def test_what_a_sweep_began_with_knows_the_judged_too(
     make_sweep: MakeSweep, store: Store, add_night: AddNight
 ) -> None:
-    add_night("clinic", "t1", [2] * 8, recording="t1-n2")
-    assert plan_sweep(make_sweep(), store).transductive
-    add_night("clinic", "t2", [2] * 8)
-    assert not plan_sweep(make_sweep(), store).transductive
+    def data_id(**changes: str) -> tuple[str, str]:
+        plan = plan_sweep(make_sweep(**changes), store)
+        return plan.data_id(plan.score_request("e").score_id)
+
+    assert data_id()[0] == "score_id"
+    same = data_id(**with_roles("t1, t2", "t2"))
+    assert same[0] == "score_id"  # of all that is predicted, the score table knows
+    key, before = data_id(**with_roles("t1", "t2"))
+    assert key == "data_id"
+    assert data_id(**with_roles("t1", "t3")) != (key, before)
+    add_night("clinic", "t2", [1] * 8)
+    assert data_id(**with_roles("t1", "t2")) != (key, before)
+
+
+@pytest.mark.parametrize(
+    "objective", ["source_val", "target_information", "target_emd", "target_certainty"]
+)
+def test_a_target_without_a_label_is_not_judged(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight, objective: str
+) -> None:
+    add_night("ward", "u1", [-1] * 24)
+    search = f"  objective: {objective}"
+    plan = plan_sweep(make_sweep(target="ward", more_search=search), store)
+    assert not plan.judged
+    assert subjects(plan.target_test) == subjects(plan.target_adapt) == ["u1"]
+    assert plan_sweep(make_sweep(more_search=search), store).judged
+
+
+def test_an_oracle_is_refused_by_name_where_the_target_has_no_label(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    for subject in ("u1", "u2"):
+        add_night("ward", subject, [-1] * 24)
+    more = {
+        "more_target": "  validation: [u1]",
+        "more_search": "  objective: oracle_target_val",
+    }
+    message = refused(make_sweep(target="ward", **more), store)
+    assert "the objective oracle_target_val needs stages of u1" in message
+    assert message.endswith("source_val, target_information, target_emd, target_certainty.")
+
+
+def test_a_test_subject_without_a_signal_is_refused(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "t2", [2] * 8, flat=range(8))
+    message = refused(make_sweep(**with_roles("t1", "t2")), store)
+    assert "every epoch of the target's test subjects (t2) is flat" in message
+
+
+def test_roles_of_the_target_are_no_source(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("home", "x1", [2] * 8)
+    changes = with_roles("x1", "s2", target="home", exclude="[x1]")
+    message = refused(make_sweep(**changes), store)
+    assert message.startswith("s2 of data set 'home' would be source and target")
+    assert message.endswith("out of target.adapt and target.test.")
 
 
 def test_all_recordings_of_a_subject_share_its_role(
@@ -149,7 +240,7 @@ def test_a_subject_may_be_the_target_if_it_is_no_source(
     add_night("home", "x1", [2] * 8)
     sweep = make_sweep(target="home", target_subjects="[x1]", exclude="[x1]")
     plan = plan_sweep(sweep, store)
-    assert subjects(plan.target) == ["x1"]
+    assert subjects(plan.target_adapt) == ["x1"]
     assert "x1" not in subjects(plan.source)
 
 
@@ -157,7 +248,7 @@ def test_the_same_name_in_two_data_sets_is_two_subjects(
     make_sweep: MakeSweep, store: Store, add_night: AddNight
 ) -> None:
     add_night("clinic", "s1", [2] * 8)
-    assert subjects(plan_sweep(make_sweep(), store).target) == ["s1", "t1"]
+    assert subjects(plan_sweep(make_sweep(), store).target_adapt) == ["s1", "t1"]
 
 
 def test_one_validation_subject_is_refused(make_sweep: MakeSweep, store: Store) -> None:
@@ -193,11 +284,3 @@ def test_a_target_shorter_than_a_batch_is_refused(
 ) -> None:
     add_night("short", "t1", [2] * 8, flat=[3])
     assert "the target gives no batch of 8" in refused(make_sweep(target="short"), store)
-
-
-def test_a_target_without_a_scored_epoch_is_refused_before_any_training(
-    make_sweep: MakeSweep, store: Store, add_night: AddNight
-) -> None:
-    add_night("ward", "u1", [-1] * 24)
-    message = refused(make_sweep(target="ward"), store)
-    assert "no epoch of the target recordings (u1-n1) is scored" in message

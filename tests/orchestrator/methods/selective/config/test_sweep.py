@@ -281,6 +281,10 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Pa
     assert caught.value.exit_code == 2
 
 
+def check(sweep: SelectiveSweep, subjects: list[str]) -> None:
+    check_objective(sweep, sweep.target.roles(subjects))
+
+
 def oracle(folder: Path, validation: str) -> SelectiveSweep:
     return loaded(
         folder,
@@ -290,18 +294,17 @@ def oracle(folder: Path, validation: str) -> SelectiveSweep:
 
 
 def test_source_val_needs_no_target_validation(tmp_path: Path) -> None:
-    check_objective(loaded(tmp_path), ["t1"])
+    check(loaded(tmp_path), ["t1"])
 
 
 def test_an_oracle_with_subjects_left_to_test_on_passes(tmp_path: Path) -> None:
-    check_objective(oracle(tmp_path, "[t1]"), ["t1", "t2"])
+    check(oracle(tmp_path, "[t1]"), ["t1", "t2"])
 
 
 @pytest.mark.parametrize(
     ("validation", "subjects", "message"),
     [
         ("[t1]", ["t1"], "needs at least two target subjects"),
-        ("[t1]", [], r"there are 0 \(none\)"),
         ("[t3]", ["t1", "t2"], r"No subject matches 't3'\. Available: t1, t2"),
         ("['*']", ["t1", "t2"], "leaves no subject to test on"),
     ],
@@ -310,8 +313,73 @@ def test_an_oracle_without_enough_target_subjects_is_refused(
     tmp_path: Path, validation: str, subjects: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        check_objective(oracle(tmp_path, validation), subjects)
+        check(oracle(tmp_path, validation), subjects)
     assert caught.value.exit_code == 2
+
+
+def with_roles(folder: Path, roles: str, *changes: tuple[str, str]) -> SelectiveSweep:
+    return loaded(folder, ("dataset: clinic", f"dataset: clinic\n  {roles}"), *changes)
+
+
+NIGHTS = [f"n{i:02d}" for i in range(6)]
+
+
+def test_subjects_stand_for_both_roles(tmp_path: Path) -> None:
+    for target in (loaded(tmp_path).target, with_roles(tmp_path, "subjects: ['n*']").target):
+        roles = target.roles(NIGHTS)
+        assert roles.adapt == roles.test == roles.subjects == tuple(NIGHTS)
+
+
+def test_one_may_adapt_to_some_and_judge_others(tmp_path: Path) -> None:
+    sweep = with_roles(tmp_path, "adapt: ['n0[0-3]']\n  test: ['n0[3-5]']\n  exclude: [n01, n05]")
+    roles = sweep.target.roles(NIGHTS)
+    assert (roles.adapt, roles.test, roles.validation) == (
+        ("n00", "n02", "n03"), ("n03", "n04"), (),
+    )  # fmt: skip
+    assert roles.subjects == ("n00", "n02", "n03", "n04")
+
+
+def test_validation_is_apart_from_test(tmp_path: Path) -> None:
+    sweep = with_roles(
+        tmp_path,
+        "adapt: [n00]\n  test: ['n0[1-3]']\n  validation: [n01, n05]",
+        ("source_val", "oracle_target_val"),
+    )
+    roles = sweep.target.roles(NIGHTS)
+    assert (roles.adapt, roles.test, roles.validation) == (
+        ("n00",), ("n02", "n03"), ("n01", "n05"),
+    )  # fmt: skip
+    check_objective(sweep, roles)
+    with pytest.raises(ConfigError, match=r"target\.validation takes all of n01, n02, n03"):
+        check(sweep.model_copy(update={"target": sweep.target.model_copy(
+            update={"validation": ("n0[1-3]",)})}), NIGHTS)  # fmt: skip
+
+
+def test_roles_are_stored_as_they_were_written(tmp_path: Path) -> None:
+    sweep = with_roles(tmp_path, "adapt: [n00]\n  test: [n01]")
+    path = tmp_path / "stored.yaml"
+    path.write_text(dump(sweep), encoding="utf-8")
+    assert "subjects" not in sweep.resolved()["target"]
+    assert load_sweep(path) == sweep
+    assert loaded(tmp_path).resolved()["target"]["subjects"] == ["*"]
+    assert not loaded(tmp_path).resolved()["target"].keys() & {"adapt", "test"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ("adapt: [a]", r"target\.adapt is \[\"a\"\]: needs 'test' next to it"),
+        ("test: [a]", r"target\.test is \[\"a\"\]: needs 'adapt' next to it"),
+        ("adapt: [a]\n  test: [b]\n  subjects: [c]", "target.subjects .* stands for 'adapt' and 'test'"),
+        ("subjects: ", "target.subjects is empty: must have a value"),
+        ("adapt: []\n  test: [b]", "target.adapt is .*must have at least 1 item"),
+        ("adpt: [b]", "unknown key 'adpt' in target. Did you mean 'adapt'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_roles(tmp_path: Path, roles: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        with_roles(tmp_path, roles)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_sweep_cannot_be_changed_in_memory(tmp_path: Path) -> None:

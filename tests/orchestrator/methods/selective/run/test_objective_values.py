@@ -109,6 +109,6 @@ def test_certainty_is_one_minus_the_entropy_that_scipy_finds() -> None:
     role = ["test"] * 40 + ["objective"] * 10  # those of the target alone count
     columns = {"p_W": probability[:, 0], "p_N2": probability[:, 1]}
     found = objective_values.WITHOUT_LABELS["target_certainty"](
-        pa.table({"role": role, **columns}), (W, N2)
+        pa.table({"role": role, **columns}), "test", (W, N2)
     )
     assert found == pytest.approx(1 - entropy(probability[:40], base=2, axis=1).mean(), abs=1e-6)

@@ -297,7 +297,7 @@ def test_the_objective_is_minus_that_distance(inputs: TrialInputs) -> None:
     inputs = asking_for_target_emd(inputs)
     table = predictions(inputs, trial.run(inputs, arm_configuration(inputs, "no_adapt")))
     no_judge: Any = None  # no label is read
-    value = objective_value(inputs.sweep, no_judge, table)
+    value = objective_value(inputs, no_judge, table)
     assert value == -float(table.schema.metadata[trial.TARGET_EMD]) < 0
 
 
