@@ -1,7 +1,7 @@
 """What a finished sweep left, typed: rows of its tables, and its manifest, with one kind of "no value": None."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store import paths
@@ -39,14 +39,19 @@ def rows_in(row_type: type[Row], table: "pa.Table", file: str) -> tuple[Row, ...
 def read_json(record_type: "type[DataclassInstance]", data: bytes, file: str) -> dict[str, Any]:
     """Values of a JSON object for the fields of a dataclass, in the order of the class; NaN becomes None.
 
+    A field with a default need not be there: a later version added it.
+
     Raises
     ------
     DataError
         A key is missing, so another version wrote it.
     """
     stored = json_object(data, file)
-    require([field.name for field in fields(record_type)], stored, file)
-    return {field.name: as_value(stored[field.name]) for field in fields(record_type)}
+    needed = [one.name for one in fields(record_type) if one.default is MISSING]
+    require(needed, stored, file)
+    return {
+        one.name: as_value(stored[one.name]) for one in fields(record_type) if one.name in stored
+    }
 
 
 def part_of_manifest(record_type: type[Row], stored: Any) -> Row:

@@ -55,8 +55,8 @@ def evaluation(
     )
 
 
-def information(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> float:
-    """Return how much the predictions of one role say about the epochs, without any label.
+def information(probability_ES: NDArray[np.float32]) -> float:
+    """Return how much predictions say about the epochs, without any label.
 
     Entropy of the mean probability minus mean entropy, in units of the logarithm of the number of stages: 1 where each
     epoch is certain and the stages are even, 0 where all epochs get the same answer. (Bridle, Heading & MacKay, 1991,
@@ -64,22 +64,26 @@ def information(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> 
 
     Parameters
     ----------
-    predictions : table
-        As a trial writes it.
-    role : str
-        ``objective`` or ``test``.
-    declared : sequence of Stage
-        Those that may be predicted.
+    probability_ES : (n, n_declared)
     """
-    probability = probabilities_of(predictions, role, declared)
-    certainty = entr(probability.mean(axis=0)).sum() - entr(probability).sum(axis=1).mean()
-    return float(certainty / np.log(len(declared)))
+    spread, doubt = entr(probability_ES.mean(axis=0)).sum(), entr(probability_ES).sum(axis=1).mean()
+    return float((spread - doubt) / np.log(probability_ES.shape[1]))
 
 
 def probabilities_of(
     predictions: pa.Table, role: str, declared: Sequence[Stage]
 ) -> NDArray[np.float32]:
-    """Return the probabilities of the declared stages for the epochs of one role, (n, n_declared)."""
+    """Return the probabilities of the declared stages for the epochs of one role, (n, n_declared).
+
+    Parameters
+    ----------
+    predictions : table
+        As a trial writes it.
+    role : str
+        Such as ``objective`` or ``test``.
+    declared : sequence of Stage
+        Those that may be predicted.
+    """
     mine = _of_role(predictions, role)
     return np.stack([mine[f"p_{stage.name}"].to_numpy() for stage in declared], axis=1)
 

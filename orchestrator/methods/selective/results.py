@@ -104,16 +104,19 @@ class BatchRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictedRow:
-    """One row of ``predicted.parquet``: what a trial or arm says of one target subject, judged or not."""
+    """One row of ``predicted.parquet``: what a trial or arm says of a target subject, or of all, judged or not."""
 
     trial: str
     """As in ``trials.parquet``."""
-    subject: str
+    subject: str | None
+    """None for all subjects together."""
     n_epochs: int
     """Epochs that are not flat."""
     certainty: float
     """1 where each epoch is certain, 0 where all stages are as probable; see ``certainty`` in
     ``orchestrator.sweep.objective``."""
+    information: float
+    """The same for the spread over the stages, too: 1 where each epoch is certain and the stages are even."""
     epochs: Mapping[str, int] = spread(_COUNTS)
     """Epochs of each stage, by the mean probabilities over the seeds."""
 

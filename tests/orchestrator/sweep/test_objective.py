@@ -13,7 +13,12 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.psg.feed import stored_recordings
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge, information
+from orchestrator.sweep.objective import (
+    Judge,
+    information,
+    positions_of,
+    probabilities_of,
+)
 from orchestrator.telemetry.events import EventLog
 from trainables.stages import STAGE_NAMES, Stage
 
@@ -129,9 +134,15 @@ def test_no_epoch_of_a_declared_stage_is_a_named_error(store: Store) -> None:
         ([[0.9, 0.1], [0.1, 0.9]], 1 - (-0.9 * np.log2(0.9) - 0.1 * np.log2(0.1))),
     ],
 )
+def test_positions_are_those_of_one_role() -> None:
+    table = pa.table({"role": ["test", "objective", "test"], "recording": [4, 5, 6]})
+    assert positions_of(table, "test").tolist() == [4, 6]
+
+
 def test_information_of_predictions(probability: list[list[float]], expected: float) -> None:
     columns = dict(zip(("p_W", "p_N2"), np.array(probability, float).T, strict=True))
     table = pa.table({"role": ["test"] * len(probability), **columns})
     other = pa.table({"role": ["objective"], "p_W": [0.3], "p_N2": [0.7]})
     both = pa.concat_tables([other, table])
-    assert information(both, "test", (Stage.W, Stage.N2)) == pytest.approx(expected)
+    found = information(probabilities_of(both, "test", (Stage.W, Stage.N2)))
+    assert found == pytest.approx(expected)

@@ -48,6 +48,7 @@ def cautions(
 ) -> tuple[Caution, ...]:
     """Everything that limits the answer, the loudest first."""
     found = [
+        *_not_judged(manifest),
         *_oracle(manifest),
         *_unlike_arms(manifest, trials, chosen, comparisons),
         *_ceiling(comparisons),
@@ -63,6 +64,20 @@ def cautions(
         *encoders_of_other_code(other_code),
     ]
     return loudest_first(found)
+
+
+def _not_judged(manifest: Manifest) -> list[Caution]:
+    if manifest.target_is_labelled:
+        return []
+    return [
+        Caution(
+            level=Level.WARNING,
+            title="Not judged: the target has no labels.",
+            text="Nothing on this page says how well the target is staged, nor whether adaptation helped or hurt. The "
+            "objective chose among the trials; what it is computed from is not the target's stages. A few nights "
+            "scored by hand, named in target.test, would be judged.",
+        )
+    ]
 
 
 def _oracle(manifest: Manifest) -> list[Caution]:
@@ -174,12 +189,23 @@ def _ceiling(comparisons: Sequence[Comparison]) -> list[Caution]:
 
 
 def _transductive(manifest: Manifest) -> list[Caution]:
-    if not manifest.transductive:
+    both, judged = manifest.adapted_to, manifest.target_subjects
+    if not both or not manifest.target_is_labelled:
         return []
+    if len(both) < len(judged):
+        return [
+            Caution(
+                level=Level.WARNING,
+                title=f"Transductive for {len(both)} of {len(judged)} target subjects.",
+                text=f"{listed(both)} {'is' if len(both) == 1 else 'are'} judged on nights whose signals, never "
+                "stages, the selection saw. The metric pools these with the others, so it says too little about the "
+                "next subject. Take them out of target.adapt or of target.test.",
+            )
+        ]
     return [
         Caution(
             level=Level.WARNING,
-            title=f"Transductive, with {counted(len(manifest.target_subjects), 'target subject')}.",
+            title=f"Transductive, with {counted(len(judged), 'target subject')}.",
             text="The selection saw the signals, never the stages, of the "
             f"{manifest.n_target_epochs} target epochs, and the metric is computed on "
             f"{manifest.target_evaluation_epochs} of the same epochs. The numbers say how well "

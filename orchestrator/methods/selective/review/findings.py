@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.methods.selective.results import TrialRow
 from orchestrator.methods.selective.review import statistics, tau
 from orchestrator.methods.selective.review.records import Sweep
+from orchestrator.methods.selective.review.said import Said, said_of_all, said_of_subjects
 from orchestrator.methods.selective.review.statistics import Agreement, Comparison, StageShare
 from orchestrator.methods.selective.review.tau import CurveRow
 
@@ -27,6 +28,10 @@ class Findings:
     """Stages in the selection."""
     agreement: Agreement | None
     """Of the objective with the target metric, over the trials."""
+    said: Sequence[Said]
+    """What the chosen trial and the arms say of the target, where it has no stages."""
+    by_subject: Sequence[Said]
+    """What the chosen trial says of each target subject, where these have no stages."""
     other_steps: tuple[int, int] | None
     """Fewest and most steps of the trials, where they are not those of the arms."""
 
@@ -46,5 +51,9 @@ def find(sweep: Sweep) -> Findings:
         comparisons=statistics.compare_with_arms(trials, chosen),
         shares=statistics.stage_shares(sweep.batches, chosen, evaluated),
         agreement=statistics.objective_agreement(trials, chosen),
+        said=() if manifest.target_is_labelled else said_of_all(sweep.predicted, trials, chosen),
+        by_subject=()
+        if manifest.target_is_labelled
+        else said_of_subjects(sweep.predicted, trials, chosen),
         other_steps=statistics.other_steps(trials, manifest.n_steps),
     )

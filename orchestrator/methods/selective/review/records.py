@@ -8,7 +8,7 @@ from orchestrator.config.objectives import Objective
 from orchestrator.errors import DataError
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
-from orchestrator.methods.selective.results import BatchRow, TrialRow
+from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
 from orchestrator.review.stored import MANIFEST, other_code_of, read_json, rows_in
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode
@@ -33,8 +33,6 @@ class Manifest:
     validation_subjects: tuple[str, ...]
     early_stop_subject: str | None
     target_subjects: tuple[str, ...]
-    transductive: bool
-    """Whether the metric is computed on the epochs whose signals the selection saw."""
     batch_size: int
     n_source_batches: int
     n_selectable: int
@@ -55,6 +53,17 @@ class Manifest:
     target_stage_counts: Mapping[str, int]
     pretrain: Mapping[str, float | None]
     versions: Mapping[str, str]
+    target_adapt_subjects: tuple[str, ...] | None = None
+    """None in manifests of before there were roles: then, all target subjects were adapted to."""
+    target_is_labelled: bool = True
+
+    @property
+    def adapted_to(self) -> tuple[str, ...]:
+        """Those target subjects to test on whose signals the selection saw."""
+        adapted = self.target_adapt_subjects
+        if adapted is None:
+            return self.target_subjects
+        return tuple(subject for subject in self.target_subjects if subject in adapted)
 
     @property
     def about_objective(self) -> Objective:
@@ -69,6 +78,8 @@ class Sweep:
     manifest: Manifest
     trials: tuple[TrialRow, ...]
     batches: tuple[BatchRow, ...]
+    predicted: tuple[PredictedRow, ...]
+    """Empty for a sweep of before there was such a table."""
     other_code: tuple[OtherCode, ...]
     """The encoder, where other code trained it than the sweep began with."""
 
@@ -80,8 +91,16 @@ def read_sweep(store: Store, name: str) -> Sweep:
         manifest=manifest,
         trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
         batches=rows_in(BatchRow, store.read_table(paths.sweep_batches(name)), "batches.parquet"),
+        predicted=_predicted(store, name),
         other_code=other_code_of(store, name, [manifest.encoder_id]),
     )
+
+
+def _predicted(store: Store, name: str) -> tuple[PredictedRow, ...]:
+    path = paths.sweep_predicted(name)
+    if not store.exists(path):
+        return ()
+    return rows_in(PredictedRow, store.read_table(path), "predicted.parquet")
 
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialRow, ...]:

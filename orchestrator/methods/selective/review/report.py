@@ -42,6 +42,7 @@ SECTIONS: tuple[Section[Findings], ...] = (
     f"{_OWN}/answer.html.j2",
     TAU_CURVE,
     f"{_OWN}/arms.html.j2",
+    f"{_OWN}/unjudged.html.j2",
     "review/sections/limits.html.j2",
     f"{_OWN}/stages.html.j2",
     f"{_OWN}/trials.html.j2",
@@ -95,8 +96,13 @@ def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
         runs=wording.runs(found.n_runs),
         shares=found.shares,
         answer=wording.answer(
-            chosen, statistics.tau_range(trials, manifest), comparisons, found.n_runs
+            chosen,
+            statistics.tau_range(trials, manifest),
+            comparisons,
+            found.n_runs,
+            judged=manifest.target_is_labelled,
         ),
+        curve_caption=wording.curve_caption(manifest),
         cautions=cautions(
             manifest,
             trials,
@@ -160,6 +166,7 @@ def _provenance(manifest: Manifest, other_steps: tuple[int, int] | None) -> list
         ("Held out for validation", some(manifest.validation_subjects)),
         ("Held out for early stop", manifest.early_stop_subject or DASH),
         ("Target subjects", some(manifest.target_subjects)),
+        *_adapted_to(manifest),
         (
             "Target epochs",
             f"{manifest.n_target_epochs} unlabelled for the EMD, "
@@ -167,6 +174,14 @@ def _provenance(manifest: Manifest, other_steps: tuple[int, int] | None) -> list
         ),
         ("Versions", ", ".join(f"{k} {v}" for k, v in sorted(manifest.versions.items()))),
     ]
+
+
+def _adapted_to(manifest: Manifest) -> list[tuple[str, str]]:
+    """Who was adapted to, where that was not those who are judged."""
+    adapted = manifest.target_adapt_subjects
+    if adapted is None or set(adapted) == set(manifest.target_subjects):
+        return []
+    return [("Adapted to", some(adapted))]
 
 
 def _steps(manifest: Manifest, other_steps: tuple[int, int] | None) -> str:

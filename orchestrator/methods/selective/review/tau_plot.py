@@ -8,6 +8,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from orchestrator.config.objectives import MACRO_F1
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.results import TrialRow
 from orchestrator.methods.selective.review.records import Manifest
@@ -55,7 +56,12 @@ def tau_curve_png(
         axes.set_xlim(-0.05, 1.0)
         axes.set_xlabel("tau_quantile: share of the selectable source batches below the cut")
         stages = ", ".join(manifest.declared_stages)
-        axes.set_ylabel(f"macro-F1 (over {stages})")
+        of_target = manifest.target_is_labelled or manifest.about_objective.measure == MACRO_F1
+        axes.set_ylabel(
+            f"macro-F1 (over {stages})"
+            if of_target
+            else f"objective ({manifest.about_objective.measure})"
+        )
         legend_below(figure, n_columns=3)
         return png(figure)
 
@@ -73,7 +79,8 @@ def _limit_macro_f1(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest) ->
     ]
     if not values:
         axes.set_ylim(0, 1)
-        axes.text(0.5, 0.6, "no finished trial", transform=axes.transAxes, ha="center", color=GREY)
+        why = "no value of the target's stages" if rows else "no finished trial"
+        axes.text(0.5, 0.6, why, transform=axes.transAxes, ha="center", color=GREY)
         return
     span = max(max(values) - min(values), 0.05)
     axes.set_ylim(min(values) - 0.42 * span, max(values) + 0.08 * span)

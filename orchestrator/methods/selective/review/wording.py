@@ -49,6 +49,8 @@ def answer(
     tau_range: TauRange | None,
     comparisons: Sequence[Comparison],
     n_runs: int,
+    *,
+    judged: bool = True,
 ) -> str:
     """Say in one sentence what the taus reached, which one the objective chooses, and how it differs from the arms.
 
@@ -56,6 +58,7 @@ def answer(
     """
     if chosen is None:
         return "No trial finished with an objective, so this sweep says nothing about tau."
+    before = "" if judged else "Not judged: the target has no labels. "
     parts = [] if tau_range is None else [_range(tau_range, n_runs)]
     parts.append(
         f"{'the' if parts else 'The'} objective chooses tau_quantile "
@@ -71,7 +74,18 @@ def answer(
         parts.append(
             f"the target macro-F1 of this trial minus that of an arm is {listed(differences)}, {runs(n_runs)}"
         )
-    return "; ".join(parts) + "."
+    return before + "; ".join(parts) + "."
+
+
+def curve_caption(manifest: Manifest) -> str:
+    """Say what the lines of the tau curve are."""
+    if manifest.target_is_labelled:
+        return manifest.about_objective.caption
+    if not manifest.about_objective.is_drawn:
+        return "The objective is on another scale and in the table alone; the target is not judged."
+    return (
+        f"The line is the objective ({manifest.about_objective.measure}); the target is not judged."
+    )
 
 
 def _range(found: TauRange, n_runs: int) -> str:
@@ -148,7 +162,7 @@ def reading_notes(
     as_many = "as many steps as every trial"
     if other_steps is not None:
         as_many = f"{manifest.n_steps} steps, as the enqueued trials were"
-    return (
+    notes = (
         (
             "Source batch",
             f"{manifest.batch_size} consecutive usable epochs (30 s each) of one recording. The "
@@ -197,6 +211,10 @@ def reading_notes(
             "reproduction of its tables.",
         ),
     )
+    about_metrics = (
+        () if manifest.target_is_labelled else ("Chosen trial minus arm", "Sensitive to tau")
+    )
+    return tuple(note for note in notes if note[0] not in about_metrics)
 
 
 def _arms_explained(names: Sequence[str], as_many: str) -> str:

@@ -17,6 +17,10 @@ from orchestrator.sweep.reports import N_PARTS
 from trainables.stages import Stage
 
 
+def _information(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> float:
+    return information(probabilities_of(predictions, role, declared))
+
+
 def _minus_emd(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> float:
     return -float(predictions.schema.metadata[TARGET_EMD])
 
@@ -26,7 +30,7 @@ def _certainty(predictions: pa.Table, role: str, declared: Sequence[Stage]) -> f
 
 
 WITHOUT_LABELS: Mapping[str, Callable[[pa.Table, str, Sequence[Stage]], float]] = {
-    "target_information": information,
+    "target_information": _information,
     "target_emd": _minus_emd,
     "target_certainty": _certainty,
 }

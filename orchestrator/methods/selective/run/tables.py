@@ -1,5 +1,6 @@
 """The tables that a sweep leaves: trials and arms, and its source batches."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,13 @@ from orchestrator.method import Done
 from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
 from orchestrator.methods.selective.trial.configuration import TEST, Configuration, Trial
 from orchestrator.psg.feed import StoredRecording
-from orchestrator.sweep.objective import Evaluation, certainty, positions_of, probabilities_of
+from orchestrator.sweep.objective import (
+    Evaluation,
+    certainty,
+    information,
+    positions_of,
+    probabilities_of,
+)
 from orchestrator.sweep.replicates import replicate_columns
 from orchestrator.sweep.search.study import in_order
 from orchestrator.tables.rows import table_of
@@ -90,7 +97,7 @@ def predicted_of(
     predictions: Sequence[pa.Table],
     declared: Sequence[Stage],
 ) -> list[PredictedRow]:
-    """Return what a trial or arm says of each target subject, by its mean probabilities over the seeds.
+    """Return what a trial or arm says of all target subjects and of each, by its mean probabilities over the seeds.
 
     Parameters
     ----------
@@ -106,27 +113,30 @@ def predicted_of(
     mean_ES = np.mean([probabilities_of(table, TEST, declared) for table in predictions], axis=0)
     subjects = np.array([recording.subject for recording in recordings])
     subject_E = subjects[positions_of(predictions[0], TEST)]
-    rows = []
-    for subject in np.unique(subjects):
-        mine_ES = mean_ES[subject_E == subject]
-        if not len(mine_ES):
-            continue
-        said_E = mine_ES.argmax(axis=1)
-        rows.append(
-            PredictedRow(
-                trial=trial,
-                subject=str(subject),
-                n_epochs=len(mine_ES),
-                certainty=certainty(mine_ES),
-                epochs={
-                    stage.name: int((said_E == declared.index(stage)).sum())
-                    if stage in declared
-                    else 0
-                    for stage in Stage
-                },
-            )
-        )
-    return rows
+    return [
+        _predicted(trial, None, mean_ES, declared),
+        *(
+            _predicted(trial, str(subject), mean_ES[subject_E == subject], declared)
+            for subject in np.unique(subject_E)
+        ),
+    ]
+
+
+def _predicted(
+    trial: str,
+    subject: str | None,
+    probability_ES: NDArray[np.float32],
+    declared: Sequence[Stage],
+) -> PredictedRow:
+    said = Counter(declared[i] for i in probability_ES.argmax(axis=1))
+    return PredictedRow(
+        trial=trial,
+        subject=subject,
+        n_epochs=len(probability_ES),
+        certainty=certainty(probability_ES),
+        information=information(probability_ES),
+        epochs={stage.name: said[stage] for stage in Stage},
+    )
 
 
 def cost(configuration: Configuration, batch_size: int) -> float:

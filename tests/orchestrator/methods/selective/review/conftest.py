@@ -1,7 +1,7 @@
 """A made-up finished sweep, so that each test changes only what it is about."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestrator.methods.selective.results import BatchRow, TrialRow
+from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
 from orchestrator.methods.selective.review.records import Manifest, read_manifest
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.tables.rows import read_rows
+from orchestrator.tables.rows import read_rows, table_of
 
 STAGES = ("W", "N1", "N2", "N3", "REM")
 TRIAL_SCHEMA = pa.schema(
@@ -158,7 +158,8 @@ def manifest_json(**changes: Any) -> dict[str, Any]:
         "validation_subjects": ["s10"],
         "early_stop_subject": "s05",
         "target_subjects": ["x18"],
-        "transductive": True,
+        "target_adapt_subjects": ["x18"],
+        "target_is_labelled": True,
         "batch_size": 32,
         "n_source_batches": 110,
         "n_selectable": 98,
@@ -256,6 +257,7 @@ def save_sweep(tmp_path: Path) -> SaveSweep:
         name: str = "tau-lab",
         trials: list[dict[str, Any]] | None = None,
         batches: list[dict[str, Any]] | None = None,
+        predicted: Sequence[PredictedRow] = (),
         **manifest: Any,
     ) -> Store:
         store = Store.open(str(tmp_path / "runs"))
@@ -264,11 +266,43 @@ def save_sweep(tmp_path: Path) -> SaveSweep:
         batch_rows = made_batches if batches is None else batches
         store.write_table(paths.sweep_trials(name), pa.Table.from_pylist(rows, schema=TRIAL_SCHEMA))
         store.write_table(paths.sweep_batches(name), pa.Table.from_pylist(batch_rows))
+        if predicted:
+            store.write_table(paths.sweep_predicted(name), table_of(PredictedRow, predicted))
         data = json.dumps(manifest_json(name=name, **manifest)).encode()
         store.write_bytes(paths.sweep_manifest(name), data)
         return store
 
     return save
+
+
+def unjudged_sweep() -> dict[str, Any]:
+    """A sweep on a target that nobody scored, for `save_sweep`."""
+    trials, batches = whole_sweep()
+    metrics = dict.fromkeys(("target_macro_f1", "target_accuracy", "target_kappa"))
+    says = {"t002": (40, 60), "arm-no_adapt": (90, 10)}
+    best = max(
+        (row for row in trials if row["kind"] == "trial"), key=lambda row: row["objective"] or 0
+    )["trial"]
+    says[best] = says.pop("t002")
+    return {
+        "trials": [row | metrics for row in trials],
+        "batches": batches,
+        "predicted": [
+            PredictedRow(
+                trial=trial,
+                subject=subject,
+                n_epochs=100,
+                certainty=0.75,
+                information=0.25,
+                epochs={"W": awake, "N1": 0, "N2": 0, "N3": deep, "REM": 0},
+            )
+            for trial, (awake, deep) in says.items()
+            for subject in (None, "x18")
+        ],
+        "target_is_labelled": False,
+        "target_evaluation_epochs": 0,
+        "target_stage_counts": {},
+    }
 
 
 class Made:
@@ -282,6 +316,7 @@ class Made:
     batch = staticmethod(make_batch)
     manifest = staticmethod(make_manifest)
     sweep = staticmethod(whole_sweep)
+    unjudged = staticmethod(unjudged_sweep)
 
 
 @pytest.fixture

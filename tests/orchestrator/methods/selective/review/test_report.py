@@ -63,6 +63,38 @@ def test_writes_every_file_and_returns_where_the_page_is(save_sweep: SaveSweep) 
     assert set(store.files("reviews")) == {f"reviews/tau-lab/{name}" for name in FILES}
 
 
+def test_a_target_without_labels_is_not_judged_and_what_can_be_shown_is(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    html = page(save_sweep(**made.unjudged()))
+    said = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+    assert "Not judged: the target has no labels. The objective chooses tau_quantile" in said
+    assert "no metric: the target has no labels" in said
+    assert "Nothing on this page says how well the target is staged" in said
+    assert not re.search("target macro-F1|target accuracy|Transductive|minus arm|nan", said)
+    assert "What the chosen trial and the arms say of the target" in said
+    assert re.search(r"no_adapt 0 0 0\.500 90\s?% 10\s?% 0\.750 0\.250", said)
+    assert re.search(r"x18 100 40\s?% 60\s?% 0\.750 0\.250", said)
+    assert re.search(r"source, scored \d+\s?% \d+\s?%", said)
+    assert not CLAIMS.search(said.replace("whether adaptation helped or hurt", ""))
+
+
+def test_a_judged_sweep_shows_metrics_instead(save_sweep: SaveSweep, made: Any) -> None:
+    html = page(save_sweep(predicted=made.unjudged()["predicted"]))
+    assert "Not judged" not in html
+    assert "say of the target" not in html
+    assert "The chosen trial and the arms" in html
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("objective", ["source_val", "target_emd", "target_certainty"])
+def test_figures_of_an_unjudged_sweep(save_sweep: SaveSweep, made: Any, objective: str) -> None:
+    store = save_sweep(**made.unjudged() | {"objective": objective})
+    html = page_with_figures(store)
+    assert html.count('src="data:image/png;base64,') == 2
+    assert "Both lines are macro-F1" not in html
+
+
 @pytest.mark.heavy
 def test_same_sweep_same_bytes(save_sweep: SaveSweep) -> None:
     store = save_sweep()

@@ -110,7 +110,7 @@ def test_one_target_subject_or_one_seed_has_no_interval_and_says_so(made: Any) -
 
 
 def test_quiet_sweep_gets_no_caution(made: Any) -> None:
-    manifest = made.manifest(transductive=False)
+    manifest = made.manifest(target_adapt_subjects=["a1"])
     trials = [made.trial(), *all_arms(made)]
     assert cautions_of(manifest, trials) == ()
 
@@ -121,7 +121,7 @@ def unlike_arms(cautions: Sequence[Caution]) -> Caution:
 
 
 def test_steps_that_vary_are_a_caution(made: Any) -> None:
-    manifest = made.manifest(transductive=False)
+    manifest = made.manifest(target_adapt_subjects=["a1"])
     longer = made.trial("t001", n_steps=187, objective=0.9, enqueued=False)
     trials = [made.trial(), made.trial("t002", n_steps=23, enqueued=False), longer, *all_arms(made)]
     caution = unlike_arms(cautions_of(manifest, trials))
@@ -142,7 +142,7 @@ def test_steps_that_vary_are_a_caution(made: Any) -> None:
 
 
 def test_learning_rate_of_the_chosen_trial_is_a_caution_as_steps_are(made: Any) -> None:
-    manifest = made.manifest(transductive=False)
+    manifest = made.manifest(target_adapt_subjects=["a1"])
     slower = made.trial("t011", learning_rate=1.1e-5, objective=0.9, enqueued=False)
     trials = [made.trial(), slower, *all_arms(made)]
     caution = unlike_arms(cautions_of(manifest, trials))
@@ -164,7 +164,7 @@ def test_learning_rate_of_the_chosen_trial_is_a_caution_as_steps_are(made: Any) 
 
 
 def test_other_steps_and_another_learning_rate_are_one_caution(made: Any) -> None:
-    manifest = made.manifest(transductive=False)
+    manifest = made.manifest(target_adapt_subjects=["a1"])
     both = made.trial("t001", n_steps=187, learning_rate=1.1e-5, objective=0.9, enqueued=False)
     caution = unlike_arms(cautions_of(manifest, [made.trial(), both, *all_arms(made)]))
     assert caution.title == (
@@ -202,7 +202,7 @@ def test_oracle_is_an_alarm_and_comes_first(made: Any) -> None:
 
 
 def test_a_trial_below_its_arms_is_no_caution(made: Any) -> None:
-    manifest = made.manifest(transductive=False)
+    manifest = made.manifest(target_adapt_subjects=["a1"])
     assert cautions_of(manifest, [made.trial(target_macro_f1=0.56), *all_arms(made, 0.6)]) == ()
 
 
@@ -213,13 +213,31 @@ def test_transductive_says_what_it_means(made: Any) -> None:
     assert "465 of the same epochs" in said
 
 
+def test_transductive_whatever_the_number_of_subjects(made: Any) -> None:
+    trials = [made.trial(), *all_arms(made)]
+
+    def said(judged: list[str], adapted: list[str] | None, **more: Any) -> str:
+        manifest = made.manifest(target_subjects=judged, target_adapt_subjects=adapted, **more)
+        return text_of(cautions_of(manifest, trials))
+
+    assert "Transductive, with 3 target subjects." in said(["a", "b", "c"], ["a", "b", "c"])
+    assert "Transductive, with 2 target subjects." in said(
+        ["a", "b"], None
+    )  # of before there were roles
+    partly = said(["a", "b", "c"], ["b", "z"])
+    assert "Transductive for 1 of 3 target subjects." in partly
+    assert "b is judged on nights whose signals" in partly
+    assert "Transductive" not in said(["a", "b"], ["y", "z"])
+    assert "Transductive" not in said(["a"], ["a"], target_is_labelled=False)
+
+
 def test_stage_mix_confound_has_its_numbers(made: Any) -> None:
     strong = [made.batch(i, W=4 * i, N3=32 - 4 * i, emd=9.0 - i) for i in range(8)]
     weak = [
         made.batch(i, W=w, N3=32 - w, emd=emd)
         for i, (w, emd) in enumerate([(0, 2.0), (8, 4.0), (16, 1.0), (24, 3.0)])
     ]
-    manifest = made.manifest(transductive=False)
+    manifest = made.manifest(target_adapt_subjects=["a1"])
     trials = [made.trial(kept_W=100, kept_N3=0), *all_arms(made)]
     (caution,) = cautions_of(manifest, trials, strong)
     assert caution.level is Level.WARNING
@@ -232,8 +250,8 @@ def test_stage_mix_confound_has_its_numbers(made: Any) -> None:
 
 def test_few_source_batches(made: Any) -> None:
     trials = [made.trial(), *all_arms(made)]
-    few = made.manifest(n_source_batches=25, n_selectable=19, transductive=False)
-    enough = made.manifest(n_source_batches=25, n_selectable=20, transductive=False)
+    few = made.manifest(n_source_batches=25, n_selectable=19, target_adapt_subjects=["a1"])
+    enough = made.manifest(n_source_batches=25, n_selectable=20, target_adapt_subjects=["a1"])
     assert "Only 19 source batches to select from." in text_of(cautions_of(few, trials))
     assert cautions_of(enough, trials) == ()
 
@@ -272,7 +290,9 @@ def test_agreement_of_objective_and_target_is_a_number_and_no_warning(made: Any)
             )
             for i, f1 in enumerate(target)
         ]
-        found = cautions_of(made.manifest(transductive=False), [*trials, *all_arms(made, 0.6)])
+        found = cautions_of(
+            made.manifest(target_adapt_subjects=["a1"]), [*trials, *all_arms(made, 0.6)]
+        )
         (caution,) = [c for c in found if "Spearman" in c.text]
         return caution
 

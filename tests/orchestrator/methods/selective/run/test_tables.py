@@ -3,19 +3,24 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from scipy.stats import entropy
 
 from orchestrator.alignment.batches import Batch
 from orchestrator.method import Done
 from orchestrator.methods.selective.results import TrialRow
 from orchestrator.methods.selective.run.tables import (
     batches_table,
+    predicted_of,
     trial_row,
     trials_table,
 )
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
+from orchestrator.psg.feed import StoredRecording
 from orchestrator.sweep.objective import Evaluation
 from orchestrator.tables.rows import schema_of, values_of
+from trainables.stages import Stage
 
 
 def batch(batch_id: int, subject: str, *epochs: int) -> Batch:
@@ -58,6 +63,52 @@ TRIAL: Done[Trial] = Done(
     on_front=True,
     error=None,
 )
+
+
+def predictions(*rows: tuple[str, int, list[float]]) -> pa.Table:
+    """Role, position of the recording, and probabilities of W, N2 and N3."""
+    columns = {
+        "role": [role for role, _, _ in rows],
+        "recording": pa.array([position for _, position, _ in rows], pa.int32()),
+        "epoch_index": pa.array(range(len(rows)), pa.int32()),
+    }
+    for i, stage in enumerate(("W", "N2", "N3")):
+        columns[f"p_{stage}"] = pa.array([float(p[i]) for _, _, p in rows])
+    return pa.table(columns)
+
+
+def test_what_a_trial_says_of_subjects_is_the_mean_of_its_seeds() -> None:
+    recordings = [
+        StoredRecording(dataset="d", subject=subject, recording=name, epochs_sha256="")
+        for subject, name in (("b", "b-1"), ("a", "a-1"), ("a", "a-2"), ("c", "all-flat"))
+    ]
+    one = predictions(
+        ("objective", 0, [0, 1, 0]),
+        ("test", 0, [1, 0, 0]),
+        ("test", 1, [0.9, 0.1, 0]),
+        ("test", 2, [0, 0.2, 0.8]),
+    )
+    two = predictions(
+        ("objective", 0, [0, 1, 0]),
+        ("test", 0, [1, 0, 0]),
+        ("test", 1, [0.0, 1.0, 0]),
+        ("test", 2, [0, 0.2, 0.8]),
+    )
+    rows = predicted_of("t003", recordings, [one, two], (Stage.W, Stage.N2, Stage.N3))
+    assert [(row.trial, row.subject, row.n_epochs) for row in rows] == [
+        ("t003", None, 3), ("t003", "a", 2), ("t003", "b", 1),
+    ]  # fmt: skip
+    every = dict.fromkeys(("W", "N1", "N2", "N3", "REM"), 0)
+    assert [row.epochs for row in rows] == [
+        every | {"W": 1, "N2": 1, "N3": 1},
+        every | {"N2": 1, "N3": 1},
+        every | {"W": 1},
+    ]
+    assert (rows[2].certainty, rows[2].information) == (1, 0)
+    doubts = [entropy([0.45, 0.55, 0], base=3), entropy([0, 0.2, 0.8], base=3)]
+    assert rows[1].certainty == pytest.approx(1 - np.mean(doubts))
+    spread = entropy([0.225, 0.375, 0.4], base=3)
+    assert rows[1].information == pytest.approx(spread - np.mean(doubts))
 
 
 def test_a_complete_trial() -> None:
