@@ -23,13 +23,14 @@ from orchestrator.methods.selective.run.inputs import (
 )
 from orchestrator.methods.selective.run.objective_values import ObjectiveValues, objective_value
 from orchestrator.methods.selective.run.scoring import Scored, run_scoring, stored_scoring
-from orchestrator.methods.selective.run.tables import trial_row, trials_table
+from orchestrator.methods.selective.run.tables import subject_rows, trial_row, trials_table
 from orchestrator.methods.selective.trial import configuration
 from orchestrator.methods.selective.trial import finetuning as trial
 from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
 from orchestrator.methods.selective.trial.finetuning import described
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.by_subject import by_subject_table
 from orchestrator.sweep.manifest import tell_encoders_of_other_code
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
@@ -118,18 +119,20 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
     def tables(
         self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
     ) -> Mapping[str, pa.Table]:
-        """Return trials and arms, with the metrics of the target."""
+        """Return trials and arms with the metrics of the target, and each test subject by itself."""
         sweep, plan, values = self.sweep, self._plan, self._values
         selectable = [plan.source_batches[i] for i in plan.selectable]
         test = Judge(gate, plan.target_test, "test", sweep.stages, Split.TARGET_TEST, "final table")
         arms = {one.name: one for one in done if one.is_control}
         wanted = [arms[name] for name in sweep.arms]
-        rows = []
+        rows, by_subject = [], []
         for one in [*wanted, *(one for one in done if not one.is_control)]:
             tested = margin = None
             if one.signature is not None:
-                predicted = values.predictions(one.trial.stored)
+                predicted = list(values.predictions(one.trial.stored))
                 tested = mean_evaluation([test.evaluate(table) for table in predicted])
+                judged = [test.judged(table) for table in predicted]
+                by_subject += subject_rows(one, judged, plan.target_test, sweep.stages)
                 margin = values.transfer_margin(one.trial)
             row = trial_row(
                 one,
@@ -144,7 +147,10 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
                 log.emit("trial_tested", trial=row.trial, split=Split.TARGET_TEST.value)
             rows.append(row)
         record.add_target_counts(self._store, sweep.name, test, self._no_adapt())
-        return {paths.sweep_trials(sweep.name): trials_table(rows)}
+        return {
+            paths.sweep_trials_by_subject(sweep.name): by_subject_table(by_subject),
+            paths.sweep_trials(sweep.name): trials_table(rows),
+        }
 
     def _is_on_line(self, one: Done[Trial]) -> bool:
         """Whether a trial was enqueued with the learning rate and the steps of the arms."""
