@@ -1,7 +1,9 @@
 """Agreement between scored and predicted stages: confusion matrix, macro-F1, accuracy, kappa.
 
 Every number is a function of the pooled confusion matrix. Epochs whose true stage is not among the
-declared ones are left out, so unscored epochs never count. A metric is never NaN.
+declared ones are left out, so unscored epochs never count. A metric is never NaN unless its name or
+an argument says so: where epochs of several subjects are pooled, an undefined one counts as 0; of a
+single subject, who may have no REM, it says nothing and is left out.
 """
 
 from collections.abc import Sequence
@@ -82,6 +84,46 @@ def macro_f1(true: IntArray, predicted: IntArray, declared: Sequence[Stage]) -> 
     return float(f1[list(declared)].mean())
 
 
+def stage_f1(
+    true: IntArray, predicted: IntArray, declared: Sequence[Stage] = ALL_STAGES
+) -> NDArray[np.float64]:
+    """F1 of each stage by itself, NaN where it is undefined: in neither truth nor prediction.
+
+    Parameters, errors and what is left out: see `macro_f1`.
+
+    Returns
+    -------
+    (5,) float64
+        Between 0 and 1, or NaN; in the order of `Stage`. A predicted stage has an F1, declared or not.
+
+    Examples
+    --------
+    >>> stage_f1(np.array([0, 0, 2]), np.array([0, 1, 2])).round(2).tolist()
+    [0.67, 0.0, 1.0, nan, nan]
+    """
+    counts = _declared_counts(true, predicted, declared)
+    used = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
+    return np.where(used > 0, 2 * np.diag(counts) / np.maximum(used, 1), np.nan)
+
+
+def macro_f1_of_used(
+    true: IntArray, predicted: IntArray, declared: Sequence[Stage] = ALL_STAGES
+) -> float:
+    """Plain mean of the F1 of each stage in truth or prediction.
+
+    For a single subject: one without REM, all of whose epochs are right, has 1, where `macro_f1`
+    gives 0.8. A stage that is predicted but never true counts with 0.
+
+    Parameters, errors and what is left out: see `macro_f1`.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; what scikit-learn's ``f1_score(true, predicted, average="macro")`` gives.
+    """
+    return float(np.nanmean(stage_f1(true, predicted, declared)))
+
+
 def accuracy(true: IntArray, predicted: IntArray, declared: Sequence[Stage] = ALL_STAGES) -> float:
     """Share of epochs with the right stage, among epochs with a declared true stage.
 
@@ -91,16 +133,27 @@ def accuracy(true: IntArray, predicted: IntArray, declared: Sequence[Stage] = AL
     return float(np.trace(counts) / counts.sum())
 
 
-def kappa(true: IntArray, predicted: IntArray, declared: Sequence[Stage] = ALL_STAGES) -> float:
+def kappa(
+    true: IntArray,
+    predicted: IntArray,
+    declared: Sequence[Stage] = ALL_STAGES,
+    *,
+    undefined: float = 0.0,
+) -> float:
     """Cohen's kappa: agreement beyond what the two stage distributions give by chance.
 
-    Parameters, errors and what is left out: see `macro_f1`.
+    Other parameters, errors and what is left out: see `macro_f1`.
+
+    Parameters
+    ----------
+    undefined : float
+        What stands for it where a single stage fills both arrays, so that chance explains everything
+        whoever scores: 0, or NaN as in scikit-learn.
 
     Returns
     -------
     float
-        At most 1; 0 where chance explains everything, which includes the undefined case of a single
-        stage in both arrays.
+        At most 1; 0 where the agreement is that of chance.
 
     Notes
     -----
@@ -111,7 +164,7 @@ def kappa(true: IntArray, predicted: IntArray, declared: Sequence[Stage] = ALL_S
     observed = np.trace(counts) / total
     by_chance = float(counts.sum(axis=0) @ counts.sum(axis=1)) / float(total) ** 2
     if by_chance == 1.0:
-        return 0.0
+        return undefined
     return float((observed - by_chance) / (1.0 - by_chance))
 
 

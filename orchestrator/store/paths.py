@@ -114,6 +114,11 @@ def sweep_subjects(name: str) -> str:
     return f"{SWEEPS}/{name}/subjects.parquet"
 
 
+def sweep_trials_by_subject(name: str) -> str:
+    """How every configuration stages each subject that judges it, by seed; sweeps of version 0.1 lack it."""
+    return f"{SWEEPS}/{name}/trials_by_subject.parquet"
+
+
 def sweep_recordings(name: str) -> str:
     """Test metrics of every recording, by trial."""
     return f"{SWEEPS}/{name}/recordings.parquet"

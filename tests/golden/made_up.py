@@ -40,6 +40,7 @@ from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.tables.by_subject import BySubjectRow
 from orchestrator.tables.rows import schema_of
 from trainables.epochs import MultimodalEpochs
 from trainables.fold import VERSION
@@ -246,11 +247,16 @@ def _in_no_id() -> dict[str, Any]:
 
 def _tables() -> dict[str, list[str]]:
     """Return names and types of the columns of each table, in their order."""
-    return {
-        f"{method} {name}": [f"{column.name} {column.type}" for column in schema_of(row_type)]
+    row_types = {
+        f"{method} {name}": row_type
         for method in METHODS
         for name, row_type in sorted(vars(room(method, "results")).items())
         if isinstance(row_type, type) and name.endswith("Row")
+    }
+    row_types["all BySubjectRow"] = BySubjectRow
+    return {
+        name: [f"{column.name} {column.type}" for column in schema_of(row_type)]
+        for name, row_type in row_types.items()
     }
 
 

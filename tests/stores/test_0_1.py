@@ -97,4 +97,6 @@ def test_a_killed_one_goes_on(store_of_0_1: Store, name: str) -> None:
     # What was done then is not done again, and what was under way is done now.
     assert sorted(of_kind(store_of_0_1, name, "trial_done")) == trials
     assert of_kind(store_of_0_1, name, "trial_done")[: len(done)] == done
+    by_subject = store_of_0_1.read_table(paths.sweep_trials_by_subject(name))
+    assert set(by_subject["trial"].to_pylist()) == set(table["trial"].to_pylist())
     write_review(store_of_0_1, name)

@@ -17,6 +17,7 @@ def test_the_paths_of_the_data_contract() -> None:
     assert paths.score_tile("x", "tile-0") == "scores/x/tile-0.parquet"
     assert paths.score_run("x") == "scores/x/run.json"
     assert paths.sweep_trials("tau") == "sweeps/tau/trials.parquet"
+    assert paths.sweep_trials_by_subject("tau") == "sweeps/tau/trials_by_subject.parquet"
     assert paths.sweep_folds("mg") == "sweeps/mg/folds.parquet"
     assert paths.sweep_recordings("mg") == "sweeps/mg/recordings.parquet"
     assert paths.sweep_confusion("mg") == "sweeps/mg/confusion.parquet"

@@ -11,6 +11,7 @@ from orchestrator.errors import DataError
 from orchestrator.methods.pretrain import results as pretrain
 from orchestrator.methods.selective import results as selective
 from orchestrator.methods.sleepmg import results as sleepmg
+from orchestrator.tables.by_subject import BySubjectRow
 from orchestrator.tables.rows import (
     WideInt,
     column_of,
@@ -106,7 +107,7 @@ def test_a_parameter_that_a_later_version_added_is_none() -> None:
     [
         *(selective.TrialRow, selective.BatchRow, pretrain.TrialRow, pretrain.SubjectRow),
         *(sleepmg.TrialRow, sleepmg.FoldRow, sleepmg.RecordingRow),
-        *(sleepmg.ConfusionRow, sleepmg.ModalityRow),
+        *(sleepmg.ConfusionRow, sleepmg.ModalityRow, BySubjectRow),
     ],
 )
 def test_no_two_fields_of_a_table_are_one_column(row_type: type) -> None:

@@ -87,14 +87,18 @@ class PretrainMethod(MethodBase[PretrainSweep]):
         name = self.sweep.name
         encoders = [one.signature for one in done if one.signature is not None]
         tell_encoders_of_other_code(self._store, name, log, encoders)
-        trials, subjects = tables_of(
+        trials, subjects, by_subject = tables_of(
             self._store,
             self._plan.source.validation,
             self.sweep.stages,
             done,
             lambda signature: self._judge.judged(self._predictions(signature)),
         )
-        return {paths.sweep_subjects(name): subjects, paths.sweep_trials(name): trials}
+        return {
+            paths.sweep_subjects(name): subjects,
+            paths.sweep_trials_by_subject(name): by_subject,
+            paths.sweep_trials(name): trials,
+        }
 
     def _predictions(self, signature: str) -> pa.Table:
         return self._store.read_table(paths.predictions(self.sweep.name, signature))

@@ -13,8 +13,10 @@ from orchestrator.methods.pretrain.trial.encoder import stored_encoder
 from orchestrator.methods.pretrain.trial.pretraining import Trial
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
+from orchestrator.sweep.by_subject import by_subject_table, rows_by_subject
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
 from orchestrator.sweep.search.study import in_order
+from orchestrator.tables.by_subject import Replicate
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of
 from trainables.stages import Stage
@@ -26,8 +28,10 @@ def tables_of(
     declared: Sequence[Stage],
     done: Sequence[Done[Trial]],
     judged: Callable[[str], Judged],
-) -> tuple[pa.Table, pa.Table]:
-    """Return the final table and that of held-out subjects, sorted by trial.
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Return the final table and two of the held-out subjects, sorted by trial.
+
+    The second has their metrics over the declared stages; the third is that of every method, over the stages of each.
 
     Parameters
     ----------
@@ -41,13 +45,14 @@ def tables_of(
     judged : callable
         Signature of a trial to its predictions, next to what a scorer said.
     """
-    trials, subjects = [], []
+    trials, subjects, by_subject = [], [], []
     for one in sorted(done, key=lambda one: in_order(one.name)):
         of_trial: list[SubjectRow] = []
         reached: dict[str, Any] = {}
         if one.signature is not None:
             found = judged(one.signature)
             of_trial = _of_subjects(one.name, found, recordings, declared)
+            by_subject += rows_by_subject(_replicate(one), found, recordings, declared)
             reached = _reached(
                 store, one.signature, evaluation(found.true, found.predicted, declared), of_trial
             )
@@ -66,7 +71,13 @@ def tables_of(
                 **reached,
             )
         )
-    return table_of(TrialRow, trials), table_of(SubjectRow, subjects)
+    return table_of(TrialRow, trials), table_of(SubjectRow, subjects), by_subject_table(by_subject)
+
+
+def _replicate(one: Done[Trial]) -> Replicate:
+    """Return under what its subjects are noted: there is no test split, and they have chosen the trial."""
+    seed = one.trial.request.seed
+    return Replicate(trial=one.name, kind="trial", control=None, seed=seed, split="objective")
 
 
 def _reached(

@@ -27,6 +27,7 @@ from orchestrator.methods.selective.run.scoring import Scored, run_scoring, stor
 from orchestrator.methods.selective.run.tables import (
     name_of,
     predicted_of,
+    subject_rows,
     trial_row,
     trials_table,
 )
@@ -36,6 +37,7 @@ from orchestrator.methods.selective.trial.configuration import TEST, Trial, Tria
 from orchestrator.methods.selective.trial.finetuning import described
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.by_subject import by_subject_table
 from orchestrator.sweep.manifest import tell_encoders_of_other_code
 from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.replicates import mean_evaluation
@@ -124,23 +126,23 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
     def tables(
         self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
     ) -> Mapping[str, pa.Table]:
-        """Return trials and arms, with metrics where the target has stages, and what each says of a subject."""
+        """Return trials and arms, what they say of each target subject, and what that is worth where it has stages."""
         sweep, plan, values = self.sweep, self._plan, self._values
         selectable = [plan.source_batches[i] for i in plan.selectable]
         test = self._test_judge(gate)
         arms = {one.name: one for one in done if one.is_control}
         wanted = [arms[name] for name in sweep.arms]
-        rows, predicted_rows = [], []
+        rows, by_subject, said = [], [], []
         for one in [*wanted, *(one for one in done if not one.is_control)]:
             tested = margin = None
             if one.signature is not None:
                 predicted = list(values.predictions(one.trial.stored))
                 margin = values.transfer_margin(one.trial)
+                said += predicted_of(name_of(one), plan.target_test, predicted, sweep.stages)
                 if test is not None:
                     tested = mean_evaluation([test.evaluate(table) for table in predicted])
-                predicted_rows += predicted_of(
-                    name_of(one), plan.target_test, predicted, sweep.stages
-                )
+                    judged = [test.judged(table) for table in predicted]
+                    by_subject += subject_rows(one, judged, plan.target_test, sweep.stages)
             row = trial_row(
                 one,
                 selectable,
@@ -155,7 +157,8 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
             rows.append(row)
         record.add_target_counts(self._store, sweep.name, test, self._no_adapt())
         return {
-            paths.sweep_predicted(sweep.name): table_of(PredictedRow, predicted_rows),
+            paths.sweep_predicted(sweep.name): table_of(PredictedRow, said),
+            paths.sweep_trials_by_subject(sweep.name): by_subject_table(by_subject),
             paths.sweep_trials(sweep.name): trials_table(rows),
         }
 

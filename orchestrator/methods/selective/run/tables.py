@@ -1,4 +1,4 @@
-"""The tables that a sweep leaves: trials and arms, and its source batches."""
+"""The tables that a sweep leaves: trials and arms, their test subjects, and its source batches."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from orchestrator.method import Done
 from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
 from orchestrator.methods.selective.trial.configuration import TEST, Configuration, Trial
 from orchestrator.psg.feed import StoredRecording
+from orchestrator.sweep.by_subject import rows_by_subject
 from orchestrator.sweep.objective import (
     Evaluation,
+    Judged,
     certainty,
     information,
     positions_of,
@@ -21,6 +23,7 @@ from orchestrator.sweep.objective import (
 )
 from orchestrator.sweep.replicates import replicate_columns
 from orchestrator.sweep.search.study import in_order
+from orchestrator.tables.by_subject import BySubjectRow, Replicate
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of
 from trainables.stages import Stage
@@ -58,7 +61,7 @@ def trial_row(
     kept = configuration.kept
     return TrialRow(
         trial=name_of(one),
-        kind="arm" if one.is_control else "trial",
+        kind=_kind_of(one),
         arm=one.name if one.is_control else None,
         state=state_of(one.error, one.stopped_after),
         enqueued=one.enqueued,
@@ -137,6 +140,40 @@ def _predicted(
         information=information(probability_ES),
         epochs={stage.name: said[stage] for stage in Stage},
     )
+
+
+def subject_rows(
+    one: Done[Trial],
+    judged: Sequence[Judged],
+    target: Sequence[StoredRecording],
+    declared: Sequence[Stage],
+) -> list[BySubjectRow]:
+    """Return how one trial or arm stages each test subject, with each seed.
+
+    Parameters
+    ----------
+    one : Done
+    judged : sequence of Judged
+        Test predictions with each seed.
+    target : sequence of StoredRecording
+        Of the test subjects, in the order of the predictions.
+    declared : sequence of Stage
+    """
+    rows = []
+    for configuration, of_seed in zip(one.trial.seeds, judged, strict=True):
+        of = Replicate(
+            trial=name_of(one),
+            kind=_kind_of(one),
+            control=one.name if one.is_control else None,
+            seed=configuration.seed,
+            split="test",
+        )
+        rows += rows_by_subject(of, of_seed, target, declared)
+    return rows
+
+
+def _kind_of(one: Done[Trial]) -> str:
+    return "arm" if one.is_control else "trial"
 
 
 def cost(configuration: Configuration, batch_size: int) -> float:

@@ -102,7 +102,7 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
     def tables(
         self, done: Sequence[Done[Trial]], gate: LabelGate, log: EventLog
     ) -> Mapping[str, pa.Table]:
-        """Return trials and rows, folds, recordings, confusion and modalities."""
+        """Return trials and rows, folds, test subjects, recordings, confusion and modalities."""
         plan, stages = self._plan, self.sweep.stages
         test = Judge(gate, list(plan.recordings), "test", stages, Split.FOLD_TEST, "final table")
         tables = Tables(self._store, self._inputs, plan.recordings, stages)
@@ -118,6 +118,7 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
             tables.add(one, judged, worst_subject)
         path_of = {
             "folds": paths.sweep_folds,
+            "by_subject": paths.sweep_trials_by_subject,
             "recordings": paths.sweep_recordings,
             "confusion": paths.sweep_confusion,
             "modalities": paths.sweep_modalities,

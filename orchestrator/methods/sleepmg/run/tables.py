@@ -1,4 +1,4 @@
-"""The tables that a sweep of SleepMG leaves: trials and rows, folds, recordings, confusion, modalities."""
+"""The tables that a sweep of SleepMG leaves: trials and rows, folds, subjects, recordings, confusion, modalities."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,11 @@ from orchestrator.methods.sleepmg.trial.cross_validation import Trial, fold_reco
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
+from orchestrator.sweep.by_subject import by_subject_table, rows_by_subject
 from orchestrator.sweep.objective import Evaluation, Judged, evaluation
 from orchestrator.sweep.replicates import mean_evaluation, replicate_columns
 from orchestrator.sweep.search.study import in_order
+from orchestrator.tables.by_subject import BySubjectRow, Replicate
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of
 from trainables.balanced_step import RECORD
@@ -47,9 +49,11 @@ class Tables:
         self._inputs = inputs
         self._recordings = recordings
         self._declared = declared
+        self._fold_of = {s: fold.number for fold in inputs.folds for s in fold.test}
         self._trials: list[TrialRow] = []
         self._folds: list[FoldRow] = []
         self._by_recording: list[RecordingRow] = []
+        self._by_subject: list[BySubjectRow] = []
         self._confusion: list[ConfusionRow] = []
         self._modalities: list[ModalityRow] = []
 
@@ -73,7 +77,7 @@ class Tables:
         self._trials.append(
             TrialRow(
                 trial=one.name,
-                kind="row" if one.is_control else "trial",
+                kind=_kind_of(one),
                 row=one.trial.row,
                 seed=one.trial.seeds[0],
                 state=state_of(one.error, one.stopped_after),
@@ -124,6 +128,7 @@ class Tables:
         counts = np.zeros((len(Stage), len(Stage)), np.int64)
         for seed, (test, _) in zip(one.trial.seeds, judged, strict=True):
             self._add_recordings(one.name, seed, test)
+            self._add_subjects(one, seed, test)
             counts += confusion_matrix(test.true, test.predicted)
         self._confusion += [
             ConfusionRow(trial=one.name, true=t.name, predicted=p.name, n=int(counts[t, p]))
@@ -133,7 +138,7 @@ class Tables:
         return found
 
     def tables(self) -> dict[str, pa.Table]:
-        """Return all tables by name: ``trials``, ``folds``, ``recordings``, ``confusion``, ``modalities``."""
+        """Return all tables by name: ``trials``, ``folds``, ``by_subject``, ``recordings`` ..."""
 
         def table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
             return table_of(row_type, sorted(rows, key=lambda row: in_order(row.trial)))
@@ -141,6 +146,7 @@ class Tables:
         return {
             "trials": table(TrialRow, self._trials),
             "folds": table(FoldRow, self._folds),
+            "by_subject": by_subject_table(self._by_subject),
             "recordings": table(RecordingRow, self._by_recording),
             "confusion": table(ConfusionRow, self._confusion),
             "modalities": table(ModalityRow, self._modalities),
@@ -187,7 +193,6 @@ class Tables:
 
     def _add_recordings(self, trial: str, seed: int, test: Judged) -> None:
         of_row = test.rows["recording"].to_numpy()
-        fold_of = {s: fold.number for fold in self._inputs.folds for s in fold.test}
         for i, recording in enumerate(self._recordings):
             mine = of_row == i
             if mine.any():
@@ -196,7 +201,7 @@ class Tables:
                     RecordingRow(
                         trial=trial,
                         seed=seed,
-                        fold=fold_of[recording.subject],
+                        fold=self._fold_of[recording.subject],
                         subject=recording.subject,
                         recording=recording.recording,
                         n_epochs=found.n_epochs,
@@ -205,6 +210,18 @@ class Tables:
                         kappa=found.kappa,
                     )
                 )
+
+    def _add_subjects(self, one: Done[Trial], seed: int, test: Judged) -> None:
+        of = Replicate(
+            trial=one.name,
+            kind=_kind_of(one),
+            control=one.trial.row,
+            seed=seed,
+            split="test",
+        )
+        self._by_subject += rows_by_subject(
+            of, test, self._recordings, self._declared, self._fold_of
+        )
 
     def _add_modalities(
         self, one: Done[Trial], seed: int, fold: int, history: Sequence[Mapping[str, Any]]
@@ -231,6 +248,10 @@ class Tables:
                         **recorded,
                     )
                 )
+
+
+def _kind_of(one: Done[Trial]) -> str:
+    return "row" if one.is_control else "trial"
 
 
 def _prefixed(found: Evaluation) -> dict[str, float]:

@@ -16,7 +16,8 @@ from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
 from orchestrator.sweep.objective import Judged
-from orchestrator.tables.rows import schema_of
+from orchestrator.tables.by_subject import BySubjectRow
+from orchestrator.tables.rows import read_rows, schema_of
 from trainables.settings import EncoderSettings, PretrainSettings
 from trainables.stages import Stage
 
@@ -64,8 +65,8 @@ def ended(
     )
 
 
-def tables(store: Store, found: Judged, *done: Done[Trial]) -> tuple[pa.Table, pa.Table]:
-    """The final table and that of subjects, where the encoder predicts this."""
+def tables(store: Store, found: Judged, *done: Done[Trial]) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The final table and those of subjects, where the encoder predicts this."""
     return tables_of(store, RECORDINGS, [Stage.W, Stage.N2], done, {"abc": found}.__getitem__)
 
 
@@ -77,7 +78,7 @@ def judged(recording: list[int], true: list[int], predicted: list[int]) -> Judge
 def test_a_trial_has_its_settings_its_encoder_and_its_subjects(store: Store) -> None:
     # v2 has two nights and one wrong epoch of four; v3 is right.
     found = judged([0, 0, 1, 1, 2, 2], [0, 2, 0, 2, 0, 2], [0, 2, 2, 2, 0, 2])
-    trials, of_subjects = tables(store, found, ended())
+    trials, of_subjects, _ = tables(store, found, ended())
     assert trials.schema == schema_of(TrialRow)
     assert of_subjects.schema == schema_of(SubjectRow)
     (row,) = trials.to_pylist()
@@ -112,17 +113,35 @@ def test_a_trial_has_its_settings_its_encoder_and_its_subjects(store: Store) -> 
 
 
 def test_a_subject_without_a_declared_stage_does_not_count(store: Store) -> None:
-    trials, _ = tables(store, judged([2, 2], [0, 2], [0, 2]), ended())
+    trials, *_ = tables(store, judged([2, 2], [0, 2], [0, 2]), ended())
     (row,) = trials.to_pylist()
     assert (row["n_subjects"], row["lowest_subject_macro_f1"]) == (1, 1.0)
 
 
 def test_a_failed_trial_has_settings_and_an_error_alone(store: Store) -> None:
     failure = ended("t001", None, "DivergedError: too fast")
-    trials, subjects = tables(store, judged([0], [0], [0]), failure, ended())
+    trials, subjects, by_subject = tables(store, judged([0], [0], [0]), failure, ended())
     first, failed = trials.to_pylist()
     assert (first["trial"], failed["trial"]) == ("t000", "t001")
     assert (failed["state"], failed["error"]) == ("failed", "DivergedError: too fast")
     assert failed["batch_size"] == 48
     assert failed["encoder_id"] is failed["objective"] is failed["n_subjects"] is None
-    assert len(subjects) == 1
+    assert len(subjects) == len(by_subject) == 1
+
+
+def test_held_out_subjects_are_marked_as_those_of_the_objective(store: Store) -> None:
+    # v2 has no N2 in truth and prediction, which its macro-F1 over declared stages takes as 0.
+    found = judged([0, 1, 2, 2], [0, 0, 0, 2], [0, 0, 0, 0])
+    _, of_subjects, table = tables(store, found, ended("t001"), ended())
+    rows = read_rows(BySubjectRow, table.to_pylist(), "trials_by_subject.parquet")
+    assert [(row.trial, row.subject, row.n_epochs) for row in rows] == [
+        *(("t000", "v2", 2), ("t000", "v3", 2), ("t001", "v2", 2), ("t001", "v3", 2)),
+    ]
+    assert {(row.kind, row.control, row.seed, row.split, row.fold) for row in rows} == {
+        ("trial", None, 1, "objective", None)
+    }
+    v2, v3 = rows[:2]
+    assert (v2.macro_f1, v2.accuracy, v2.kappa) == (1.0, 1.0, None)
+    assert v3.macro_f1 == pytest.approx(1 / 3)
+    assert (v3.accuracy, v3.kappa) == (0.5, 0.0)
+    assert of_subjects["macro_f1"].to_pylist()[:2] == pytest.approx([0.5, 1 / 3])

@@ -13,12 +13,13 @@ from orchestrator.methods.selective.results import TrialRow
 from orchestrator.methods.selective.run.tables import (
     batches_table,
     predicted_of,
+    subject_rows,
     trial_row,
     trials_table,
 )
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
 from orchestrator.psg.feed import StoredRecording
-from orchestrator.sweep.objective import Evaluation
+from orchestrator.sweep.objective import Evaluation, Judged
 from orchestrator.tables.rows import schema_of, values_of
 from trainables.stages import Stage
 
@@ -185,6 +186,47 @@ def test_a_trial_that_the_scheduler_ended_has_no_metric() -> None:
     row = trial_row(ended, BATCHES[:3], STAGES[:3], None, 2)
     assert (row.state, row.stopped_after, row.objective) == ("stopped", 3, None)
     assert row.cost is None, "nobody knows where between two reports it was ended"
+
+
+TARGET = [
+    StoredRecording(dataset="new", subject=subject, recording=recording, epochs_sha256="")
+    for subject, recording in (("n1", "n1-a"), ("n2", "n2-a"), ("n2", "n2-b"))
+]
+
+
+def judged(recording: list[int], true: list[int], predicted: list[int]) -> Judged:
+    rows = pa.table({"recording": pa.array(recording, pa.int32())})
+    return Judged(rows=rows, true=np.array(true), predicted=np.array(predicted))
+
+
+def test_each_seed_has_its_test_subjects() -> None:
+    true = [0, 2, 0, 2, 2]
+    with_seeds = [
+        judged([0, 0, 1, 2, 2], true, predicted)
+        for predicted in ([0, 2, 0, 2, 2], [0, 0, 0, 2, 2], [0, 2, 2, 2, 0])
+    ]
+    rows = subject_rows(TRIAL, with_seeds, TARGET, tuple(Stage))
+    assert [(row.seed, row.subject, row.accuracy) for row in rows] == [
+        *((1, "n1", 1.0), (1, "n2", 1.0)),
+        *((2, "n1", 0.5), (2, "n2", 1.0)),
+        *((3, "n1", 1.0), (3, "n2", pytest.approx(1 / 3))),
+    ]
+    assert {(row.trial, row.kind, row.control, row.split, row.fold) for row in rows} == {
+        ("t001", "trial", None, "test", None)
+    }
+    assert rows[-1].confusion["N2_as_W"] == rows[-1].confusion["W_as_N2"] == 1
+
+
+def test_an_arm_and_a_trial_that_reuses_have_rows_of_their_own() -> None:
+    one_seed = replace(TRIAL, trial=of_seeds(TRIAL.trial.seeds[0]))
+    found = [judged([0], [0], [0])]
+    (arm,) = subject_rows(
+        replace(one_seed, name="random", is_control=True), found, TARGET, tuple(Stage)
+    )
+    assert (arm.trial, arm.kind, arm.control, arm.seed) == ("arm-random", "arm", "random", 1)
+    reusing = replace(one_seed, name="t007", reused_from="t001")
+    (row,) = subject_rows(reusing, found, TARGET, tuple(Stage))
+    assert (row.trial, row.kind, row.control, row.seed) == ("t007", "trial", None, 1)
 
 
 def test_the_table_is_sorted_and_typed() -> None:
