@@ -38,7 +38,7 @@ from scipy.spatial.distance import cdist  # noqa: E402
 
 from orchestrator.config.sweep import load_sweep  # noqa: E402
 from orchestrator.labels import LabelGate, Split  # noqa: E402
-from orchestrator.methods.pretrain.trial.encoder import build, ensure_encoder  # noqa: E402
+from orchestrator.methods.pretrain.trial.encoder import ensure_encoder  # noqa: E402
 from orchestrator.methods.selective.config.search import FirstTrial, RateRange  # noqa: E402
 from orchestrator.methods.selective.config.sweep import SelectiveSweep  # noqa: E402
 from orchestrator.methods.selective.plan import plan_sweep  # noqa: E402
@@ -55,6 +55,7 @@ from trainables import inference, metrics, selective  # noqa: E402
 from trainables.settings import FinetuneSettings  # noqa: E402
 from trainables.stage_loss import class_weights  # noqa: E402
 from trainables.stages import Stage  # noqa: E402
+from trainables.weights import classifier_from_bytes  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 TAUS = np.round(np.linspace(0, 0.95, 20), 2)
@@ -191,7 +192,7 @@ def arrays_of(store: Store, sweep: SelectiveSweep) -> Arrays:
 def scored(arrays: Arrays) -> NDArray[np.float64]:
     """Encode all epochs and solve all pairs, as a script with POT does it; return the reward of each source batch."""
     torch.set_num_threads(1)
-    model = build(arrays.weights)
+    model = classifier_from_bytes(arrays.weights)
 
     def features(x: NDArray[np.float32]) -> NDArray[np.float64]:
         flat = inference.encode(model, x.reshape(-1, *x.shape[2:]), "afr_gap")
@@ -237,7 +238,7 @@ def finetuned(
     of_selectable = reward[arrays.selectable]
     n_kept = max(1, int(np.ceil(round((1 - tau_quantile) * len(of_selectable), 9))))
     kept = np.sort(np.argsort(-of_selectable, kind="stable")[:n_kept])
-    model = build(arrays.weights)
+    model = classifier_from_bytes(arrays.weights)
     selective.finetune(
         model,
         arrays.source_x[arrays.selectable[kept]],

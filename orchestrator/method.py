@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import ray
 
     from orchestrator.config.sweep_sections import SearchBase, SweepBase
+    from orchestrator.psg.feed import StoredRecording
+    from trainables.stages import Stage
     from trainables.training import Seconds
 
 InputsRef = list["ray.ObjectRef[Any]"]
@@ -111,6 +113,36 @@ class Done(Generic[TrialT]):
     """Reports after which the scheduler ended it."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredWeights:
+    """Weights of a trained trial, where its training left them."""
+
+    path: str
+    """In the store."""
+    seed: int
+    fold: int | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """A trained trial or control as a model: what a recording needs to be staged by it, and what is known of it."""
+
+    network: str
+    """A key of :data:`orchestrator.predict.networks.NETWORKS`."""
+    weights: Sequence[StoredWeights]
+    modalities: Sequence[str]
+    scale: str
+    """Of the signals: ``recording`` or ``microvolts``."""
+    stages: Sequence["Stage"]
+    """Those that it can say."""
+    learned_from: "Sequence[StoredRecording]"
+    """Recordings of its training subjects."""
+    metrics: Sequence[Mapping[str, Any]]
+    about: Mapping[str, Any]
+    """Whatever else somebody wants to know who gets the model alone."""
+
+
 class Method(Protocol[TrialT]):
     """A method on one sweep, made from the store's manifests alone, so that mistakes are told at once."""
 
@@ -194,6 +226,12 @@ class Method(Protocol[TrialT]):
         self, done: Sequence[Done[TrialT]], gate: LabelGate, log: EventLog
     ) -> "Mapping[str, pa.Table]":
         """Return all tables by their path in the store; the search has ended, so test labels may be read."""
+
+    def trained(self, one: Done[TrialT], row: Mapping[str, Any]) -> Trained | None:
+        """Return a finished trial or control as a model; None where it trained nothing.
+
+        `row` is its row of the final table.
+        """
 
 
 SweepT = TypeVar("SweepT", bound="SweepBase")

@@ -13,7 +13,13 @@ _LIMITS = ("max_hours", "max_gpu_hours", "max_usd", "plateau", "failure_quota")
 OF_THE_SEARCH = ("search.n_trials", *(f"search.{name}" for name in _LIMITS))
 """Keys that say how long a search goes on."""
 
-OF_THE_RUN = ("notify", "search.max_concurrent", "cpus_per_worker", "gpus_per_worker")
+OF_THE_RUN = (
+    "notify",
+    "search.max_concurrent",
+    "cpus_per_worker",
+    "gpus_per_worker",
+    "keep_models",
+)
 """Keys that say how a sweep is run, and not what comes out."""
 
 

@@ -30,7 +30,10 @@ class Change:
     """Whether a file may lack the key's section, as an ablation lacks ``search``: then nothing was meant."""
 
 
-CHANGES: tuple[Change, ...] = ()
+CHANGES: tuple[Change, ...] = tuple(
+    Change(number=1, method=method, key=("keep_models",), before="none")
+    for method in ("selective", "sleepmg", "pretrain")
+)
 """Every change of a default since version 0.1, the oldest first."""
 
 

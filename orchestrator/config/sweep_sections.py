@@ -1,7 +1,7 @@
 """Parts that the sweep files of all methods share."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -166,6 +166,9 @@ class SweepBase(FilledSection):
     """Share of the cluster's CPUs that each worker takes; below 1, workers share a CPU."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs that each worker takes, and trains on; below 1, trials share a GPU. 0: on CPUs."""
+    keep_models: Literal["best", "all", "none"] = "best"
+    """Whose trained networks stay in the store: of the chosen trial (with several objectives, of all on the front) and
+    of every control that was trained; of all; or of none."""
     notify: Notify | None = None
     """Who is told when the sweep has ended, or has lost something."""
     defaults: Annotated[int, AfterValidator(_known_defaults)] = Field(

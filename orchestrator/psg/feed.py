@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -25,6 +26,9 @@ _METADATA: Kinds = {"channels": dict}
 
 CLIP_SPREADS = 20.0
 """Spreads from the centre at which scaled signals are clipped: artefacts reach hundreds. Reconstruction."""
+
+Scale = Literal["recording", "microvolts"]
+"""In what signals are: spreads of their own recording, or microvolts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,12 +134,18 @@ def channel_labels(store: Store, recording: StoredRecording) -> dict[str, list[s
     return {m: [c["label"] for c in channels[m]] for m in MODALITIES if m in channels}
 
 
+def preprocessing_of(store: Store, recording: StoredRecording) -> dict[str, Any]:
+    """Return how a recording was preprocessed: names of channels, filters, rate; empty where its file does not say."""
+    found: dict[str, Any] = _metadata(store, recording).get("preprocessing", {})
+    return found
+
+
 def read_signals(
     store: Store,
     recording: StoredRecording,
     modality: str,
     epochs: Sequence[int] | NDArray[np.int32],
-    scale: Literal["recording", "microvolts"] = "recording",
+    scale: Scale = "recording",
 ) -> NDArray[np.float32]:
     """Return scaled signals of some epochs of one recording.
 
@@ -172,11 +182,25 @@ def read_signals(
     uri = store.uri_of(recording.path)
     metadata = json_metadata(file.schema_arrow, METADATA_KEY, uri, _METADATA)
     _require_modality(recording, metadata, modality)
-    # As int16, by way of the storage array: to_numpy of the tensor type would not be zero-copy over chunks.
-    column = file.read([modality])[modality].combine_chunks()
-    shape = (len(column), *column.type.shape)
-    counts = column.storage.flatten().to_numpy().reshape(shape)[np.asarray(epochs, np.intp)]
+    counts = counts_of(file.read([modality])[modality])[np.asarray(epochs, np.intp)]
     channels = metadata["channels"][modality]
+    return scaled_signals(counts, channels, scale)
+
+
+def scaled_signals(
+    counts: NDArray[np.int16], channels: Sequence[Mapping[str, Any]], scale: Scale
+) -> NDArray[np.float32]:
+    """Return signals of one modality as a network gets them.
+
+    Parameters
+    ----------
+    counts : (n, n_channels, 3000)
+        As an epoch table has them.
+    channels : sequence of mapping
+        What its metadata say of each channel.
+    scale : "recording" or "microvolts"
+        See `read_signals`.
+    """
     if scale == "microvolts":
         steps = np.array([c["step_uv"] for c in channels], np.float32)[:, None]
         return np.asarray(counts * steps, np.float32)
@@ -186,6 +210,14 @@ def read_signals(
     )
     scaled = counts * (step / spread).astype(np.float32) - (center / spread).astype(np.float32)
     return np.asarray(np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS), np.float32)
+
+
+def counts_of(column: pa.ChunkedArray) -> NDArray[np.int16]:
+    """Return a tensor column of an epoch table, (n_epochs, n_channels, 3000)."""
+    # By way of the storage array: to_numpy of the tensor type would not be zero-copy over chunks.
+    whole = column.combine_chunks()
+    shape = (len(whole), *whole.type.shape)
+    return np.asarray(whole.storage.flatten().to_numpy().reshape(shape), np.int16)
 
 
 def _metadata(store: Store, recording: StoredRecording) -> dict[str, Any]:

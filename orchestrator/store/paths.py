@@ -174,6 +174,26 @@ def sweep_stop(name: str) -> str:
     return f"{SWEEPS}/{name}/stop.json"
 
 
+def trial_weights(name: str, signature: str) -> str:
+    """Weights of one trained configuration of a sweep that goes on; those to keep move to its models."""
+    return f"{weights_folder(name)}/{signature}.safetensors"
+
+
+def weights_folder(name: str) -> str:
+    """Folder of the weights of a sweep that goes on."""
+    return f"{SWEEPS}/{name}/weights"
+
+
+def model_folder(name: str, trial: str) -> str:
+    """Folder of the kept model of a trial, arm or row."""
+    return f"{SWEEPS}/{name}/models/{trial}"
+
+
+def model_json(name: str, trial: str) -> str:
+    """What a kept model is; written last, so its presence means that its weights are there."""
+    return f"{model_folder(name, trial)}/model.json"
+
+
 def trial_checkpoint(name: str, signature: str) -> str:
     """Where a finetuning under way goes on; removed when it has predicted."""
     return f"{SWEEPS}/{name}/checkpoints/{signature}.safetensors"

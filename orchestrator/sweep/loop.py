@@ -18,6 +18,7 @@ from orchestrator.method import (
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run, run_fixed
+from orchestrator.sweep.models import keep_models
 from orchestrator.sweep.remote import train_one, train_proposed
 from orchestrator.sweep.reports import ERROR, SIGNATURE, Outcome
 from orchestrator.sweep.search import study
@@ -59,6 +60,7 @@ def run_method(method: Method[Any], gate: LabelGate, run: Run) -> pa.Table:
     final = tables.pop(paths.sweep_trials(method.sweep.name))
     for path, table in tables.items():
         run.store.write_table(path, table)
+    keep_models(run.store, method, done, final)
     return final
 
 

@@ -17,7 +17,7 @@ from orchestrator.alignment.scores import is_complete
 from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import IntegrityError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.methods.pretrain.trial.encoder import build, ensure_encoder
+from orchestrator.methods.pretrain.trial.encoder import ensure_encoder
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import SweepPlan, plan_sweep
 from orchestrator.methods.selective.run.batches import batch_stages
@@ -29,6 +29,7 @@ from orchestrator.store.store import Store
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import inference, selective
 from trainables.stages import Stage
+from trainables.weights import classifier_from_bytes
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Done
@@ -241,7 +242,7 @@ def test_features_are_what_the_model_gives_in_this_process(
     assert stored.features.dtype == np.float32
     _, _, signal = raw(ucddb_store, TARGET)
     x = signal[stored.epoch_index[:64]].astype(np.float32)
-    expected = inference.encode(build(scored.encoder.weights), x, LAYER)
+    expected = inference.encode(classifier_from_bytes(scored.encoder.weights), x, LAYER)
     np.testing.assert_allclose(stored.features[:64], expected, rtol=1e-3, atol=1e-3)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.labels import LabelGate, Split
-from orchestrator.method import Done, MethodBase, Scores, Trainer
+from orchestrator.method import Done, MethodBase, Scores, StoredWeights, Trained, Trainer
 from orchestrator.methods.pretrain.config import PretrainSweep
 from orchestrator.methods.pretrain.plan.pretraining import PretrainPlan, plan_pretraining
 from orchestrator.methods.pretrain.plan.source import subjects_of
 from orchestrator.methods.pretrain.run.tables import tables_of
 from orchestrator.methods.pretrain.trial import pretraining as trial
+from orchestrator.methods.pretrain.trial.encoder import stored_encoder
 from orchestrator.methods.pretrain.trial.pretraining import Trial, TrialInputs
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -99,6 +100,35 @@ class PretrainMethod(MethodBase[PretrainSweep]):
             paths.sweep_trials_by_subject(name): by_subject,
             paths.sweep_trials(name): trials,
         }
+
+    def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
+        """Return the encoder with its head."""
+        request, plan = one.trial.request, self._plan
+        encoder = stored_encoder(self._store, one.trial.signature)
+        return Trained(
+            network="mrcnn",
+            weights=[
+                StoredWeights(path=paths.encoder_weights(one.trial.signature), seed=request.seed)
+            ],
+            modalities=(self.sweep.modality,),
+            scale="recording",
+            stages=[Stage[name] for name in encoder.metadata["learned_stages"]],
+            learned_from=request.train,
+            metrics=[
+                {
+                    "split": "objective",
+                    "what": self.sweep.search.objective,
+                    "subjects": subjects_of(plan.source.validation),
+                    "value": one.objective,
+                }
+            ],
+            about={
+                "encoder_id": one.trial.signature,
+                "encoder": dataclasses.asdict(request.encoder),
+                "pretrain": dataclasses.asdict(request.pretrain),
+                "early_stop_subjects": subjects_of(request.early_stop),
+            },
+        )
 
     def _predictions(self, signature: str) -> pa.Table:
         return self._store.read_table(paths.predictions(self.sweep.name, signature))

@@ -20,13 +20,12 @@ from orchestrator.sweep.epochs import LabelledEpochs, labelled_epochs
 from orchestrator.sweep.failures import naming_checkpoint
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
-from trainables import checkpoint, inference, selective
+from trainables import inference, selective
 from trainables.errors import CheckpointError, TrainableError
-from trainables.models.mrcnn import StageClassifier
-from trainables.settings import EncoderSettings
 from trainables.stages import Stage
 from trainables.surroundings import Surroundings
 from trainables.training import Checkpoints, Seconds
+from trainables.weights import classifier_from_bytes, classifier_to_bytes
 
 PRETRAIN_THREADS = 2
 """Torch threads of pretraining. Fixed, because the sums inside a convolution depend on it in the last digits."""
@@ -129,20 +128,10 @@ def read_epochs(store: Store, gate: LabelGate, request: EncoderRequest) -> Pretr
     )
 
 
-def build(weights: bytes) -> StageClassifier:
-    """Build a model from its stored weights, in evaluation mode."""
-    state, metadata = checkpoint.from_bytes(weights)
-    model = selective.build_model(
-        EncoderSettings(**json.loads(metadata["encoder"])), n_channels=int(metadata["n_channels"])
-    )
-    model.load_state_dict(state)
-    return model.eval()
-
-
 def encode_with(weights: bytes, layer: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features; for Ray tasks, which get the weights by object reference. One thread."""
     torch.set_num_threads(1)
-    return inference.encode(build(weights), x, layer)
+    return inference.encode(classifier_from_bytes(weights), x, layer)
 
 
 def encoder_function(encoder: Encoder, layer: str) -> "partial[NDArray[np.float32]]":
@@ -214,10 +203,7 @@ def pretrain_encoder(
     finally:
         torch.set_num_threads(threads)
     n_channels = train.x.shape[1]
-    weights = checkpoint.to_bytes(
-        outcome.model.state_dict(),
-        {"encoder": json.dumps(asdict(request.encoder)), "n_channels": str(n_channels)},
-    )
+    weights = classifier_to_bytes(outcome.model, request.encoder, n_channels)
     metadata = {
         "encoder_id": wanted,
         "weights_sha256": sha256(weights),

@@ -16,7 +16,6 @@ from orchestrator.methods.pretrain.plan.encoder import EncoderRequest
 from orchestrator.methods.pretrain.plan.pretraining import PretrainPlan
 from orchestrator.methods.pretrain.trial.encoder import (
     PretrainEpochs,
-    build,
     pretrain_encoder,
     read_epochs,
     stored_encoder,
@@ -29,6 +28,7 @@ from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
 from trainables import inference
 from trainables.stages import Stage
+from trainables.weights import classifier_from_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +118,9 @@ def train(order: Order[TrialInputs, Trial]) -> None:
     torch.set_num_threads(1)  # as where a selective sweep judges its encoder, to the last digit
     learned = [Stage[stage] for stage in encoder.metadata["learned_stages"]]
     epochs = inputs.objective_epochs
-    probability = inference.predict(build(encoder.weights), epochs.x, declared=learned)
+    probability = inference.predict(
+        classifier_from_bytes(encoder.weights), epochs.x, declared=learned
+    )
     table = predictions_table("objective", epochs.recording, epochs.epoch_index, probability)
     store.write_table(path, table)
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.method import Done, MethodBase, Scores, Trainer
+from orchestrator.method import Done, MethodBase, Scores, Trained, Trainer
 from orchestrator.methods.selective.config.arms import NO_ADAPT
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import plan_sweep
 from orchestrator.methods.selective.results import PredictedRow
-from orchestrator.methods.selective.run import record
+from orchestrator.methods.selective.run import kept, record
 from orchestrator.methods.selective.run.batches import batch_stages
 from orchestrator.methods.selective.run.inputs import (
     finetuning_stages,
@@ -161,6 +161,12 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
             paths.sweep_trials_by_subject(sweep.name): by_subject_table(by_subject),
             paths.sweep_trials(sweep.name): trials_table(rows),
         }
+
+    def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained | None:
+        """Return a finetuned model; None for one that was not finetuned, which is the encoder."""
+        if not one.trial.seeds[0].is_trained:
+            return None
+        return kept.trained(self._plan, self._made(), self._inputs, one, row)
 
     def _test_judge(self, gate: LabelGate) -> Judge | None:
         """Return who compares with the target's stages; None where it has none, which nobody reads then."""

@@ -18,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.config.proposals import NONE
 from orchestrator.method import AfterPart, InputsRef, Order, Trainer
-from orchestrator.methods.pretrain.trial.encoder import build
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.results import TENTH
 from orchestrator.methods.selective.trial.configuration import (
@@ -43,6 +42,7 @@ from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings
 from trainables.snapshot import Snapshot
 from trainables.training import Batch, Checkpoints, Seconds
+from trainables.weights import classifier_from_bytes, classifier_to_bytes
 from trainables.workers import Workers
 
 PARTS_PER_FINETUNING = 10
@@ -159,7 +159,7 @@ def _finetune_and_predict(
     after_tenth: Callable[[int], None] | None = None,
 ) -> Seconds | None:
     """Return what finetuning took; None without any."""
-    model = build(inputs.weights).to(inputs.sweep.device)
+    model = classifier_from_bytes(inputs.weights).to(inputs.sweep.device)
     store, name = Store.open(inputs.store_uri), signature(inputs, configuration)
     checkpoint_path = paths.trial_checkpoint(inputs.sweep_name, name)
     workers = Workers.current()
@@ -224,6 +224,11 @@ def _finetune_and_predict(
         seconds = outcome.seconds
     if workers.rank > 0:
         return seconds
+    if configuration.is_trained and inputs.sweep.keep_models != "none":
+        n_channels = inputs.batches_x.shape[2]
+        weights = classifier_to_bytes(model, inputs.sweep.encoder, n_channels)
+        # Before the predictions, whose presence means that this training is done.
+        store.write_bytes(paths.trial_weights(inputs.sweep_name, name), weights)
     table = predictions(OBJECTIVE, TEST, *([] if inputs.adapt_epochs is None else [ADAPT]))
     store.write_table(paths.predictions(inputs.sweep_name, name), table)
     store.delete_if_there(checkpoint_path)

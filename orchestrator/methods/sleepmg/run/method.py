@@ -1,14 +1,14 @@
 """The method sleepmg on one sweep: each trial and row is a whole cross-validation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
 
 from orchestrator.errors import SweepFailedError
 from orchestrator.labels import LabelGate, Split
-from orchestrator.method import Done, MethodBase, Scores, Trainer
+from orchestrator.method import Done, MethodBase, Scores, StoredWeights, Trained, Trainer
 from orchestrator.methods.sleepmg.config.search import Search
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from orchestrator.methods.sleepmg.plan import CrossValidationPlan, plan_cross_validation
@@ -125,6 +125,45 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
             "trials": paths.sweep_trials,
         }
         return {path_of[name](self.sweep.name): table for name, table in tables.tables().items()}
+
+    def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
+        """Return the networks of all folds and seeds, which are one ensemble."""
+        plan, inputs, settings = self._plan, self._inputs, one.trial.settings
+        return Trained(
+            network="sleepmg",
+            weights=[
+                StoredWeights(
+                    path=paths.fold_weights(inputs.fold_id(fold, settings, seed)),
+                    seed=seed,
+                    fold=fold.number,
+                )
+                for seed in one.trial.seeds
+                for fold in plan.folds
+            ],
+            modalities=self.sweep.modalities,
+            scale=self.sweep.scale,
+            stages=self.sweep.stages,
+            learned_from=plan.recordings,
+            metrics=[
+                {
+                    "split": "fold test",
+                    "dataset": self.sweep.dataset,
+                    "subjects": list(plan.subjects),
+                    "macro_f1": row["test_macro_f1"],
+                    "accuracy": row["test_accuracy"],
+                    "kappa": row["test_kappa"],
+                }
+            ],
+            about={
+                "settings": asdict(settings),
+                "signature": one.signature,
+                "data_id": plan.data_id,
+                "folds": [
+                    {"fold": fold.number, "test": list(fold.test), "train": list(fold.train)}
+                    for fold in plan.folds
+                ],
+            },
+        )
 
     def _about(self) -> dict[str, Any]:
         """Return what the sweep runs on, and what always answering one stage is worth."""

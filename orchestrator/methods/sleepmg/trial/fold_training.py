@@ -24,7 +24,6 @@ from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.failures import naming_checkpoint, persistently
 from orchestrator.sweep.surroundings import TrainingWatch
 from orchestrator.sweep.workers import Feed, Rows, run_on_workers
-from trainables import checkpoint
 from trainables.epochs import MultimodalBatch, MultimodalEpochs, Signals
 from trainables.fold import (
     Fold,
@@ -38,6 +37,7 @@ from trainables.fold import (
 from trainables.settings import SleepMGSettings
 from trainables.snapshot import Snapshot
 from trainables.training import Checkpoints, Report, Seconds
+from trainables.weights import sleepmg_to_bytes
 from trainables.workers import Workers
 
 CHECKPOINT_STEPS = 100
@@ -267,14 +267,7 @@ def _write(
             ]
         ),
     )
-    weights = checkpoint.to_bytes(
-        outcome.model.state_dict(),
-        {
-            "settings": json.dumps(dataclasses.asdict(setup.settings)),
-            "n_channels": json.dumps(epochs.n_channels),
-            "n_domains": str(fold.n_domains),
-        },
-    )
+    weights = sleepmg_to_bytes(outcome.model, setup.settings, epochs.n_channels, fold.n_domains)
     store.write_bytes(paths.fold_weights(fold_id), weights)
     training = outcome.training
     record = {

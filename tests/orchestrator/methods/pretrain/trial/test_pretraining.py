@@ -16,7 +16,7 @@ from orchestrator.method import Order
 from orchestrator.methods.pretrain.config import PretrainSweep
 from orchestrator.methods.pretrain.plan.pretraining import plan_pretraining
 from orchestrator.methods.pretrain.trial import pretraining as trial
-from orchestrator.methods.pretrain.trial.encoder import build, ensure_encoder, stored_encoder
+from orchestrator.methods.pretrain.trial.encoder import ensure_encoder, stored_encoder
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import plan_sweep
 from orchestrator.store import paths
@@ -25,6 +25,7 @@ from orchestrator.sweep.epochs import UnlabelledEpochs
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import inference, selective
 from trainables.stages import Stage
+from trainables.weights import classifier_from_bytes
 
 MakePretrain = Callable[..., PretrainSweep]
 pytestmark = pytest.mark.usefixtures("two_sites")
@@ -130,7 +131,7 @@ def test_predictions_are_of_the_held_out_subjects_that_do_not_stop_training(
     assert table["epoch_index"].to_pylist() == list(range(16))  # of v2; v1 has 8
     # What the arm without adaptation of a selective sweep predicts, to the last bit.
     torch.set_num_threads(1)
-    model = build(stored_encoder(store, name).weights)
+    model = classifier_from_bytes(stored_encoder(store, name).weights)
     expected = inference.predict(model, inputs.objective_epochs.x, declared=tuple(Stage))
     found = np.stack([table[f"p_{stage.name}"].to_numpy() for stage in Stage], axis=1)
     assert found.tobytes() == expected.tobytes()

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from orchestrator.alignment.selection import select_quantile
 from orchestrator.config.proposals import Scheduler
 from orchestrator.method import Order
-from orchestrator.methods.pretrain.trial.encoder import build
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.run.objective_values import objective_value
@@ -41,6 +40,7 @@ from trainables.settings import EncoderSettings
 from trainables.stage_loss import class_weights
 from trainables.stages import STAGE_NAMES, Stage
 from trainables.training import Seconds, SupervisedStep
+from trainables.weights import classifier_from_bytes
 
 N_BATCHES, BATCH_SIZE = 6, 4
 LEARNED = (Stage.W, Stage.N2, Stage.N3)
@@ -138,7 +138,7 @@ def test_no_adapt_predicts_with_the_pretrained_model(inputs: TrialInputs) -> Non
     assert configuration.learning_rate is None
     probability = probabilities(predictions(inputs, trial.run(inputs, configuration)))
     torch.set_num_threads(1)
-    model = build(inputs.weights)
+    model = classifier_from_bytes(inputs.weights)
     for rows, epochs in (
         (slice(0, 7), inputs.objective_epochs),
         (slice(7, 12), inputs.test_epochs),
@@ -287,7 +287,10 @@ def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective
         values[len(configuration.kept)] = float(found.schema.metadata[trial.TARGET_EMD])
     assert found.equals(plain), "the probabilities are those of another objective"
     source_x = inputs.batches_x.reshape(-1, 1, 3000)  # of all batches, not of the three kept ones
-    for model, value in ((build(inputs.weights), values[0]), (finetuned[0], values[3])):
+    for model, value in (
+        (classifier_from_bytes(inputs.weights), values[0]),
+        (finetuned[0], values[3]),
+    ):
         expected = target_emd(model, source_x, inputs.test_epochs.x, "afr_gap", "euclidean")
         assert value == expected > 0
     assert values[0] != values[3]

@@ -1,0 +1,84 @@
+"""A finetuned trial or arm as a model that stages recordings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.method import Done, StoredWeights, Trained
+from orchestrator.methods.pretrain.plan.source import subjects_of
+from orchestrator.methods.selective.plan import SweepPlan
+from orchestrator.methods.selective.run.scoring import Scored
+from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
+from orchestrator.store import paths
+
+
+def trained(
+    plan: SweepPlan, scored: Scored, inputs: TrialInputs, one: Done[Trial], row: Mapping[str, Any]
+) -> Trained:
+    """Return the model of what was finetuned.
+
+    Parameters
+    ----------
+    plan : SweepPlan
+    scored : Scored
+    inputs : TrialInputs
+    one : Done
+        Finetuned.
+    row : mapping
+        Its row of the final table.
+    """
+    sweep, first = plan.sweep, one.trial.seeds[0]
+    return Trained(
+        network="mrcnn",
+        weights=[
+            StoredWeights(path=paths.trial_weights(sweep.name, name), seed=configuration.seed)
+            for configuration, name in zip(one.trial.seeds, one.trial.stored, strict=True)
+        ],
+        modalities=(sweep.modality,),
+        scale="recording",
+        stages=inputs.learned_stages,
+        learned_from=plan.train,
+        metrics=_metrics(plan, one, row),
+        about={
+            "tau": {
+                "tau_quantile": first.tau_quantile,
+                "tau_absolute": first.tau_absolute,
+                "tau_budget": len(first.kept),
+                "n_selectable": row["n_selectable"],
+            },
+            "learning_rate": first.learning_rate,
+            "n_steps": first.n_steps,
+            "signature": one.signature,
+            "encoder_id": scored.encoder.encoder_id,
+            "score_id": scored.score_id,
+            "adapted_to": {
+                "dataset": sweep.target.dataset,
+                "subjects": subjects_of(plan.target_adapt),
+            },
+            "early_stop_subjects": subjects_of(plan.early_stop),
+        },
+    )
+
+
+def _metrics(plan: SweepPlan, one: Done[Trial], row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sweep = plan.sweep
+    found: list[dict[str, Any]] = [
+        {
+            "split": "objective",
+            "what": sweep.search.objective,
+            "subjects": subjects_of(plan.objective_recordings),
+            "value": one.objective,
+        }
+    ]
+    if plan.judged:
+        found.append(
+            {
+                "split": "target test",
+                "dataset": sweep.target.dataset,
+                "subjects": subjects_of(plan.target_test),
+                "transductive": plan.transductive,
+                "macro_f1": row["target_macro_f1"],
+                "accuracy": row["target_accuracy"],
+                "kappa": row["target_kappa"],
+            }
+        )
+    return found
