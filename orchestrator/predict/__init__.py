@@ -1,0 +1,1 @@
+"""One recording, staged by a model, becomes files: hypnogram, events, table, summary and picture."""
