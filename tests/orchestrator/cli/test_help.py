@@ -20,7 +20,10 @@ def command(name: str) -> click.Command:
 
 def reads_a_file(name: str) -> bool:
     """Whether the argument of a command is something that must be there already."""
-    return any(isinstance(p, click.Argument) and p.metavar != "OUT" for p in command(name).params)
+    return any(
+        isinstance(p, click.Argument) and p.metavar not in ("OUT", "DIR")
+        for p in command(name).params
+    )
 
 
 def arguments_of(name: str) -> list[click.Argument]:
