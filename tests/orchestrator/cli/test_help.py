@@ -155,7 +155,7 @@ def test_a_missing_argument_and_a_missing_file_end_with_2(
             main([name, *extra, *others, *required])
         err = capsys.readouterr().err
         assert end.value.code == 2, err
-        without = "Name a sweep" if name == "status" else "Missing argument"
+        without = "does not exist" if name == "status" else "Missing argument"  # the store
         assert ("nosuch" if extra else without) in err
 
 
