@@ -2,10 +2,10 @@
 
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import DataError
+from orchestrator.example_files import example_file
 from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.ingest import ingest
 from orchestrator.psg.synthetic import write_domain
@@ -38,8 +38,8 @@ def run_demo(store: Store, say: Say, *, n_cpus: int | None = None) -> str:
     DataError
         The encoder learned too little for its features to mean anything.
     """
-    dataset = load_dataset(_example("datasets/synthetic.yaml"))
-    sweep = load_sweep(_example("sweeps/tau.yaml"))
+    dataset = load_dataset(example_file("datasets/synthetic.yaml"))
+    sweep = load_sweep(example_file("sweeps/tau.yaml"))
     with tempfile.TemporaryDirectory() as scratch, ray_session(n_cpus):
         say(
             f"1/4 synth: {N_SOURCE} subjects of one site, {N_TARGET} of another, {HOURS:g} hours each"
@@ -64,10 +64,3 @@ def _check_encoder(store: Store, name: str) -> None:
             f"{reached['majority_stage']} gives {majority:.3f}. At least {MARGIN_OVER_MAJORITY} more is needed for its "
             "features to mean anything. Pretrain longer: raise pretrain.n_passes in sweeps/tau.yaml."
         )
-
-
-def _example(name: str) -> Path:
-    """Return an example file: inside the package where it was installed from a wheel, else beside it."""
-    package = Path(__file__).parent
-    inside = package / "examples" / name
-    return inside if inside.exists() else package.parent / name

@@ -1,8 +1,38 @@
-"""Commands that need no files: ``demo`` shows what there is, ``doctor`` checks the machine."""
+"""Commands that need no files: ``init`` writes some, ``demo`` shows what there is, ``doctor`` checks the machine."""
+
+import shlex
 
 import click
 
 from orchestrator.cli.options import cpus_option, store_option, writable_store
+
+FIRST_COMMANDS = """\
+orchestrator synth data --subjects 8 --shift 0 --seed 1
+orchestrator synth data --subjects 4 --shift 1 --seed 2
+orchestrator ingest datasets/synthetic.yaml --data data
+orchestrator sweep sweeps/tau.yaml
+orchestrator review tau
+"""
+"""What `orchestrator demo` does, step by step, in a folder with the examples."""
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+def init(folder: str) -> None:
+    """Write the example files into folder DIR: data sets, sweeps and clusters, to be copied and changed.
+
+    Nothing that is there is overwritten: files with the same content are left alone, and where there is another file of
+    the same name, nothing is written at all.
+    """
+    from orchestrator.example_files import write_examples
+
+    done = write_examples(folder)
+    for name in done.written:
+        click.echo(f"wrote {name}")
+    there = f"; {done.n_there} were there already" if done.n_there else ""
+    click.echo(f"{len(done.written)} example files written into {done.folder}{there}.")
+    click.echo("next, on made-up recordings:")
+    click.echo(f"cd {shlex.quote(done.folder)}\n{FIRST_COMMANDS}", nl=False)
 
 
 @click.command()
@@ -37,4 +67,4 @@ def doctor(store_uri: str) -> None:
     raise SetupError(f"this machine fails {names}; see above for what to do.")
 
 
-COMMANDS = (demo, doctor)
+COMMANDS = (init, demo, doctor)

@@ -29,16 +29,22 @@ json_option: Callable[..., Any] = click.option(
 def status(
     name: str | None, store_uri: str, cluster_file: str | None, as_json: bool, watch: bool
 ) -> None:
-    """Say where sweep NAME stands: trials, the best one, what runs. With --cluster alone, where the cluster stands."""
+    """Say where sweep NAME stands: trials, the best one, what runs.
+
+    Without NAME, all sweeps of the store, a line each; with --cluster alone, where the cluster stands.
+    """
     from orchestrator.sweep.lock import Holders
     from orchestrator.sweep.watch.status import sweep_status
     from orchestrator.sweep.watch.status_text import status_text
     from orchestrator.telemetry.progress import on_terminal
 
     if name is None:
-        if cluster_file is None:
-            raise click.UsageError("Name a sweep, or a cluster with --cluster FILE.")
-        _cluster_status(cluster_file, as_json)
+        if cluster_file is not None:
+            _cluster_status(cluster_file, as_json)
+        elif watch:
+            raise click.UsageError("--watch follows one sweep: name it.")
+        else:
+            _all_sweeps(store_uri, as_json)
         return
     store = _store(store_of(store_uri, cluster_file))
     if watch and not as_json and on_terminal(stderr=False):
@@ -51,6 +57,22 @@ def status(
         if not watch or found.state != "running":
             return
         time.sleep(_LOOK_S)
+
+
+def _all_sweeps(store_uri: str, as_json: bool) -> None:
+    from orchestrator.store.store import Store
+    from orchestrator.sweep.watch.sweep_list import sweeps_of, sweeps_text
+
+    begin = "`orchestrator sweep FILE` begins one, and `orchestrator init DIR` writes files to begin with"
+    hint = f"No sweep has begun there: {begin}; or name another store with --store."
+    store = Store.open(store_uri, existing=True, hint=hint)
+    found = sweeps_of(store)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(sweep) for sweep in found]))
+    elif found:
+        click.echo(sweeps_text(found))
+    else:
+        click.echo(f"There is no sweep in {store.uri}: {begin}.")
 
 
 def _cluster_status(cluster_file: str, as_json: bool) -> None:

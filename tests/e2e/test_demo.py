@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.example_files import example_file
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, MakeCli, Result, Tools
 
@@ -75,7 +77,5 @@ def test_second_demo_makes_nothing_again(
 
 
 def test_files_that_the_demo_runs_are_those_of_the_repository(root: Path) -> None:
-    from orchestrator import demo
-
-    assert demo._example("sweeps/tau.yaml") == root / "sweeps" / "tau.yaml"
-    assert demo._example("datasets/synthetic.yaml") == root / "datasets" / "synthetic.yaml"
+    assert example_file("sweeps/tau.yaml") == root / "sweeps" / "tau.yaml"
+    assert example_file("datasets/synthetic.yaml") == root / "datasets" / "synthetic.yaml"

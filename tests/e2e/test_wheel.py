@@ -39,25 +39,38 @@ def test_wheel_ships_three_packages_all_their_files_and_the_examples(
     assert ours - set(names) == set()
     assert "orchestrator/methods/sleepmg/review/sections/balance.html.j2" in ours
     assert "orchestrator/config/montages/basic.yaml" in ours
-    assert "orchestrator/examples/sweeps/tau.yaml" in names
-    assert "orchestrator/examples/datasets/synthetic.yaml" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_demo_of_an_installed_wheel_finds_its_files(wheel: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = "from orchestrator import demo; print(demo._example('sweeps/tau.yaml'))"
+def test_init_of_an_installed_wheel_writes_all_examples_of_the_repository(
+    wheel: Path, root: Path, tmp_path: Path
+) -> None:
+    installed, folder = tmp_path / "installed", tmp_path / "work"
+    zipfile.ZipFile(wheel).extractall(installed)
+    code = "import orchestrator; print(orchestrator.__file__); from orchestrator.cli.main import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
+        [sys.executable, "-c", code, "init", str(folder)],
+        cwd=installed,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         check=True,
         capture_output=True,
         text=True,
         encoding="utf-8",
     )
-    assert (
-        Path(done.stdout.strip()) == tmp_path / "orchestrator" / "examples" / "sweeps" / "tau.yaml"
-    )
+    lines = done.stdout.splitlines()
+    assert Path(lines[0]) == installed / "orchestrator" / "__init__.py"
+    tracked = subprocess.run(
+        ["git", "ls-files", "datasets", "sweeps", "cluster"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    ).stdout.splitlines()
+    assert {"datasets/synthetic.yaml", "sweeps/tau.yaml", "cluster/aws.yaml"} <= set(tracked)
+    for name in tracked:
+        assert f"wrote {name}" in lines
+        assert (folder / name).read_bytes() == (root / name).read_bytes()
 
 
 def test_an_installed_wheel_knows_the_commit_it_was_built_from(wheel: Path, tmp_path: Path) -> None:

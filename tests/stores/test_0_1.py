@@ -8,6 +8,7 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.begun import check_changes, read_sweep, stored_sweep
 from orchestrator.sweep.watch.status import sweep_status
+from orchestrator.sweep.watch.sweep_list import sweeps_of
 from orchestrator.telemetry.events import read_events
 from tests.stores.conftest import SWEEPS
 from tests.stores.pages import FINISHED, FOLDER, pages_of
@@ -45,6 +46,18 @@ def test_its_status(store_of_0_1: Store, name: str) -> None:
     assert sweep.search is not None
     assert status.n_trials == sweep.search.n_trials
     assert status.n_complete == (sweep.search.n_trials if name in FINISHED else 1)
+
+
+@pytest.mark.heavy
+def test_all_are_listed(store_of_0_1: Store) -> None:
+    listed = {sweep.name: sweep for sweep in sweeps_of(store_of_0_1)}
+    assert sorted(listed) == SWEEPS
+    for name, sweep in listed.items():
+        status = sweep_status(store_of_0_1, name)
+        assert (sweep.state, sweep.method) == (status.state, name.partition("-")[0])
+        assert (sweep.n_done, sweep.n_trials) == (status.n_complete, status.n_trials)
+        assert sweep.best_objective == status.best_objective
+        assert sweep.last_sign_of_life == status.last_event_at
 
 
 @pytest.mark.heavy

@@ -1,6 +1,7 @@
 """The Optuna study of a sweep: the record of what was tried, what came of it, and what is still to be done."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,10 +44,17 @@ class Study:
         Optuna appends to it.
     directions : sequence of Direction
         One for each value of a trial, the objective first.
+    objectives : sequence of str, optional
+        What these values are called, for who opens the journal with Optuna's own tools. Noted in a journal that lacks
+        it: a new one, or one that an earlier version has begun.
     """
 
     def __init__(
-        self, name: str, journal: Path, directions: Sequence[Direction] = ("maximize",)
+        self,
+        name: str,
+        journal: Path,
+        directions: Sequence[Direction] = ("maximize",),
+        objectives: Sequence[str] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.name = name
@@ -54,6 +62,11 @@ class Study:
         self._study = optuna.create_study(
             study_name=name, storage=self.storage, directions=directions, load_if_exists=True
         )
+        if objectives and self._study.metric_names is None:
+            with warnings.catch_warnings():
+                # Since Optuna 3.2; 5.0 still calls it experimental, and its dashboard reads it.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(list(objectives))
         self._adopted = {
             trial.user_attrs[_ADOPTED]
             for trial in self._study.get_trials(deepcopy=False)

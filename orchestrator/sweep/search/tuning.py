@@ -109,7 +109,8 @@ def run_search(
         tempfile.TemporaryDirectory() as scratch,
         journal_of(run.store, run.sweep.name, Path(scratch), run.halt) as journal,
     ):
-        study = Study(run.sweep.name, journal.file, search.directions)
+        objectives = (objective_name, *search.also) if objective_name else ()
+        study = Study(run.sweep.name, journal.file, search.directions, objectives)
         adopt_trials(run, search, space, fixed, study)
         ended_at = last_sign_of_life(run.store, run.sweep.name, run.log.events())
         n_requeued = study.requeue_running(ended_at)

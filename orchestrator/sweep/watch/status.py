@@ -91,9 +91,7 @@ def sweep_status(store: Store, name: str, holders: Holders | None = None) -> Swe
         Its log or its lock is damaged.
     """
     events = sweep_events(store, name)
-    holder, alive = (holders or Holders(store)).of(name)
-    finished = store.exists(paths.sweep_trials(name))
-    state: State = "finished" if finished else "running" if alive else "stopped"
+    state, holder = state_of(store, name, holders or Holders(store))
     running = state == "running"
     return summary(
         name,
@@ -103,6 +101,19 @@ def sweep_status(store: Store, name: str, holders: Holders | None = None) -> Swe
         holder=holder if running else None,
         now=datetime.now(UTC) if running else None,
     )
+
+
+def state_of(store: Store, name: str, holders: Holders) -> tuple[State, str]:
+    """Return in which state a sweep is, and which process holds its lock; empty where none does.
+
+    Raises
+    ------
+    IntegrityError
+        Its lock is damaged.
+    """
+    holder, alive = holders.of(name)
+    finished = store.exists(paths.sweep_trials(name))
+    return "finished" if finished else "running" if alive else "stopped", holder
 
 
 def sweep_events(store: Store, name: str) -> list[dict[str, Any]]:

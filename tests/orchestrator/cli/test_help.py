@@ -20,7 +20,10 @@ def command(name: str) -> click.Command:
 
 def reads_a_file(name: str) -> bool:
     """Whether the argument of a command is something that must be there already."""
-    return any(isinstance(p, click.Argument) and p.metavar != "OUT" for p in command(name).params)
+    return any(
+        isinstance(p, click.Argument) and p.metavar not in ("OUT", "DIR")
+        for p in command(name).params
+    )
 
 
 def arguments_of(name: str) -> list[click.Argument]:
@@ -152,7 +155,7 @@ def test_a_missing_argument_and_a_missing_file_end_with_2(
             main([name, *extra, *others, *required])
         err = capsys.readouterr().err
         assert end.value.code == 2, err
-        without = "Name a sweep" if name == "status" else "Missing argument"
+        without = "does not exist" if name == "status" else "Missing argument"  # the store
         assert ("nosuch" if extra else without) in err
 
 

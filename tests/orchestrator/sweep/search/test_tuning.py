@@ -1,17 +1,20 @@
 """What a search notes of its time and money, and what ends it: without Ray."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import pytest
 import ray
+from optuna.storages import JournalStorage
 from optuna.trial import TrialState
 from ray.tune import TuneError
 
 from orchestrator.cluster.prices import USD_PER_HOUR
+from orchestrator.config.objectives import COST, Objective
 from orchestrator.config.sweep_sections import SearchBase, SweepBase
 from orchestrator.errors import InterruptedSweepError, SetupError
 from orchestrator.method import Scores
@@ -20,7 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep.execution import Run
 from orchestrator.sweep.halt import Halt
 from orchestrator.sweep.search import tuning
-from orchestrator.sweep.search.journal import journal_of
+from orchestrator.sweep.search.journal import OwnBackend, journal_of
 from orchestrator.sweep.search.searcher import StudySearch
 from orchestrator.sweep.search.study import Study
 from orchestrator.sweep.search.tuning import _billed, _own_errors, run_search
@@ -103,6 +106,43 @@ def test_the_time_for_which_a_sweep_lay_killed_is_not_spent(
                     evaluate=lambda params: Scores(values=(0.5,)),
                 )
     assert limits == [None, "max_hours 1.5"]
+
+
+class ByCost(SearchBase):
+    further: ClassVar[Mapping[str, Objective]] = {"cost": COST}
+
+
+@pytest.mark.parametrize("begun_by_0_1", [False, True])
+def test_the_journal_names_the_objectives_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun_by_0_1: bool
+) -> None:
+    """Those of 0.1 have no names; one that goes on gets them."""
+    store = Store.open(str(tmp_path / "store"))
+    search = ByCost(n_trials=3, also=("cost",))
+    file = Path(store.uri_of(paths.sweep_journal("probe")))
+    if begun_by_0_1:
+        with journal_of(store, "probe", tmp_path, Halt()) as journal:
+            Study("probe", journal.file, search.directions)
+    monkeypatch.setattr(tuning, "_tune", lambda *_: None)
+    for _ in range(2):  # attempts
+        with (
+            EventLog(store, paths.sweep_events("probe")) as log,
+            pytest.raises(InterruptedSweepError),
+        ):
+            run_search(
+                run_in(store, log),
+                search,
+                space={"x": Uniform(0, 1)},
+                first=[],
+                trial=lambda inputs_ref, params, after_part: {},
+                inputs_ref=[],
+                identify=str,
+                evaluate=lambda params: Scores(values=(0.5, 1.0)),
+                objective_name="source_val",
+            )
+    found = optuna.load_study(study_name="probe", storage=JournalStorage(OwnBackend(str(file))))
+    assert found.metric_names == ["source_val", "cost"]
+    assert file.read_text(encoding="utf-8").count('"study:metric_names"') == 1
 
 
 def test_what_stopped_a_sweep_is_raised_as_it_was() -> None:
