@@ -227,8 +227,8 @@ class Method(Protocol[TrialT]):
     ) -> "Mapping[str, pa.Table]":
         """Return all tables by their path in the store; the search has ended, so test labels may be read."""
 
-    def trained(self, one: Done[TrialT], row: Mapping[str, Any]) -> Trained | None:
-        """Return a finished trial or control as a model; None where it trained nothing.
+    def trained(self, one: Done[TrialT], row: Mapping[str, Any]) -> Trained:
+        """Return a finished trial or control as a model; what trained nothing is the model that it began with.
 
         `row` is its row of the final table.
         """

@@ -87,6 +87,7 @@ class SleepMG(nn.Module):
                 "or turn adversary.enabled off."
             )
         self.modalities = tuple(n_channels)
+        self.n_channels = dict(n_channels)
         self.synced = False
         channels = (
             dict(n_channels) if settings.multimodal else {ALL_CHANNELS: sum(n_channels.values())}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import clusters, data, jobs, machine, metrics, results, search, watch
+from orchestrator.cli import clusters, data, jobs, machine, metrics, predict, results, search, watch
 from orchestrator.errors import InterruptedSweepError, OrchestratorError
 from orchestrator.telemetry.session import prepare_ray_environment
 from orchestrator.telemetry.termination import ended_like_ctrl_c
@@ -31,6 +31,7 @@ for command in (
     *jobs.COMMANDS,
     *watch.COMMANDS,
     *results.COMMANDS,
+    *predict.COMMANDS,
     *machine.COMMANDS,
     *metrics.COMMANDS,
 ):

@@ -72,13 +72,20 @@ def night_files(night: StagedNight, channel: ShownChannel | None = None) -> dict
     """
     from orchestrator.predict.picture import night_png  # here: matplotlib takes half a second
 
-    return {
-        f"{night.recording}_hypnogram.edf": hypnogram_edf(night),
-        f"{night.recording}_events.tsv": events_tsv(night),
-        f"{night.recording}.csv": epochs_csv(night),
-        f"{night.recording}_summary.json": summary_json(night),
-        f"{night.recording}.png": night_png(night, channel),
-    }
+    contents = (
+        hypnogram_edf(night),
+        events_tsv(night),
+        epochs_csv(night),
+        night_png(night, channel),
+        summary_json(night),
+    )
+    return dict(zip(output_names(night.recording), contents, strict=True))
+
+
+def output_names(recording: str) -> tuple[str, ...]:
+    """Return the names of the files of a recording, that of the summary last."""
+    endings = ("_hypnogram.edf", "_events.tsv", ".csv", ".png", "_summary.json")
+    return tuple(recording + ending for ending in endings)
 
 
 def hypnogram_edf(night: StagedNight) -> bytes:
@@ -162,6 +169,8 @@ def summary_json(night: StagedNight) -> bytes:
         "recording": night.recording,
         "subject": night.subject,
         "start": None if night.start is None else night.start.isoformat(),
+        "recording_sha256": night.source_sha256,
+        "staging_id": night.staging_id,
         "model": dict(sorted(night.model.items())),
         "stages_the_model_cannot_say": [stage.name for stage in night.cannot_say],
         "notes": [*night.notes, *_cautions(night)],

@@ -54,6 +54,10 @@ class StagedNight:
     """Sentences that a reader has to know, such as "The model was trained on this subject."."""
     model: Mapping[str, str]
     """What identifies the model, such as its sweep and trial."""
+    source_sha256: str | None = None
+    """Of the recording."""
+    staging_id: str | None = None
+    """Of model and recording: equal ones give equal files."""
 
     def __post_init__(self) -> None:
         if not self.recording or self.recording in {".", ".."} or set(self.recording) & set("/\0"):

@@ -39,7 +39,7 @@ def keep_models(
     rows = {row["trial"]: row for row in final.to_pylist()}
     for one, row in _to_keep(sweep.keep_models, done, rows):
         trained = method.trained(one, row)
-        if trained is not None and not store.exists(paths.model_json(sweep.name, row["trial"])):
+        if not store.exists(paths.model_json(sweep.name, row["trial"])):
             write_model(store, sweep.name, sweep.method, row["trial"], trained)
     for path in store.files(paths.weights_folder(sweep.name)):
         store.delete_if_there(path)
@@ -134,6 +134,7 @@ def _training(store: Store, trained: Trained) -> dict[str, Any]:
         "dataset": dataset,
         **{key: about.get(key) for key in ("title", "url", "licence")},
         "subjects": sorted({recording.subject for recording in trained.learned_from}),
+        "recordings": sorted({recording.recording for recording in trained.learned_from}),
     }
 
 

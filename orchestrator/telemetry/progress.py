@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 Advance = Callable[[str], None]
 """Called once per finished step with a few words about it."""
@@ -26,10 +33,10 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress(title: str, total: int, *, time_left: bool = False) -> Iterator[Advance]:
     """Show `total` steps of a phase; yields the function to call after each.
 
-    Nothing is printed on standard output, and no escape codes where standard error is not a terminal.
+    `time_left` is for steps that take about the same time. Nothing is printed on standard output, and no escape codes where standard error is not a terminal.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -49,6 +56,7 @@ def progress(title: str, total: int) -> Iterator[Advance]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *((TextColumn("left"), TimeRemainingColumn()) if time_left else ()),
         TextColumn("{task.fields[what]}", markup=False),
     )
     with Progress(*columns, console=console) as bar:

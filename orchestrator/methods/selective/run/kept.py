@@ -1,4 +1,4 @@
-"""A finetuned trial or arm as a model that stages recordings."""
+"""A trial or arm as a model that stages recordings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from orchestrator.store import paths
 def trained(
     plan: SweepPlan, scored: Scored, inputs: TrialInputs, one: Done[Trial], row: Mapping[str, Any]
 ) -> Trained:
-    """Return the model of what was finetuned.
+    """Return the model of a trial or arm; of one that was not finetuned, the encoder.
 
     Parameters
     ----------
@@ -22,7 +22,6 @@ def trained(
     scored : Scored
     inputs : TrialInputs
     one : Done
-        Finetuned.
     row : mapping
         Its row of the final table.
     """
@@ -30,7 +29,12 @@ def trained(
     return Trained(
         network="mrcnn",
         weights=[
-            StoredWeights(path=paths.trial_weights(sweep.name, name), seed=configuration.seed)
+            StoredWeights(
+                path=paths.trial_weights(sweep.name, name)
+                if configuration.is_trained
+                else paths.encoder_weights(scored.encoder.encoder_id),
+                seed=configuration.seed,
+            )
             for configuration, name in zip(one.trial.seeds, one.trial.stored, strict=True)
         ],
         modalities=(sweep.modality,),

@@ -162,10 +162,8 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
             paths.sweep_trials(sweep.name): trials_table(rows),
         }
 
-    def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained | None:
-        """Return a finetuned model; None for one that was not finetuned, which is the encoder."""
-        if not one.trial.seeds[0].is_trained:
-            return None
+    def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
+        """Return a trial or arm as a model."""
         return kept.trained(self._plan, self._made(), self._inputs, one, row)
 
     def _test_judge(self, gate: LabelGate) -> Judge | None:

@@ -1,0 +1,60 @@
+"""Kinds of networks that a kept model may hold: from the bytes of its weights to what it says of epochs."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainables import fold, inference
+from trainables.epochs import MultimodalEpochs
+from trainables.stages import UNSCORED, Stage
+from trainables.weights import classifier_from_bytes, sleepmg_from_bytes
+
+Signals = Mapping[str, NDArray[np.float32]]
+"""Modality -> (n, n_channels, 3000) scaled signals of the same epochs; one that the recording lacks is left out."""
+
+Answer = Callable[[Signals], NDArray[np.float32]]
+"""Returns the probability of each stage, (n, 5)."""
+
+
+def _mrcnn(weights: bytes, modalities: Sequence[str], stages: Sequence[Stage]) -> Answer:
+    model = classifier_from_bytes(weights)
+    (modality,) = modalities
+
+    def answer(x: Signals) -> NDArray[np.float32]:
+        return inference.predict(model, x[modality], declared=stages)
+
+    return answer
+
+
+def _sleepmg(weights: bytes, modalities: Sequence[str], stages: Sequence[Stage]) -> Answer:
+    model = sleepmg_from_bytes(weights)
+    n_channels = dict(model.n_channels)
+
+    def answer(x: Signals) -> NDArray[np.float32]:
+        n = len(next(iter(x.values())))
+        epochs = MultimodalEpochs(
+            x={
+                modality: x.get(modality, np.zeros((n, n_channels[modality], 3000), np.float32))
+                for modality in modalities
+            },
+            present=np.tile([modality in x for modality in modalities], (n, 1)),
+            subject=np.zeros(n, np.int64),
+            stages=np.full(n, UNSCORED, np.int64),
+        )
+        return fold.predict(model, epochs, np.arange(n), declared=stages).probability
+
+    return answer
+
+
+NETWORKS: Mapping[str, Callable[[bytes, Sequence[str], Sequence[Stage]], Answer]] = {
+    "mrcnn": _mrcnn,
+    "sleepmg": _sleepmg,
+}
+"""By what ``model.json`` writes under ``network``: from weights, modalities and stages that may be said."""
+
+
+def one_thread() -> None:
+    """Let torch use one thread, as trials do: the last digits depend on it."""
+    torch.set_num_threads(1)
