@@ -59,8 +59,8 @@ def find_inputs(names: Sequence[str], dataset: DatasetFile | None = None) -> lis
     for recording, clashing in by_name.items():
         if len(clashing) > 1:
             raise ConfigError(
-                f"{' and '.join(clashing)} are both called {recording!r}, so the files of one would be overwritten by those "
-                "of the other. Stage them into different folders with --out."
+                f"{' and '.join(clashing)} are both called {recording!r}, so the files of one would be overwritten "
+                "by those of the other. Stage them into different folders with --out."
             )
     return list(found.values())
 

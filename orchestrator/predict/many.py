@@ -12,7 +12,12 @@ from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import one_thread
 from orchestrator.predict.run import Result, check_free, done_before, night_text, write_night
 from orchestrator.predict.staging import stage_table, staging_id
-from orchestrator.psg.feed import StoredRecording, check_modality, preprocessing_of, stored_recordings
+from orchestrator.psg.feed import (
+    StoredRecording,
+    check_modality,
+    preprocessing_of,
+    stored_recordings,
+)
 from orchestrator.store.placement import check_outlives_job
 from orchestrator.store.store import Store, sha256
 from orchestrator.telemetry.progress import progress
@@ -42,13 +47,21 @@ def stage_dataset(
     check_outlives_job(out)
     recordings = stored_recordings(store, dataset)
     if not recordings:
-        raise ConfigError(f"data set {dataset!r} of {store.uri} has no recording that could be staged.")
-    required = [m for m in model.record.modalities if m not in model.record.preprocessing.get("optional", ())]
+        raise ConfigError(
+            f"data set {dataset!r} of {store.uri} has no recording that could be staged."
+        )
+    required = [
+        m
+        for m in model.record.modalities
+        if m not in model.record.preprocessing.get("optional", ())
+    ]
     for modality in required:
         check_modality(store, recordings[0], modality)
     _check_preprocessing(store, recordings[0], model.record)
     done = {
-        r.recording for r in recordings if done_before(out, r.recording, staging_id(model, r.epochs_sha256))
+        r.recording
+        for r in recordings
+        if done_before(out, r.recording, staging_id(model, r.epochs_sha256))
     }
     todo = [recording for recording in recordings if recording.recording not in done]
     check_free(out, [recording.recording for recording in todo], overwrite=overwrite)
@@ -72,7 +85,10 @@ def _stage(
     def stage_one(recording: StoredRecording) -> dict[str, Any]:
         record, files = ray.get(shared)
         return _staged(
-            Store.open(store.uri), Store.open(out.uri), LoadedModel(record=record, files=files), recording
+            Store.open(store.uri),
+            Store.open(out.uri),
+            LoadedModel(record=record, files=files),
+            recording,
         )
 
     results = []
@@ -132,7 +148,7 @@ def _check_preprocessing(store: Store, recording: StoredRecording, record: Model
     for modality in record.modalities:
         if theirs["filter_hz"].get(modality) != own["filter_hz"].get(modality):
             raise ConfigError(
-                f"data set {recording.dataset!r} holds {modality} filtered at {theirs['filter_hz'].get(modality)} Hz, and "
-                f"the model learned from {own['filter_hz'].get(modality)} Hz. Stage the recordings' files instead, which "
-                "are then filtered as the model needs them."
+                f"data set {recording.dataset!r} holds {modality} filtered at {theirs['filter_hz'].get(modality)} "
+                f"Hz, and the model learned from {own['filter_hz'].get(modality)} Hz. Stage the recordings' files "
+                "instead, which are then filtered as the model needs them."
             )

@@ -140,10 +140,12 @@ def _checked(store: Store, folder: str) -> LoadedModel:
     for entry in record.files:
         weights = store.read_if_there(at + entry.file)
         if weights is None or sha256(weights) != entry.sha256:
-            what = "is missing" if weights is None else f"does not have the SHA-256 that {FILE} names"
+            what = (
+                "is missing" if weights is None else f"does not have the SHA-256 that {FILE} names"
+            )
             raise IntegrityError(
-                f"{store.uri_of(at + entry.file)} {what}: the model was changed since it was written. Restore it from a "
-                "copy, or keep it again."
+                f"{store.uri_of(at + entry.file)} {what}: the model was changed since it was written. Restore it "
+                "from a copy, or keep it again."
             )
         files[entry.file] = weights
     return LoadedModel(record=record, files=files)
@@ -152,15 +154,17 @@ def _checked(store: Store, folder: str) -> LoadedModel:
 def _of_sweep(store: Store, sweep: str, trial: str | None) -> LoadedModel:
     if not store.exists(paths.sweep_trials(sweep)):
         raise ConfigError(
-            f"sweep {sweep!r} has not finished, so none of its trials is chosen yet. `orchestrator status {sweep}` says "
-            "how far it is."
+            f"sweep {sweep!r} has not finished, so none of its trials is chosen yet. `orchestrator status {sweep}` "
+            "says how far it is."
         )
     rows = store.read_table(paths.sweep_trials(sweep)).to_pylist()
     name = _chosen(sweep, rows) if trial is None else _named(sweep, rows, trial)
     if not store.exists(paths.model_json(sweep, name)):
         row = next(row for row in rows if row["trial"] == name)
         if row["state"] != "complete":
-            raise DataError(f"{sweep}:{name} has no model: the trial is {row['state']}. Choose another one.")
+            raise DataError(
+                f"{sweep}:{name} has no model: the trial is {row['state']}. Choose another one."
+            )
         raise DataError(
             f"{sweep}:{name} was not kept. `orchestrator sweep FILE --keep {name}`, with the sweep's file, trains it "
             "again."
@@ -209,8 +213,8 @@ def _of_encoder(store: Store, encoder_id: str) -> LoadedModel:
     weights = store.read_if_there(paths.encoder_weights(encoder_id))
     if weights is None or sha256(weights) != about["weights_sha256"]:
         raise IntegrityError(
-            f"{store.uri_of(paths.encoder_weights(encoder_id))} is missing or changed: it does not have the SHA-256 that "
-            "encoder.json records. Remove its folder, and pretrain again."
+            f"{store.uri_of(paths.encoder_weights(encoder_id))} is missing or changed: it does not have the SHA-256 "
+            "that encoder.json records. Remove its folder, and pretrain again."
         )
     first = _recording_named(store, about["train_recordings"][0])
     name = "weights.safetensors"
@@ -251,6 +255,6 @@ def _recording_named(store: Store, text: str) -> StoredRecording:
         if (stored.subject, stored.recording) == (subject, recording):
             return stored
     raise DataError(
-        f"{store.uri} no longer holds {text}, whose file says how signals are preprocessed for this encoder. Ingest the "
-        "data set again."
+        f"{store.uri} no longer holds {text}, whose file says how signals are preprocessed for this encoder. Ingest "
+        "the data set again."
     )

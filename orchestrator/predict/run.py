@@ -51,7 +51,9 @@ def stage_files(
                 one.source.recording, lambda one=one: stage_file(one, model, settings), out
             )
             results.append(result)
-            advance(f"{result.recording}: {result.text}" if not result.is_staged else result.recording)
+            advance(
+                f"{result.recording}: {result.text}" if not result.is_staged else result.recording
+            )
     return results
 
 

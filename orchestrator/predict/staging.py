@@ -181,7 +181,9 @@ def _known(model: LoadedModel, recording: str, subject: str | None) -> list[str]
     own = [e for e in model.record.files if e.subject is not None and e.subject == subject]
     said = []
     if subject is not None and subject in training["subjects"]:
-        said.append(f"The model was trained on subject {subject}: agreement with a scorer says little here.")
+        said.append(
+            f"The model was trained on subject {subject}: agreement with a scorer says little here."
+        )
     elif recording in training.get("recordings", ()):
         said.append(
             f"The model was trained on a recording called {recording}: if it is this one, agreement with a scorer says "
@@ -190,7 +192,9 @@ def _known(model: LoadedModel, recording: str, subject: str | None) -> list[str]
     if subject is not None and subject in adapted:
         said.append(f"The model was adapted to the signals, not the stages, of subject {subject}.")
     if any(entry.subject is not None for entry in model.record.files):
-        which = f"those adapted to {subject}" if own else "all of them, as none was adapted to this one"
+        which = (
+            f"those adapted to {subject}" if own else "all of them, as none was adapted to this one"
+        )
         said.append(f"The model has weights for each subject; used here: {which}.")
     return said
 
@@ -202,9 +206,9 @@ def _amplitudes(metadata: Mapping[str, Any]) -> list[str]:
             if not channel["plausible"]:
                 factor = convert.implausible_by(channel["spread_uv"])
                 said.append(
-                    f"The amplitude of {channel['label']} ({modality}) is implausible, by a factor of about {factor:.2g}: "
-                    "its unit or gain in the file is wrong. Each recording is scaled by its own spread, so stages "
-                    "do not suffer unless the gain changed within the recording."
+                    f"The amplitude of {channel['label']} ({modality}) is implausible, by a factor of about "
+                    f"{factor:.2g}: its unit or gain in the file is wrong. Each recording is scaled by its own "
+                    "spread, so stages do not suffer unless the gain changed within the recording."
                 )
     return said
 

@@ -36,7 +36,8 @@ def note(text: str) -> None:
 def progress(title: str, total: int, *, time_left: bool = False) -> Iterator[Advance]:
     """Show `total` steps of a phase; yields the function to call after each.
 
-    `time_left` is for steps that take about the same time. Nothing is printed on standard output, and no escape codes where standard error is not a terminal.
+    `time_left` is for steps that take about the same time. Nothing is printed on standard output, and no escape codes
+    where standard error is not a terminal.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
