@@ -227,6 +227,10 @@ def _edf_errors(file_name: str) -> Iterator[None]:
     """Around every use of an Edf: edfio parses lazily, so a broken field fails where it is first read."""
     try:
         yield
+    except UnboundLocalError as error:  # what edfio makes of a division by this length
+        raise RecordingError(
+            "not_edf", f"{file_name} cannot be read as EDF: its data records last 0 s."
+        ) from error
     except (ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise RecordingError("not_edf", f"{file_name} cannot be read as EDF: {error}.") from error
 

@@ -252,6 +252,13 @@ def test_not_an_edf(data: bytes) -> None:
     assert caught.value.reason == "not_edf"
 
 
+def test_data_records_that_last_no_time_are_refused(night: bytes) -> None:
+    assert night[244:252] == b"30      "
+    text = refused(night[:244] + b"0       " + night[252:])
+    assert text.startswith("not_edf: ")
+    assert "last 0 s" in text
+
+
 @pytest.mark.parametrize("missing", [1, 5000, 20_000])
 def test_a_truncated_file_says_how_much_there_should_be(night: bytes, missing: int) -> None:
     text = refused(night[:-missing])
