@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import ray
 
     from orchestrator.config.sweep_sections import SearchBase, SweepBase
-    from orchestrator.psg.feed import StoredRecording
+    from orchestrator.psg.feed import Scale, StoredRecording
     from trainables.stages import Stage
     from trainables.training import Seconds
 
@@ -132,8 +132,8 @@ class Trained:
     """A key of :data:`orchestrator.predict.networks.NETWORKS`."""
     weights: Sequence[StoredWeights]
     modalities: Sequence[str]
-    scale: str
-    """Of the signals: ``recording`` or ``microvolts``."""
+    scale: "Scale"
+    """Of the signals."""
     stages: Sequence["Stage"]
     """Those that it can say."""
     learned_from: "Sequence[StoredRecording]"

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator.errors import IntegrityError
+from orchestrator.psg.feed import Scale
 from orchestrator.store.decoding import Kinds, damaged, json_object
 from trainables.stages import STAGE_NAMES
 
@@ -57,7 +58,7 @@ class ModelRecord:
     """A key of :data:`orchestrator.predict.networks.NETWORKS`."""
     modalities: tuple[str, ...]
     """What it needs of a recording, in its order."""
-    scale: str
+    scale: Scale
     """``recording``: in spreads of each recording; or ``microvolts``."""
     clip_spreads: float
     """Where scaled signals are clipped."""
@@ -118,6 +119,8 @@ def record_of(data: bytes, where: str) -> ModelRecord:
         )
     except TypeError as error:
         raise damaged(where, f"its entries are not those of a model ({error})") from None
+    if record.scale not in get_args(Scale):
+        raise damaged(where, f"its 'scale' is {record.scale!r}")
     if not files or set(record.stages) - set(STAGE_NAMES):
         raise damaged(where, "it names no file of weights, or a stage that there is not")
     return record

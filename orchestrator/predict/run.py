@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from orchestrator.errors import ConfigError, DataError, RecordingError
@@ -47,9 +48,8 @@ def stage_files(
     results = []
     with progress("predict", len(inputs), time_left=True) as advance:
         for one in inputs:
-            result = _result(
-                one.source.recording, lambda one=one: stage_file(one, model, settings), out
-            )
+            name = one.source.recording
+            result = _result(name, partial(stage_file, one, model, settings), out)
             results.append(result)
             advance(
                 f"{result.recording}: {result.text}" if not result.is_staged else result.recording

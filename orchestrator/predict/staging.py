@@ -1,11 +1,11 @@
 """From a recording and a model to the stages of its epochs."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,10 @@ def stage_file(given: Input, model: LoadedModel, settings: convert.Settings) -> 
     RecordingError
         It cannot be read, lacks a channel, or is too short.
     """
-    data = Store.open(given.data_uri)
-    content = data.read_bytes(given.source.path)
-    source = given.source
+    data, source = Store.open(given.data_uri), given.source
     stage_content = data.read_bytes(source.stage_path) if source.stage_path else None
-    converted, unread = _converted(given, settings, content, stage_content)
+    with data.local_copy(source.path) as file:
+        converted, unread = _converted(given, settings, file, stage_content)
     notes = [] if unread is None else [f"The stages in the file could not be read: {unread}"]
     return stage_table(
         converted.table,
@@ -56,7 +55,7 @@ def stage_file(given: Input, model: LoadedModel, settings: convert.Settings) -> 
         subject=given.subject,
         start=converted.start,
         remainder_s=converted.remainder_s,
-        source_sha256=hashlib.sha256(content).hexdigest(),
+        source_sha256=data.sha256(source.path),
         notes=notes,
     )
 
@@ -134,7 +133,7 @@ def staging_id(model: LoadedModel, source_sha256: str) -> str:
 
 
 def _converted(
-    given: Input, settings: convert.Settings, content: bytes, stage_content: bytes | None
+    given: Input, settings: convert.Settings, content: Path, stage_content: bytes | None
 ) -> tuple[convert.Converted, str | None]:
     """Return the epochs of a recording, and why the stages that it holds cannot be used, if they cannot.
 

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,8 +70,20 @@ class Settings:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Converted:
+    """The epochs of one recording, and what of it is not in them."""
+
+    table: pa.Table
+    """See :func:`epoch_table`."""
+    remainder_s: float
+    """Seconds at the end of the signal that are no whole epoch."""
+    start: datetime | None
+    """When the recording starts, in the time of its place; None where the file does not say."""
+
+
 def epoch_table(
-    source: Source, settings: Settings, content: bytes, stage_content: bytes | None
+    source: Source, settings: Settings, content: bytes | Path, stage_content: bytes | None
 ) -> pa.Table:
     """Return the epochs of one recording.
 
@@ -80,41 +94,66 @@ def epoch_table(
     An optional modality has no column, and no part in the flags, where the recording has none of its channels or where
     each of them is flat throughout or sampled at a rate that cannot be used.
 
+    Parameters
+    ----------
+    source : Source
+    settings : Settings
+    content : bytes or Path
+        Content of the recording, or a local file of it, of which only one channel at a time is in memory.
+    stage_content : bytes, optional
+        Content of the stage file, where the recording has one.
+
     Raises
     ------
     RecordingError
-        Whatever keeps the recording from being used.
+        Whatever keeps the recording from being used; what is wrong with a channel is told after what is wrong with
+        the stages, and of several channels for the first.
     """
+    return converted(source, settings, content, stage_content).table
+
+
+def converted(
+    source: Source, settings: Settings, content: bytes | Path, stage_content: bytes | None
+) -> Converted:
+    """Return the epochs of one recording with what is known of its time; see :func:`epoch_table`."""
     if source.problem is not None:
         raise source.problem
+    with edf.open_recording(content, source.path) as recording:
+        table, grid = _table(source, settings, recording, stage_content)
+        end_s = grid.onset_s + hypnogram.EPOCH_S * len(grid.stages)
+        return Converted(
+            table=table,
+            remainder_s=max(recording.duration_s - end_s, 0.0),
+            start=recording.start,
+        )
+
+
+def _table(
+    source: Source, settings: Settings, recording: edf.OpenRecording, stage_content: bytes | None
+) -> tuple[pa.Table, hypnogram.Hypnogram]:
     wanted = {
-        modality: channels
+        modality: list(zip(recording.find(channels), (n[0] for n in channels), strict=True))
         for modality, channels in settings.channels.items()
-        if modality not in settings.optional or edf.has_channel(content, source.path, channels)
+        if modality not in settings.optional or recording.has_any(channels)
     }
-    montage = [names for channels in wanted.values() for names in channels]
-    recording = edf.read_recording(content, source.path, montage)
     scored, why_unlabelled = _hypnogram(source, settings, recording, stage_content)
     n_epochs = len(scored.stages)
     flags = np.where(scored.stages == UNSCORED, Flag.UNSCORED, 0).astype(np.uint8)
     columns: dict[str, pa.Array] = {}
     channel_metadata: dict[str, list[dict[str, Any]]] = {}
-    raw_channels = iter(recording.channels)
     for modality, channels in wanted.items():
         converted = _modality(
-            [(next(raw_channels), names[0]) for names in channels],
+            recording,
+            channels,
             settings.filter_hz[modality],
-            scored.onset_s,
-            n_epochs,
+            scored,
             optional=modality in settings.optional,
         )
-        if not converted:
+        if converted is None:
             continue
-        for channel in converted:
-            flags[channel.flat_E] |= np.uint8(Flag.FLAT)
-            flags[channel.clipped_E] |= np.uint8(Flag.CLIPPED)
-        channel_metadata[modality] = [channel.metadata for channel in converted]
-        columns[modality] = _tensor_column(np.stack([c.quantised_ET for c in converted], axis=1))
+        flags |= converted.flags_E
+        channel_metadata[modality] = converted.metadata
+        columns[modality] = _tensor_column(converted.quantised_ECT)
     table = pa.table(
         {
             "epoch_index": pa.array(np.arange(n_epochs, dtype=np.int32)),
@@ -132,7 +171,17 @@ def epoch_table(
         # Only where it is so: the hash of a labelled recording is what it was before there was this key.
         **({} if why_unlabelled is None else {"why_unlabelled": why_unlabelled}),
     }
-    return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    text = json.dumps(metadata, sort_keys=True)
+    return table.replace_schema_metadata({METADATA_KEY: text}), scored
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Modality:
+    """The channels of a modality as they are stored."""
+
+    quantised_ECT: NDArray[np.int16]
+    flags_E: NDArray[np.uint8]
+    metadata: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,43 +195,56 @@ class _Channel:
 
 
 def _modality(
-    channels: Sequence[tuple[edf.RawChannel, str]],
+    recording: edf.OpenRecording,
+    channels: Sequence[tuple[int, str]],
     band_hz: tuple[float, float],
-    onset_s: float,
-    n_epochs: int,
+    scored: hypnogram.Hypnogram,
     *,
     optional: bool,
-) -> list[_Channel]:
-    """Convert the channels of a modality; nothing is left of an optional one of which no channel can be used."""
-    converted, problems = [], []
-    for channel, preferred in channels:
+) -> _Modality | None:
+    """Convert the channels of a modality, one at a time; None for an optional one of which no channel can be used."""
+    n_epochs = len(scored.stages)
+    quantised_ECT = np.empty((n_epochs, len(channels), preprocess.EPOCH_N_TIMES), np.int16)
+    flags_E = np.zeros(n_epochs, np.uint8)
+    metadata, problems = [], []
+    for i, (index, preferred) in enumerate(channels):
+        raw = recording.channel(index)  # not in the try: what cannot be read is there and broken
         try:
-            converted.append(_channel(channel, preferred, band_hz, onset_s, n_epochs))
+            channel = _channel(raw, preferred, band_hz, scored)
         except RecordingError as error:
             if not optional:
                 raise
-            problems.append(error)
-    if converted and problems:
+            problems.append(error.with_traceback(None))  # which would keep the signal
+            continue
+        quantised_ECT[:, i] = channel.quantised_ET
+        flags_E[channel.flat_E] |= np.uint8(Flag.FLAT)
+        flags_E[channel.clipped_E] |= np.uint8(Flag.CLIPPED)
+        metadata.append(channel.metadata)
+    if not metadata:
+        return None
+    if problems:
         raise problems[0]
-    return converted
+    return _Modality(quantised_ECT=quantised_ECT, flags_E=flags_E, metadata=metadata)
 
 
 def _channel(
     channel: edf.RawChannel,
     preferred: str,
     band_hz: tuple[float, float],
-    onset_s: float,
-    n_epochs: int,
+    scored: hypnogram.Hypnogram,
 ) -> _Channel:
-    raw = preprocess.cut_epochs(channel.signal_uv, channel.sfreq, onset_s, n_epochs)
+    raw = preprocess.cut_epochs(
+        channel.signal_uv, channel.sfreq, scored.onset_s, len(scored.stages)
+    )
     flat = flat_epochs(raw, channel.step_uv)
-    clean = preprocess.clean_epochs(raw, flat, channel.sfreq, band_hz)
+    clipped = clipped_epochs(raw, channel.lower_uv, channel.upper_uv) & ~flat
+    clean = preprocess.clean_epochs(raw, flat, channel.sfreq, band_hz, overwrite=True)
     scale = preprocess.robust_scale(clean, flat, channel.label)
     quantised, step_uv = preprocess.quantise(clean)
     return _Channel(
         quantised_ET=quantised,
         flat_E=flat,
-        clipped_E=clipped_epochs(raw, channel.lower_uv, channel.upper_uv) & ~flat,
+        clipped_E=clipped,
         metadata={
             "label": channel.label,
             "wanted": preferred,
@@ -195,6 +257,16 @@ def _channel(
             "plausible": _PLAUSIBLE_UV[0] <= scale.spread_uv <= _PLAUSIBLE_UV[1],
         },
     )
+
+
+def implausible_by(spread_uv: float) -> float:
+    """Return how many times a spread lies beyond what a body gives; 1 or less for a plausible one.
+
+    >>> implausible_by(2500.0), round(implausible_by(5e-5))
+    (5.0, 10000)
+    """
+    low, high = _PLAUSIBLE_UV
+    return max(low / spread_uv, spread_uv / high)
 
 
 def summary(table: pa.Table) -> dict[str, Any]:
@@ -222,7 +294,7 @@ def summary(table: pa.Table) -> dict[str, Any]:
 
 
 def _hypnogram(
-    source: Source, settings: Settings, recording: edf.Recording, stage_content: bytes | None
+    source: Source, settings: Settings, recording: edf.OpenRecording, stage_content: bytes | None
 ) -> tuple[hypnogram.Hypnogram, str | None]:
     """Return the stages, and why there are none although they were looked for."""
     given = StageSource(

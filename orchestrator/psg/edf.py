@@ -2,21 +2,27 @@
 
 import contextlib
 import io
+import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from datetime import date, datetime, timedelta
+from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, BinaryIO
 
 import edfio
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import RecordingError
+from orchestrator.psg.edf_file import EdfFile, open_edf_file
 
 EDF_SUFFIXES = (".edf", ".rec")
 """Suffixes of files that are read as EDF; PhysioNet and ISRUC publish EDF as ``.rec``."""
+
+_ANONYMOUS = date(1985, 1, 1)  # what EDF+ recommends in place of a date that is not to be known
+_STRETCH_S = 60  # of all channels, 3 MB for 26 at 256 Hz
 
 _UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0, "µV": 1.0, "μV": 1.0, "nV": 1e-3}
 
@@ -53,59 +59,98 @@ class Annotation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recording:
-    """What ingest needs of one file."""
+class OpenRecording:
+    """A recording of which one channel at a time is read. Made by `open_recording`."""
 
+    file_name: str
     labels: tuple[str, ...]
     """Names of all channels in the file, wanted or not."""
-    channels: tuple[RawChannel, ...]
-    """The wanted channels, in the order they were asked for."""
     annotations: tuple[Annotation, ...]
     duration_s: float
+    start: datetime | None
+    """When it starts, in the time of its place; None where the file does not say, or not truly."""
+    read: Callable[[int], RawChannel]
+    """Reads the channel with a position in `labels`, whatever it holds."""
+
+    def find(self, montage: Sequence[Sequence[str]]) -> list[int]:
+        """Return where the channels of a montage are.
+
+        Parameters
+        ----------
+        montage : sequence of sequences of str
+            For each wanted channel its possible names, the preferred one first. Names must match exactly, but for
+            case and surrounding blanks.
+
+        Returns
+        -------
+        list of int
+            Positions in `labels`, in the order of the montage.
+
+        Raises
+        ------
+        RecordingError
+            ``missing_channel``.
+        """
+        found = []
+        for names, index in zip(montage, _indices(self.labels, montage), strict=True):
+            if index is None:
+                raise RecordingError(
+                    "missing_channel",
+                    f"{self.file_name} has no channel {' or '.join(map(repr, names))}; it has "
+                    f"{', '.join(map(repr, self.labels))}. Add the name to `channels` of the dataset file.",
+                )
+            found.append(index)
+        return found
+
+    def has_any(self, montage: Sequence[Sequence[str]]) -> bool:
+        """Whether there is at least one channel of a montage."""
+        return any(index is not None for index in _indices(self.labels, montage))
+
+    def channel(self, index: int) -> RawChannel:
+        """Read one channel. It is not kept: reading it again decodes it again.
+
+        Parameters
+        ----------
+        index : int
+            Position in `labels`.
+
+        Raises
+        ------
+        RecordingError
+            ``not_edf``, ``unreadable``, ``not_finite``.
+        """
+        channel = self.read(index)
+        if not np.isfinite(channel.signal_uv).all():
+            raise RecordingError(
+                "not_finite",
+                f"channel {channel.label!r} of {self.file_name} holds values that are no numbers.",
+            )
+        return channel
 
 
-def read_recording(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> Recording:
-    """Read the channels of a montage and all annotations.
+@contextlib.contextmanager
+def open_recording(content: bytes | Path, file_name: str) -> Iterator[OpenRecording]:
+    """Open a recording; its annotations are read, its signals when they are asked for.
 
     Parameters
     ----------
-    data : bytes
-        Content of the file.
+    content : bytes or Path
+        Content of the file, or a local file. Of a file no more than a channel is in memory at a time.
     file_name : str
         Its name: the suffix decides who reads it. ``.edf`` and ``.rec`` are EDF; others go to MNE.
-    montage : sequence of sequences of str
-        For each wanted channel its possible names, the preferred one first. Names must match exactly, but for
-        case and surrounding blanks.
 
     Raises
     ------
     RecordingError
-        ``not_edf``, ``truncated``, ``discontinuous``, ``missing_channel``, ``unreadable``, ``not_finite``.
+        ``not_edf``, ``truncated``, ``discontinuous``, ``unreadable``.
     """
-    if PurePosixPath(file_name).suffix.lower() in EDF_SUFFIXES:
-        _check_size(data, file_name)
-        with _edf_errors(file_name):
-            recording = _read_edf(data, file_name, montage)
-    else:
-        recording = _read_with_mne(data, file_name, montage)
-    for channel in recording.channels:
-        if not np.isfinite(channel.signal_uv).all():
-            raise RecordingError(
-                "not_finite",
-                f"channel {channel.label!r} of {file_name} holds values that are no numbers.",
-            )
-    return recording
-
-
-def has_channel(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> bool:
-    """Tell whether a file has at least one channel of a montage; arguments and errors as in `read_recording`."""
-    if PurePosixPath(file_name).suffix.lower() in EDF_SUFFIXES:
-        _check_size(data, file_name)
-        with _edf_errors(file_name):
-            labels = tuple(_open_edf(data).labels)
-    else:
-        labels = tuple(_open_with_mne(data, file_name, preload=False).ch_names)
-    return any(index is not None for index in _indices(labels, montage))
+    is_edf = PurePosixPath(file_name).suffix.lower() in EDF_SUFFIXES
+    with _opened(content) as file:
+        if is_edf:
+            yield _open_edf(file, file_name)
+        else:
+            with _named(file, file_name) as path:
+                yield _open_with_mne(path, file_name)
 
 
 def read_annotations(data: bytes, file_name: str) -> tuple[Annotation, ...]:
@@ -116,48 +161,87 @@ def read_annotations(data: bytes, file_name: str) -> tuple[Annotation, ...]:
     RecordingError
         ``not_edf`` or ``truncated``.
     """
-    _check_size(data, file_name)
+    edf_file = open_edf_file(io.BytesIO(data), file_name)
     with _edf_errors(file_name):
-        return _annotations(_open_edf(data))
+        edf = _edf_of_annotations(edf_file)
+        return () if edf is None else _annotations(edf)
 
 
-def _read_edf(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> Recording:
-    edf = _open_edf(data)
-    if not edf.is_continuous:
-        raise RecordingError(
-            "discontinuous",
-            f"{file_name} is a discontinuous EDF+ (EDF+D). Export it as continuous (EDF+C).",
-        )
-    labels = tuple(edf.labels)
-    channels = []
-    for index in _find(labels, montage, file_name):
-        signal = edf.signals[index]
-        scale = _UV_PER_UNIT.get(signal.physical_dimension.strip(), 1.0)
-        bounds = sorted((signal.physical_min * scale, signal.physical_max * scale))
-        steps = signal.digital_max - signal.digital_min
-        channels.append(
-            RawChannel(
-                label=signal.label,
-                sfreq=float(signal.sampling_frequency),
-                signal_uv=signal.data * scale,
-                step_uv=(bounds[1] - bounds[0]) / steps,
-                lower_uv=bounds[0],
-                upper_uv=bounds[1],
-                unit=signal.physical_dimension.strip(),
+def _opened(content: bytes | Path) -> BinaryIO:
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+
+
+def _open_edf(file: BinaryIO, file_name: str) -> OpenRecording:
+    edf_file = open_edf_file(file, file_name)
+    with _edf_errors(file_name):
+        header = _read_edf(edf_file.header_of(range(len(edf_file.counts))))
+        marks = _edf_of_annotations(edf_file)
+        if marks is not None and not marks.is_continuous:
+            raise RecordingError(
+                "discontinuous",
+                f"{file_name} is a discontinuous EDF+ (EDF+D). Export it as continuous (EDF+C).",
             )
+        return OpenRecording(
+            file_name=file_name,
+            labels=tuple(header.labels),
+            annotations=() if marks is None else _annotations(marks),
+            duration_s=float(edf_file.n_records * header.data_record_duration),
+            start=_start(header),
+            read=lambda index: _edf_channel(edf_file, index, header.signals[index], file_name),
         )
-    return Recording(
-        labels=labels,
-        channels=tuple(channels),
-        annotations=_annotations(edf),
-        duration_s=float(edf.duration),
-    )
 
 
-def _open_edf(data: bytes) -> edfio.Edf:
+def _start(header: edfio.Edf) -> datetime | None:
+    """Return the start in a header; the date that stands for an anonymised one counts as none."""
+    try:
+        found = datetime.combine(header.startdate, header.starttime)
+    except (ValueError, edfio.AnonymizedDateError):
+        return None
+    return None if found.date() == _ANONYMOUS else found
+
+
+def _start_of_mne(raw: Any) -> datetime | None:
+    """Return the start of the measurement, of which a cropped file holds a part; MNE has it in UTC."""
+    measured: datetime | None = raw.info["meas_date"]
+    if measured is None or measured.date() == _ANONYMOUS:
+        return None
+    return measured.replace(tzinfo=None) + timedelta(seconds=float(raw.first_time))
+
+
+def _edf_of_annotations(edf_file: EdfFile) -> edfio.Edf | None:
+    signals = edf_file.annotation_signals
+    return _read_edf(edf_file.cut(signals)) if signals else None
+
+
+def _edf_channel(
+    edf_file: EdfFile, index: int, signal: edfio.EdfSignal, file_name: str
+) -> RawChannel:
+    with _edf_errors(file_name):
+        unit = signal.physical_dimension.strip()
+        scale = _UV_PER_UNIT.get(unit, 1.0)
+        bounds = sorted((signal.physical_min * scale, signal.physical_max * scale))
+        return RawChannel(
+            label=signal.label,
+            sfreq=float(signal.sampling_frequency),
+            step_uv=(bounds[1] - bounds[0]) / (signal.digital_max - signal.digital_min),
+            signal_uv=_values(edf_file, edf_file.ordinary_signals[index]) * scale,
+            lower_uv=bounds[0],
+            upper_uv=bounds[1],
+            unit=unit,
+        )
+
+
+def _values(edf_file: EdfFile, position: int) -> NDArray[np.float64]:
+    """Return a signal in the file's unit, (n_times,)."""
+    if not edf_file.counts[position]:  # edfio cannot read an EDF of nothing
+        return np.empty(0)
+    return _read_edf(edf_file.cut([position])).signals[0].data
+
+
+def _read_edf(data: bytes) -> edfio.Edf:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes are checked already; header oddities do no harm
-        return edfio.read_edf(io.BytesIO(data), header_encoding="latin-1")
+        return edfio.read_edf(data, lazy_load_data=False, header_encoding="latin-1")
 
 
 @contextlib.contextmanager
@@ -165,49 +249,18 @@ def _edf_errors(file_name: str) -> Iterator[None]:
     """Around every use of an Edf: edfio parses lazily, so a broken field fails where it is first read."""
     try:
         yield
+    except UnboundLocalError as error:  # what edfio makes of a division by this length
+        raise RecordingError(
+            "not_edf", f"{file_name} cannot be read as EDF: its data records last 0 s."
+        ) from error
     except (ValueError, KeyError, IndexError, ArithmeticError) as error:
         raise RecordingError("not_edf", f"{file_name} cannot be read as EDF: {error}.") from error
-
-
-def _check_size(data: bytes, file_name: str) -> None:
-    """Compare the size that the header announces with the size there is; edfio only warns."""
-    try:
-        header_bytes = int(data[184:192])
-        n_records = int(data[236:244])
-        n_signals = int(data[252:256])
-        counts = data[256 + 216 * n_signals : 256 + 224 * n_signals]
-        n_values = sum(int(counts[8 * i : 8 * i + 8]) for i in range(n_signals))
-    except ValueError as error:
-        raise RecordingError(
-            "not_edf",
-            f"{file_name} is not an EDF file: its header holds no numbers where they belong.",
-        ) from error
-    announced = header_bytes + 2 * n_values * n_records
-    if len(data) < announced:
-        raise RecordingError(
-            "truncated",
-            f"{file_name} is truncated: its header announces {announced} bytes ({n_records} data records), "
-            f"the file has {len(data)}. Copy it again.",
-        )
 
 
 def _annotations(edf: edfio.Edf) -> tuple[Annotation, ...]:
     return tuple(
         Annotation(onset_s=a.onset, duration_s=a.duration, text=a.text) for a in edf.annotations
     )
-
-
-def _find(labels: Sequence[str], montage: Sequence[Sequence[str]], file_name: str) -> list[int]:
-    found = []
-    for names, index in zip(montage, _indices(labels, montage), strict=True):
-        if index is None:
-            raise RecordingError(
-                "missing_channel",
-                f"{file_name} has no channel {' or '.join(map(repr, names))}; it has "
-                f"{', '.join(map(repr, labels))}. Add the name to `channels` of the dataset file.",
-            )
-        found.append(index)
-    return found
 
 
 def _indices(labels: Sequence[str], montage: Sequence[Sequence[str]]) -> list[int | None]:
@@ -228,42 +281,22 @@ def _indices(labels: Sequence[str], montage: Sequence[Sequence[str]]) -> list[in
     ]
 
 
-def _open_with_mne(data: bytes, file_name: str, *, preload: bool) -> Any:
+@contextlib.contextmanager
+def _named(file: BinaryIO, file_name: str) -> Iterator[str]:
+    """Copy a file to where it lies alone: MNE chooses its reader by the suffix, and looks at neighbours of the file."""
+    suffix = "".join(PurePosixPath(file_name).suffixes[-2:])
+    with NamedTemporaryFile(suffix=suffix) as copy:
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        yield copy.name
+
+
+def _open_with_mne(path: str, file_name: str) -> OpenRecording:
     import mne  # here: 1 s that EDF does not need
 
-    suffix = "".join(PurePosixPath(file_name).suffixes[-2:])
-    with NamedTemporaryFile(suffix=suffix) as file:
-        file.write(data)
-        file.flush()
-        try:
-            return mne.io.read_raw(file.name, preload=preload, verbose="error")
-        except MemoryError:
-            raise
-        except (
-            Exception
-        ) as error:  # MNE has a reader per format, and a broken file breaks each differently
-            what = f"{type(error).__name__}: {error}".replace(file.name, file_name)
-            raise RecordingError(
-                "unreadable",
-                f"{file_name} can be read neither as EDF nor by MNE: {' '.join(what.split()).rstrip('.')}.",
-            ) from error
-
-
-def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]) -> Recording:
-    raw = _open_with_mne(data, file_name, preload=True)
-    labels = tuple(raw.ch_names)
-    channels = [
-        RawChannel(
-            label=labels[i],
-            sfreq=float(raw.info["sfreq"]),
-            signal_uv=raw.get_data(picks=[i])[0] * 1e6,
-            step_uv=0.0,
-            lower_uv=-np.inf,
-            upper_uv=np.inf,
-            unit="V",
-        )
-        for i in _find(labels, montage, file_name)
-    ]
+    with _mne_errors(path, file_name):
+        raw = mne.io.read_raw(path, preload=False, verbose="error")
+        _read_through(raw)
     annotations = tuple(
         Annotation(
             # MNE counts from the start of the measurement, of which a cropped file holds a part.
@@ -273,9 +306,48 @@ def _read_with_mne(data: bytes, file_name: str, montage: Sequence[Sequence[str]]
         )
         for a in raw.annotations
     )
-    return Recording(
-        labels=labels,
-        channels=tuple(channels),
+
+    def read(index: int) -> RawChannel:
+        with _mne_errors(path, file_name):
+            signal_v = raw.get_data(picks=[index], verbose="error")[0]
+        return RawChannel(
+            label=raw.ch_names[index],
+            sfreq=float(raw.info["sfreq"]),
+            signal_uv=signal_v * 1e6,
+            step_uv=0.0,
+            lower_uv=-np.inf,
+            upper_uv=np.inf,
+            unit="V",
+        )
+
+    return OpenRecording(
+        file_name=file_name,
+        labels=tuple(raw.ch_names),
         annotations=annotations,
         duration_s=raw.n_times / float(raw.info["sfreq"]),
+        start=_start_of_mne(raw),
+        read=read,
     )
+
+
+def _read_through(raw: Any) -> None:
+    """Decode all values once, a stretch at a time: else a truncated file is one that lacks its last annotations."""
+    n_at_once = max(1, round(_STRETCH_S * raw.info["sfreq"]))
+    for start in range(0, raw.n_times, n_at_once):
+        stop = min(start + n_at_once, raw.n_times)
+        raw.get_data(start=start, stop=stop, verbose="error")
+
+
+@contextlib.contextmanager
+def _mne_errors(path: str, file_name: str) -> Iterator[None]:
+    """Around every use of MNE: it has a reader per format, and a broken file breaks each differently."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".replace(path, file_name)
+        raise RecordingError(
+            "unreadable",
+            f"{file_name} can be read neither as EDF nor by MNE: {' '.join(what.split()).rstrip('.')}.",
+        ) from error

@@ -1,6 +1,5 @@
 """Recordings -> epoch store, one Ray Data task per recording; what is done is skipped, what is broken set aside."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -166,10 +165,8 @@ def ingest_id_of(source: Source, settings: convert.Settings, content_sha256: str
 
 
 def _job(source: Source, settings: convert.Settings, data: Store) -> _Job:
-    digest = hashlib.sha256(data.read_bytes(source.path))
-    if source.stage_path is not None:
-        digest.update(data.read_bytes(source.stage_path))
-    content_sha256 = digest.hexdigest()
+    files = [path for path in (source.path, source.stage_path) if path is not None]
+    content_sha256 = data.sha256(*files)
     return _Job(
         source=source,
         source_sha256=content_sha256,
@@ -279,7 +276,8 @@ def _convert(
     path = paths.epochs(dataset, source.subject, source.recording)
     try:
         stage_content = data.read_bytes(source.stage_path) if source.stage_path else None
-        table = convert.epoch_table(source, settings, data.read_bytes(source.path), stage_content)
+        with data.local_copy(source.path) as file:
+            table = convert.epoch_table(source, settings, file, stage_content)
     except RecordingError as error:
         if store.exists(path):  # of an earlier content of the file
             store.delete(path)

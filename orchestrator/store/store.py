@@ -27,6 +27,8 @@ from orchestrator.store import s3
 
 _PARTIAL = ".part"
 
+_BLOCK_BYTES = 16 * 2**20  # on S3, a request each
+
 T = TypeVar("T")
 
 
@@ -153,6 +155,16 @@ class Store:
         """Return the content of `path`; FileNotFoundError where there is none."""
         return self._attempt(path, lambda: self._content(path))
 
+    def sha256(self, *paths: str) -> str:
+        """Return the hex SHA-256 of the contents of files, one after the other, without holding them in memory.
+
+        FileNotFoundError where one is not there.
+        """
+        digest = hashlib.sha256()
+        for path in paths:
+            digest = self._hashed(digest, path)
+        return digest.hexdigest()
+
     def read_if_there(self, path: str) -> bytes | None:
         """Return the content of `path`; None where there is none."""
         try:
@@ -272,6 +284,16 @@ class Store:
     def _content(self, path: str) -> bytes:
         with self.filesystem.open_input_file(self._full(path)) as f:
             return bytes(f.read())
+
+    def _hashed(self, before: "hashlib._Hash", path: str) -> "hashlib._Hash":
+        def attempt() -> "hashlib._Hash":
+            digest = before.copy()  # another attempt begins where this one began
+            with self.filesystem.open_input_file(self._full(path)) as f:
+                while block := f.read(_BLOCK_BYTES):
+                    digest.update(block)
+            return digest
+
+        return self._attempt(path, attempt)
 
     def _attempt(self, path: str, action: Callable[[], T]) -> T:
         """Use the filesystem; on S3, once more while it is only out of reach. Refusals become errors of ours."""

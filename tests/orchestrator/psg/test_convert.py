@@ -352,6 +352,23 @@ class TestOptional:
                 epoch_table(source, optional, make_edf({**emg, **eeg}, "W12"), None)
             assert caught.value.reason == reason
 
+    def test_what_cannot_be_read_is_there_and_broken(
+        self, make_edf: MakeEdf, noise: Noise, source: Source, optional: Settings
+    ) -> None:
+        """Also where the other channel of the modality would make it a missing one."""
+        signals = {
+            "EEG": (noise(3), 128),
+            "EMG 1": (np.zeros(3 * 3840), 128),
+            "EMG 2": (noise(3, 1), 128),
+        }
+        data = bytearray(make_edf(signals, "W12"))
+        start = 256 + 4 * (16 + 80 + 8 + 8) + 2 * 8  # the largest value of EMG 2
+        assert data[start : start + 8] == b"500     "
+        data[start : start + 8] = b"nan     "
+        with pytest.raises(RecordingError) as caught:
+            epoch_table(source, optional, bytes(data), None)
+        assert caught.value.reason == "not_finite"
+
     def test_in_other_formats_too(
         self, tmp_path: Path, noise: Noise, source: Source, optional: Settings
     ) -> None:

@@ -1,11 +1,15 @@
 """EDF and what MNE reads besides: units, names, rates; and every way a file can be broken."""
 
+import os
 import random
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
+import edfio
 import mne
 import numpy as np
 import pytest
@@ -13,11 +17,31 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RecordingError
 from orchestrator.psg.convert import Settings, epoch_table
-from orchestrator.psg.edf import has_channel, read_annotations, read_recording
+from orchestrator.psg.edf import Annotation, RawChannel, open_recording, read_annotations
 from orchestrator.psg.recordings import Source
 
 MakeEdf = Callable[..., bytes]
 Noise = Callable[..., NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """All that is read of a file."""
+
+    labels: tuple[str, ...]
+    channels: tuple[RawChannel, ...]
+    annotations: tuple[Annotation, ...]
+    duration_s: float
+
+
+def read_recording(content: bytes | Path, name: str, montage: list[list[str]]) -> Recording:
+    with open_recording(content, name) as recording:
+        return Recording(
+            labels=recording.labels,
+            channels=tuple(recording.channel(index) for index in recording.find(montage)),
+            annotations=recording.annotations,
+            duration_s=recording.duration_s,
+        )
 
 
 def refused(data: bytes, name: str = "n.edf", montage: list[list[str]] | None = None) -> str:
@@ -117,18 +141,107 @@ def test_whether_a_file_has_any_of_some_channels(
     make_edf: MakeEdf, noise: Noise, fif: Callable[..., bytes]
 ) -> None:
     edf = make_edf({"EMG chin": (noise(1), 128), "EEG": (noise(1), 128)}, "W")
-    assert has_channel(edf, "n.edf", [["EMG 1"], ["EMG 2", "emg CHIN"]])
-    assert not has_channel(edf, "n.edf", [["EMG 1"], ["EMG 2"]])
-    assert has_channel(fif(), "n.fif", [["ECG"], ["eog"]])
-    assert not has_channel(fif(), "n.fif", [["ECG"]])
+    with open_recording(edf, "n.edf") as recording:
+        assert recording.has_any([["EMG 1"], ["EMG 2", "emg CHIN"]])
+        assert not recording.has_any([["EMG 1"], ["EMG 2"]])
+    with open_recording(fif(), "n.fif") as recording:
+        assert recording.has_any([["ECG"], ["eog"]])
+        assert not recording.has_any([["ECG"]])
     for data, name, reason in (
         (edf[:-1], "n.edf", "truncated"),
         (b"words", "n.edf", "not_edf"),
         (b"words", "n.fif", "unreadable"),
     ):
-        with pytest.raises(RecordingError) as caught:
-            has_channel(data, name, [["EEG"]])
+        with pytest.raises(RecordingError) as caught, open_recording(data, name):
+            pass
         assert caught.value.reason == reason
+
+
+def test_a_file_is_read_like_its_content(
+    night: bytes, tmp_path: Path, fif: Callable[..., bytes]
+) -> None:
+    for data, name, montage in (
+        (night, "n.edf", [["EEG"]]),
+        (fif(), "n.fif", [["EOG"], ["EEG C3"]]),
+    ):
+        (tmp_path / "any name").write_bytes(data)
+        one, two = (
+            read_recording(content, name, montage) for content in (data, tmp_path / "any name")
+        )
+        assert (one.labels, one.annotations, one.duration_s) == (
+            two.labels,
+            two.annotations,
+            two.duration_s,
+        )
+        for here, there in zip(one.channels, two.channels, strict=True):
+            np.testing.assert_array_equal(here.signal_uv, there.signal_uv)
+
+
+@pytest.mark.parametrize("record_s", [1, 30])
+def test_channels_are_those_of_the_whole_file(record_s: int) -> None:
+    """As edfio reads them at once: of several rates, beside annotations, in more than one block."""
+    rng = np.random.default_rng(0)
+    signals = [
+        edfio.EdfSignal.from_digital(
+            rng.integers(-32768, 32768, 1200 * sfreq, np.int16),
+            sfreq,
+            label=label,
+            physical_range=physical_range,
+        )
+        for label, sfreq, physical_range in (
+            ("EEG", 512, (-3276.8, 3276.7)),
+            ("SpO2", 1, (0, 100.3)),
+            ("EMG", 2048, (250, -250)),
+        )
+    ]
+    marks = [edfio.EdfAnnotation(30.5 * i, None, f"{i}") for i in range(39)]
+    edf = edfio.Edf(signals, annotations=marks, data_record_duration=record_s)
+    edf.append_signals(edfio.EdfSignal(rng.normal(size=120_000), 100, label="after them"))
+    data = edf.to_bytes()
+    assert len(data) > 4_194_304  # one block
+    whole = edfio.read_edf(data)
+    with open_recording(data, "n.edf") as recording:
+        assert recording.labels == whole.labels == ("EEG", "SpO2", "EMG", "after them")
+        assert recording.duration_s == whole.duration
+        assert [astuple(a) for a in recording.annotations] == [tuple(a) for a in whole.annotations]
+        for index in (3, 0, 2, 1, 0):
+            channel, signal = recording.channel(index), whole.signals[index]
+            assert (channel.label, channel.sfreq) == (signal.label, signal.sampling_frequency)
+            np.testing.assert_array_equal(channel.signal_uv, signal.data)
+
+
+def test_a_channel_without_values_is_read_as_such(make_edf: MakeEdf, noise: Noise) -> None:
+    """Devices write them for sockets that nothing is plugged into."""
+    data = make_edf({"EEG": (noise(1), 128), "off": (noise(1), 128)})
+    header = bytearray(data[:768])
+    header[256 + 2 * 216 + 8 : 256 + 2 * 224] = b"0       "
+    with open_recording(bytes(header) + data[768 : 768 + 7680], "n.edf") as recording:
+        off, eeg = recording.channel(1), recording.channel(0)
+    assert (off.label, off.sfreq, off.signal_uv.shape) == ("off", 0, (0,))
+    assert (eeg.sfreq, eeg.signal_uv.shape) == (128, (3840,))
+
+
+def test_a_file_that_shrinks_while_it_is_open(night: bytes, tmp_path: Path) -> None:
+    (tmp_path / "n.edf").write_bytes(night)
+    with open_recording(tmp_path / "n.edf", "n.edf") as recording:
+        os.truncate(tmp_path / "n.edf", len(night) // 2)
+        with pytest.raises(RecordingError) as caught:
+            recording.channel(0)
+    assert caught.value.reason == "not_edf"
+
+
+def test_what_mne_reads_from_is_there_as_long_as_the_recording_is_open(
+    fif: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = fif()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with open_recording(data, "n.fif") as recording:
+        assert len(list(tmp_path.iterdir())) == 1
+        assert recording.channel(1).label == "EOG"
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RuntimeError, match="on the way"), open_recording(data, "n.fif"):
+        raise RuntimeError("on the way")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("data", [b"", b"0       ", b"not an EDF at all " * 50, b"\x00" * 4096])
@@ -137,6 +250,13 @@ def test_not_an_edf(data: bytes) -> None:
     with pytest.raises(RecordingError) as caught:
         read_annotations(data, "h.edf")
     assert caught.value.reason == "not_edf"
+
+
+def test_data_records_that_last_no_time_are_refused(night: bytes) -> None:
+    assert night[244:252] == b"30      "
+    text = refused(night[:244] + b"0       " + night[252:])
+    assert text.startswith("not_edf: ")
+    assert "last 0 s" in text
 
 
 @pytest.mark.parametrize("missing", [1, 5000, 20_000])
@@ -203,6 +323,13 @@ def test_annotations_alone_are_read_whole(test_data: Path) -> None:
     assert [a.text for a in annotations] == list(theirs.description)
     assert [a.onset_s for a in annotations] == list(theirs.onset)
     assert [a.duration_s for a in annotations] == list(theirs.duration)
+
+
+def test_a_plain_edf_has_no_annotations(make_edf: MakeEdf, noise: Noise) -> None:
+    data = make_edf({"EEG": (noise(2), 128)})
+    assert read_annotations(data, "n.edf") == ()
+    recording = read_recording(data, "n.edf", [["EEG"]])
+    assert (recording.annotations, recording.duration_s) == ((), 60)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.psg import preprocess
 from orchestrator.psg.convert import METADATA_KEY, Settings, epoch_table
-from orchestrator.psg.edf import read_recording
+from orchestrator.psg.edf import open_recording
 from orchestrator.psg.feed import (
     CLIP_SPREADS,
     StoredRecording,
@@ -92,8 +92,8 @@ def test_scaled_signals_are_the_float_pipeline_within_quantisation(
     assert scaled.shape == (6, 1, 3000)
     assert scaled.dtype == np.float32
     # As the file holds it, so that only the store's own rounding is left.
-    edf = read_recording(make_edf({"EEG": (signal.ravel(), 128)}), "n.edf", [["EEG"]])
-    raw = edf.channels[0].signal_uv.reshape(6, -1)
+    with open_recording(make_edf({"EEG": (signal.ravel(), 128)}), "n.edf") as recording:
+        raw = recording.channel(0).signal_uv.reshape(6, -1)
     clean = preprocess.clean_epochs(raw, FLAT, 128, (0.3, 35.0))
     scale = preprocess.robust_scale(clean, FLAT, "EEG")
     expected = np.clip((clean - scale.center_uv) / scale.spread_uv, -CLIP_SPREADS, CLIP_SPREADS)
@@ -121,8 +121,8 @@ def test_microvolts_keep_gain_and_artefacts(
     microvolts = read_signals(store, night, "eeg", [0, 3], scale="microvolts")
     assert microvolts.shape == (2, 1, 3000)
     assert microvolts.dtype == np.float32
-    edf = read_recording(make_edf({"EEG": (signal.ravel(), 128)}), "n.edf", [["EEG"]])
-    raw = edf.channels[0].signal_uv.reshape(6, -1)
+    with open_recording(make_edf({"EEG": (signal.ravel(), 128)}), "n.edf") as recording:
+        raw = recording.channel(0).signal_uv.reshape(6, -1)
     clean = preprocess.clean_epochs(raw, FLAT, 128, (0.3, 35.0))[[0, 3]]
     assert np.abs(microvolts[:, 0] - clean).max() < np.abs(clean).max() / 32767 + 1e-4
     # In spreads it is the same signal, but for the centre and the clipping.

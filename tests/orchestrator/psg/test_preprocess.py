@@ -21,6 +21,7 @@ Noise = Callable[..., NDArray[np.float64]]
 
 N_PAD = {128: 128, 200: 100, 256: 128, 512: 128}
 """The first whole number of values at both rates from 100 on."""
+N_PAD_UPWARDS = {50: 100, 64: 112}
 
 
 def mask(text: str) -> NDArray[np.bool_]:
@@ -36,7 +37,7 @@ def test_runs_are_the_stretches_of_true() -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("sfreq", [100, *N_PAD])
+@pytest.mark.parametrize("sfreq", [*N_PAD_UPWARDS, 100, *N_PAD])
 @pytest.mark.parametrize("band", [(0.3, 35.0), (10.0, 45.0)])
 def test_each_run_is_what_mne_makes_of_it_alone(
     noise: Noise, sfreq: int, band: tuple[float, float]
@@ -44,6 +45,7 @@ def test_each_run_is_what_mne_makes_of_it_alone(
     flat = mask("..x.x")
     raw = noise(5, 0, sfreq).reshape(5, -1).copy()
     raw[flat] = 7.0
+    n_pad = N_PAD_UPWARDS | N_PAD
     clean = clean_epochs(raw, flat, sfreq, band)
     assert clean.shape == (5, 3000)
     assert (clean[flat] == 0).all()
@@ -54,9 +56,20 @@ def test_each_run_is_what_mne_makes_of_it_alone(
         )
         if sfreq != 100:
             run = mne.filter.resample(
-                run, up=100, down=sfreq, npad=N_PAD[sfreq], pad="reflect", verbose="error"
+                run, up=100, down=sfreq, npad=n_pad[sfreq], pad="reflect", verbose="error"
             )
-        np.testing.assert_allclose(clean[start:stop].ravel(), run, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(clean[start:stop].ravel(), run)
+
+
+def test_a_signal_is_overwritten_only_where_that_is_allowed(noise: Noise) -> None:
+    flat = mask("..x")
+    raw = noise(3).reshape(3, -1)
+    kept, lost = raw.copy(), raw.copy()
+    clean = clean_epochs(kept, flat, 128, (0.3, 35.0))
+    np.testing.assert_array_equal(kept, raw)
+    np.testing.assert_array_equal(clean_epochs(lost, flat, 128, (0.3, 35.0), overwrite=True), clean)
+    assert (lost[:2] != raw[:2]).any()  # else nothing is saved
+    np.testing.assert_array_equal(lost[2], raw[2])
 
 
 @pytest.mark.heavy

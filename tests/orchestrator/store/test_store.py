@@ -1,6 +1,7 @@
 """A local store: whole files or none, the same bytes for the same rows, and refusals with an exit code."""
 
 import errno
+import hashlib
 import io
 import os
 import subprocess
@@ -125,6 +126,16 @@ def test_data_that_are_only_read_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigError, match="is a file, not a folder"):
         Store.open(str(tmp_path / "file"), existing=True)
+
+
+def test_the_hash_of_files_is_that_of_their_contents_in_a_row(store: Store) -> None:
+    contents = [b"one", b"", bytes(range(256)) * 70_000]  # the last one is longer than a block
+    for i, content in enumerate(contents):
+        store.write_bytes(f"a/{i}", content)
+    assert store.sha256("a/0", "a/1", "a/2") == hashlib.sha256(b"".join(contents)).hexdigest()
+    assert store.sha256("a/0") == hashlib.sha256(b"one").hexdigest()
+    with pytest.raises(FileNotFoundError):
+        store.sha256("a/0", "a/3")
 
 
 def test_a_local_copy_is_the_file_itself(store: Store) -> None:
