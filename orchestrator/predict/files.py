@@ -173,7 +173,7 @@ def summary_json(night: StagedNight) -> bytes:
         "staging_id": night.staging_id,
         "model": dict(sorted(night.model.items())),
         "stages_the_model_cannot_say": [stage.name for stage in night.cannot_say],
-        "notes": [*night.notes, *_cautions(night)],
+        "notes": [*night.notes, *night.cautions],
         "n_epochs": night.n_epochs,
         "epoch_s": EPOCH_S,
         "onset_s": night.onset_s,
@@ -206,17 +206,6 @@ def _shares(night: StagedNight) -> dict[str, Any]:
         if night.is_staged.any()
         else None,
     }
-
-
-def _cautions(night: StagedNight) -> list[str]:
-    """Sentences that follow from the recording itself."""
-    if not night.cannot_say:
-        return []
-    names = ", ".join(stage.name for stage in night.cannot_say)
-    return [
-        f"The model cannot say {names}: such epochs are counted under other stages, and all sleep statistics "
-        "depend on which."
-    ]
 
 
 def _statistics(found: SleepStatistics) -> dict[str, Any]:

@@ -136,7 +136,11 @@ def _staged(
     else:
         write_night(out, staged)
         night = staged.night
-        found = {"text": night_text(night), "is_staged": True, "notes": list(night.notes)}
+        found = {
+            "text": night_text(night),
+            "is_staged": True,
+            "notes": [*night.notes, *night.cautions],
+        }
     return {"recording": recording.recording, **found}
 
 

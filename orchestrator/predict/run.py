@@ -124,7 +124,12 @@ def _result(recording: str, stage: Callable[[], Staged], out: Store) -> Result:
     except RecordingError as error:
         return Result(recording=recording, text=error.message, is_staged=False)
     night = staged.night
-    return Result(recording=recording, text=night_text(night), is_staged=True, notes=night.notes)
+    return Result(
+        recording=recording,
+        text=night_text(night),
+        is_staged=True,
+        notes=(*night.notes, *night.cautions),
+    )
 
 
 def done_before(out: Store, recording: str, wanted: str) -> bool:

@@ -113,6 +113,17 @@ class StagedNight:
         return tuple(stage for stage in Stage if stage not in self.can_say)
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """Sentences that follow from what the model can say."""
+        if not self.cannot_say:
+            return ()
+        names = ", ".join(stage.name for stage in self.cannot_say)
+        return (
+            f"The model cannot say {names}: such epochs are counted under other stages, and all sleep statistics "
+            "depend on which.",
+        )
+
+    @property
     def onsets_s(self) -> NDArray[np.float64]:
         """(n_epochs,): start of each epoch, in seconds from the start of the signal."""
         return self.onset_s + EPOCH_S * np.arange(self.n_epochs, dtype=np.float64)

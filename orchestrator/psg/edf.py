@@ -186,7 +186,7 @@ def _open_edf(file: BinaryIO, file_name: str) -> OpenRecording:
             labels=tuple(header.labels),
             annotations=() if marks is None else _annotations(marks),
             duration_s=float(edf_file.n_records * header.data_record_duration),
-            start=_start(header),
+            start=_start(header if marks is None else marks),
             read=lambda index: _edf_channel(edf_file, index, header.signals[index], file_name),
         )
 
@@ -194,8 +194,10 @@ def _open_edf(file: BinaryIO, file_name: str) -> OpenRecording:
 def _start(header: edfio.Edf) -> datetime | None:
     """Return the start in a header; the date that stands for an anonymised one counts as none."""
     try:
-        found = datetime.combine(header.startdate, header.starttime)
-    except (ValueError, edfio.AnonymizedDateError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # EDF+ has the date twice, and that they differ
+            found = datetime.combine(header.startdate, header.starttime)
+    except (ValueError, IndexError, edfio.AnonymizedDateError):  # whatever is written there
         return None
     return None if found.date() == _ANONYMOUS else found
 
