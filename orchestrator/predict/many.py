@@ -10,7 +10,14 @@ from orchestrator.errors import ConfigError, IntegrityError, RecordingError
 from orchestrator.models.record import ModelRecord
 from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import one_thread
-from orchestrator.predict.run import Result, check_free, done_before, night_text, write_night
+from orchestrator.predict.run import (
+    Result,
+    check_free,
+    done_before,
+    night_text,
+    staged_before,
+    write_night,
+)
 from orchestrator.predict.staging import stage_table, staging_id
 from orchestrator.psg.feed import (
     StoredRecording,
@@ -65,9 +72,7 @@ def stage_dataset(
     }
     todo = [recording for recording in recordings if recording.recording not in done]
     check_free(out, [recording.recording for recording in todo], overwrite=overwrite)
-    results = [
-        Result(recording=name, text="staged before", is_staged=True) for name in sorted(done)
-    ]
+    results = [staged_before(name) for name in sorted(done)]
     if todo:
         with ray_session(n_cpus, store):
             results += _stage(todo, model, store, out)

@@ -12,7 +12,7 @@ from orchestrator.predict.inputs import Input
 from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import one_thread
 from orchestrator.predict.staged import StagedNight
-from orchestrator.predict.staging import Staged, stage_file
+from orchestrator.predict.staging import Staged, stage_file, staging_id
 from orchestrator.predict.statistics import sleep_statistics
 from orchestrator.psg.convert import Settings
 from orchestrator.store.store import Store
@@ -36,7 +36,8 @@ def stage_files(
 ) -> list[Result]:
     """Stage recordings in this process, and write the files of each to `out`.
 
-    One that cannot be staged is told, and the others go on.
+    One that cannot be staged is told, and the others go on. One whose files are there, by the same model, is not staged
+    again.
 
     Raises
     ------
@@ -44,10 +45,15 @@ def stage_files(
         A file that would be written is there already, from another recording or model.
     """
     one_thread()
-    check_free(out, [one.source.recording for one in inputs], overwrite=overwrite)
+    todo = [one for one in inputs if not _is_done(one, model, out)]
+    check_free(out, [one.source.recording for one in todo], overwrite=overwrite)
     results = []
     with progress("predict", len(inputs), time_left=True) as advance:
         for one in inputs:
+            if one not in todo:
+                results.append(staged_before(one.source.recording))
+                advance(one.source.recording)
+                continue
             name = one.source.recording
             result = _result(name, partial(stage_file, one, model, settings), out)
             results.append(result)
@@ -55,6 +61,16 @@ def stage_files(
                 f"{result.recording}: {result.text}" if not result.is_staged else result.recording
             )
     return results
+
+
+def staged_before(recording: str) -> Result:
+    """Return the result of a recording whose files are there."""
+    return Result(recording=recording, text="staged before", is_staged=True)
+
+
+def _is_done(one: Input, model: LoadedModel, out: Store) -> bool:
+    data = Store.open(one.data_uri)
+    return done_before(out, one.source.recording, staging_id(model, data.sha256(one.source.path)))
 
 
 def check_free(out: Store, recordings: Iterable[str], *, overwrite: bool) -> None:

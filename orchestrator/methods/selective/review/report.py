@@ -50,6 +50,7 @@ SECTIONS: tuple[Section[Findings], ...] = (
     REWARDS,
     "review/sections/reading.html.j2",
     "review/sections/provenance.html.j2",
+    "review/sections/predict.html.j2",
 )
 """The page, from top to bottom."""
 
@@ -91,6 +92,7 @@ def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
         title=manifest.name,
         manifest=manifest,
         chosen=chosen,
+        chosen_is_kept=chosen is not None and chosen.trial in found.sweep.kept,
         compared=wording.settings_of(chosen, comparisons, others) if chosen else "chosen trial",
         comparisons=[(c, wording.difference_note(c, found.n_runs)) for c in comparisons],
         runs=wording.runs(found.n_runs),

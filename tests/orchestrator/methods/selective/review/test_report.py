@@ -71,12 +71,29 @@ def test_a_target_without_labels_is_not_judged_and_what_can_be_shown_is(
     assert "Not judged: the target has no labels. The objective chooses tau_quantile" in said
     assert "no metric: the target has no labels" in said
     assert "Nothing on this page says how well the target is staged" in said
-    assert not re.search("target macro-F1|target accuracy|Transductive|minus arm|nan", said)
+    assert not re.search("target macro-F1|target accuracy|Transductive|minus arm|\\bnan\\b", said)
     assert "What the chosen trial and the arms say of the target" in said
     assert re.search(r"no_adapt 0 0 0\.500 90\s?% 10\s?% 0\.750 0\.250", said)
     assert re.search(r"x18 100 40\s?% 60\s?% 0\.750 0\.250", said)
     assert re.search(r"source, scored \d+\s?% \d+\s?%", said)
     assert not CLAIMS.search(said.replace("whether adaptation helped or hurt", ""))
+
+
+def test_the_page_ends_with_how_to_stage_a_night_where_the_model_is_kept(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    store = save_sweep(**made.unjudged())
+    assert "orchestrator predict" not in page(store)
+    best = max(
+        (row for row in made.unjudged()["trials"] if row["kind"] == "trial"),
+        key=lambda row: row["objective"],
+    )["trial"]
+    store.write_bytes(paths.model_json("tau-lab", "arm-random"), b"{}")
+    assert "orchestrator predict" not in page(store)
+    store.write_bytes(paths.model_json("tau-lab", best), b"{}")
+    html = page(store)
+    assert f"Stage nights with {best}" in html
+    assert html.rindex("orchestrator predict tau-lab night.edf") > html.rindex("Provenance")
 
 
 def test_a_judged_sweep_shows_metrics_instead(save_sweep: SaveSweep, made: Any) -> None:
