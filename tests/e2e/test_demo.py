@@ -80,6 +80,26 @@ def test_the_night_is_staged_by_the_chosen_trial(demo: "Result", demo_cli: "Cli"
     assert not list((models.parent).glob("weights/*"))
 
 
+def test_the_first_command_of_readme(demo_cli: "Cli", demo: "Result", root: Path) -> None:
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    command = readme.partition("```console\n")[2].partition("\n")[0]
+    assert command == "orchestrator predict tau night.edf"
+    demo_cli(
+        "synth", "new", "--subjects", "1", "--shift", "1", "--seed", "4", "--hours", "0.5"
+    ).ok()
+    (demo_cli.cwd / "new" / "shift1-seed4-01.edf").rename(demo_cli.cwd / "night.edf")
+    done = demo_cli(*command.split()[1:]).ok()
+    assert done.out.splitlines()[-1] == str(demo_cli.cwd / "staged")
+    names = (
+        "night.csv",
+        "night.png",
+        "night_events.tsv",
+        "night_hypnogram.edf",
+        "night_summary.json",
+    )
+    assert sorted(path.name for path in (demo_cli.cwd / "staged").iterdir()) == sorted(names)
+
+
 def test_second_demo_makes_nothing_again(
     demo: "Result", demo_cli: "Cli", tools: "type[Tools]"
 ) -> None:
