@@ -115,7 +115,7 @@ class Comparison:
             how = "stopped"
         elif recorded.reused_from is not None:
             how = "reused"
-            differs += self._signature(recorded)
+            differs = self.record_differs(recorded)
         elif recorded.error is None:
             how = "trained"
             again = self._train(recorded)
@@ -141,6 +141,10 @@ class Comparison:
         return Replayed(
             trial=recorded.trial, how=how, differs=tuple(differs), largest_difference=largest
         )
+
+    def record_differs(self, recorded: Recorded) -> list[str]:
+        """Return what can be said without training: the sweep's own files do not agree, or its signature is another."""
+        return [*recorded.differs, *self._signature(recorded)]
 
     def _train(self, recorded: Recorded) -> "_Retraining":
         """Train and judge as trial and driver of a sweep do together.

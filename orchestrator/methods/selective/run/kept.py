@@ -34,6 +34,9 @@ def trained(
                 if configuration.is_trained
                 else paths.encoder_weights(scored.encoder.encoder_id),
                 seed=configuration.seed,
+                record=None
+                if configuration.is_trained
+                else paths.encoder_json(scored.encoder.encoder_id),
             )
             for configuration, name in zip(one.trial.seeds, one.trial.stored, strict=True)
         ],

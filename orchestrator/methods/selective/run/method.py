@@ -166,6 +166,16 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         """Return a trial or arm as a model."""
         return kept.trained(self._plan, self._made(), self._inputs, one, row)
 
+    def untrained(self, row: Mapping[str, Any] | None) -> str | None:
+        """Name the encoder where no batch was kept; the arm that has no row is ``no_adapt``, run for the manifest."""
+        if row is not None and row["n_kept"]:
+            return None
+        encoder_id = self._plan.encoder_request().encoder_id
+        return (
+            f"the pretrained model as it is, encoder {encoder_id} "
+            f"({self._store.uri_of(paths.encoder_weights(encoder_id))})"
+        )
+
     def _test_judge(self, gate: LabelGate) -> Judge | None:
         """Return who compares with the target's stages; None where it has none, which nobody reads then."""
         plan = self._plan

@@ -11,7 +11,11 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.method import Done, MethodBase, Scores, StoredWeights, Trained, Trainer
 from orchestrator.methods.sleepmg.config.search import Search
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
-from orchestrator.methods.sleepmg.plan import CrossValidationPlan, plan_cross_validation
+from orchestrator.methods.sleepmg.plan import (
+    CrossValidationPlan,
+    FoldPlan,
+    plan_cross_validation,
+)
 from orchestrator.methods.sleepmg.run.objective_values import ObjectiveValues
 from orchestrator.methods.sleepmg.run.tables import Tables
 from orchestrator.methods.sleepmg.trial import cross_validation as trial
@@ -26,6 +30,7 @@ from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.reports import so_far
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, as_data
+from trainables.settings import SleepMGSettings
 from trainables.stages import Stage
 
 
@@ -128,15 +133,11 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
 
     def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
         """Return the networks of all folds and seeds, which are one ensemble."""
-        plan, inputs, settings = self._plan, self._inputs, one.trial.settings
+        plan, settings = self._plan, one.trial.settings
         return Trained(
             network="sleepmg",
             weights=[
-                StoredWeights(
-                    path=paths.fold_weights(inputs.fold_id(fold, settings, seed)),
-                    seed=seed,
-                    fold=fold.number,
-                )
+                self._weights(fold, settings, seed)
                 for seed in one.trial.seeds
                 for fold in plan.folds
             ],
@@ -163,6 +164,15 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
                     for fold in plan.folds
                 ],
             },
+        )
+
+    def _weights(self, fold: FoldPlan, settings: SleepMGSettings, seed: int) -> StoredWeights:
+        fold_id = self._inputs.fold_id(fold, settings, seed)
+        return StoredWeights(
+            path=paths.fold_weights(fold_id),
+            seed=seed,
+            fold=fold.number,
+            record=paths.fold_json(fold_id),
         )
 
     def _about(self) -> dict[str, Any]:
