@@ -96,6 +96,8 @@ def test_the_tables_of_0_1_stay_as_they_are(
     after = tables()
     assert all(after[path].equals(table) for path, table in before.items())
     new = {paths.sweep_trials_by_subject(name)}
+    if name.startswith("selective"):
+        new.add(paths.sweep_predicted(name))
     assert set(after) - set(before) - {paths.sweep_trials(name)} == new
 
 

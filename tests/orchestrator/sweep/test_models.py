@@ -31,16 +31,14 @@ LICENCE = "CC BY 4.0"
 
 @dataclass
 class Method:
-    """Keeps what it is told to; an arm ``no_adapt`` trains nothing."""
+    """Keeps what it is told to."""
 
     sweep: SelectiveSweep
     control_kind: str = "arm"
     record: str | None = None
     """File that has the hash of the weights."""
 
-    def trained(self, one: Done[Any], row: Mapping[str, Any]) -> Trained | None:
-        if one.name == "no_adapt":
-            return None
+    def trained(self, one: Done[Any], row: Mapping[str, Any]) -> Trained:
         assert one.signature == row["signature"]
         return Trained(
             network="mrcnn",
@@ -156,8 +154,8 @@ def kept(store: Store) -> list[str]:
 @pytest.mark.parametrize(
     ("which", "expected"),
     [
-        ("best", ["arm-random", "t002"]),
-        ("all", ["arm-random", "t001", "t002", "t003"]),
+        ("best", ["arm-no_adapt", "arm-random", "t002"]),
+        ("all", ["arm-no_adapt", "arm-random", "t001", "t002", "t003"]),
         ("none", []),
     ],
 )
@@ -205,6 +203,7 @@ def test_what_is_written_of_a_model(filled: Store, method: Method) -> None:
         "url": None,
         "licence": LICENCE,
         "subjects": ["s1", "s2"],
+        "recordings": ["s1-n1", "s2-n1"],
     }
     assert record.metrics == ({"split": "objective", "subjects": ["v1", "v2"], "value": 0.75},)
     assert record.about == {"tau": {"tau_quantile": 0.1 + 0.2}, "ids": ["a", "b"]}
@@ -238,7 +237,6 @@ def test_files_of_folds_and_subjects_have_names_of_their_own(
         StoredWeights(path=paths.trial_weights("probe", "sig-t002-2"), seed=1, fold=1, subject="p"),
     ]
     trained = method.trained(TRIALS[2], {"signature": "sig-t002"})
-    assert trained is not None
     fields = {name: getattr(trained, name) for name in Trained.__dataclass_fields__}
     other = Trained(**fields | {"weights": weights})
     monkeypatch.setattr(Method, "trained", lambda *_: other)
@@ -259,11 +257,11 @@ def test_equal_sweeps_leave_equal_bytes(filled: Store, method: Method, tmp_path:
     assert files(filled) == files(other)
 
 
-@pytest.mark.parametrize("n_written", [0, 2, 3, 5, 6, 8])
+@pytest.mark.parametrize("n_written", [0, 2, 3, 5, 6, 8, 9, 11])
 def test_an_end_that_was_killed_is_ended(
     n_written: int, filled: Store, method: Method, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After each of its writes and removals: two models of two files of weights and a record."""
+    """After each of its writes and removals: three models of two files of weights and a record."""
     whole = Store.open(str(shutil.copytree(filled.uri, tmp_path / "whole")))
     keep(whole, method)
     left = n_written
@@ -299,7 +297,7 @@ def test_missing_weights_of_the_best_are_told_and_the_others_kept(
 ) -> None:
     filled.delete(paths.trial_weights("probe", "sig-t002-2"))
     keep(filled, method)
-    assert kept(filled) == ["arm-random"]
+    assert kept(filled) == ["arm-no_adapt", "arm-random"]
     assert not any("/models/t002/" in path for path in files(filled))
     told = capsys.readouterr().err
     assert told.startswith("t002 has no model: its weights (sweeps/probe/weights/sig-t002-2.safe")
