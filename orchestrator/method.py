@@ -44,7 +44,7 @@ class Configured(Protocol):
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """Under which names the predictions are stored, those of each seed."""
+        """Under which names the predictions are stored, those of each seed, or of each model of a seed."""
 
 
 TrialT = TypeVar("TrialT", bound=Configured)
@@ -212,8 +212,8 @@ class Method(Protocol[TrialT]):
     def configured(self, name: str, params: Params | None) -> TrialT:
         """Return what a trial trains, or an arm or row by its name."""
 
-    def objective(self, predictions: "pa.Table") -> float:
-        """Return what the predictions of one seed are worth to the search."""
+    def objective(self, trial: TrialT, predictions: "Sequence[pa.Table]") -> float:
+        """Return what predictions of a trial are worth to the search: those of its ``stored``, in the same order."""
 
     def judge(self, trial: TrialT) -> Scores:
         """Return what a trained trial is worth."""

@@ -163,17 +163,16 @@ class Comparison:
         if ERROR in outcome:
             return _Retraining(error=outcome[ERROR])
         try:
-            values = [
-                self._method.objective(
-                    self._scratch.read_table(paths.predictions(self._sweep.name, name))
-                )
-                for name in self._configured(recorded).stored
+            trial = self._configured(recorded)
+            predictions = [
+                self._scratch.read_table(paths.predictions(self._sweep.name, name))
+                for name in trial.stored
             ]
+            objective = self._method.objective(trial, predictions)
         except OrchestratorError as error:
             if ends_sweep(error):
                 raise
             return _Retraining(error=described(error))
-        objective = float(np.mean(values))
         return (
             _Retraining(objective=objective)
             if math.isfinite(objective)

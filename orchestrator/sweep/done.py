@@ -6,8 +6,6 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from orchestrator.method import Done, Method
-from orchestrator.store import paths
-from orchestrator.store.store import Store
 from orchestrator.sweep.search import study
 
 
@@ -38,13 +36,11 @@ def done_trial(method: Method[Any], frozen: FrozenTrial, front: Container[str] |
     )
 
 
-def done_control(store: Store, method: Method[Any], row: Mapping[str, Any]) -> Done[Any]:
-    """Return a control of a finished sweep.
+def done_control(method: Method[Any], row: Mapping[str, Any]) -> Done[Any]:
+    """Return a control of a finished sweep; without the objective of each seed, which its table does not hold.
 
     Parameters
     ----------
-    store : Store
-        Where its predictions are.
     method : Method
         Begun.
     row : mapping
@@ -54,7 +50,6 @@ def done_control(store: Store, method: Method[Any], row: Mapping[str, Any]) -> D
     if name not in method.controls:  # their own names begin with their kind
         name = row["trial"]
     trial = method.configured(name, None)
-    several = trial.stored if row["signature"] is not None and len(trial.stored) > 1 else ()
     return Done(
         name=name,
         trial=trial,
@@ -62,9 +57,6 @@ def done_control(store: Store, method: Method[Any], row: Mapping[str, Any]) -> D
         enqueued=True,
         signature=row["signature"],
         objective=row["objective"],
-        replicates=tuple(
-            method.objective(store.read_table(paths.predictions(method.sweep.name, stored)))
-            for stored in several
-        ),
+        replicates=(),
         error=row["error"],
     )

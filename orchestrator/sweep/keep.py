@@ -174,7 +174,7 @@ def _is_stored(store: Store, trained: Trained) -> bool:
 def _done(finished: FinishedSweep, row: Row) -> Done[Any]:
     method, study = finished.method, finished.study
     if row["kind"] != "trial":
-        return done_control(finished.store, method, row)
+        return done_control(method, row)
     assert study is not None, "a trial is proposed by a search"
     assert method.search is not None
     front = study.front if method.search.also else None

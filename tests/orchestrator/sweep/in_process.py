@@ -29,8 +29,8 @@ def run_here(store: Store, sweep: Any) -> pa.Table:
         pytest.MonkeyPatch.context() as patch,
         EventLog(store, paths.sweep_events(sweep.name)) as log,
     ):
-        patch.setattr(loop, "run_fixed", _fixed_here)
-        patch.setattr(loop, "run_search", _search_here)
+        patch.setattr(loop, "run_fixed", fixed_here)
+        patch.setattr(loop, "run_search", search_here)
         here = SimpleNamespace(put=lambda value: value, get=lambda value: value)
         patch.setattr(loop, "ray", here)
         patch.setattr(remote, "ray", here)
@@ -42,12 +42,12 @@ def run_here(store: Store, sweep: Any) -> pa.Table:
     return table
 
 
-def _fixed_here(run: Run, kind: str, names: list[str], trial: Any, inputs_ref: Any) -> Any:
+def fixed_here(run: Run, kind: str, names: list[str], trial: Any, inputs_ref: Any) -> Any:
     """Run arms or rows, one after the other."""
     return {name: trial(inputs_ref, name) for name in names}
 
 
-def _search_here(
+def search_here(
     run: Run,
     search: Any,
     *,

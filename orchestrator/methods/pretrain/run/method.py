@@ -64,13 +64,14 @@ class PretrainMethod(MethodBase[PretrainSweep]):
         """Return what a trial trains."""
         return trial.configured(self._inputs, name, params)
 
-    def objective(self, predictions: pa.Table) -> float:
-        """Return the macro-F1 of the held-out subjects."""
-        return self._judge.evaluate(predictions).macro_f1
+    def objective(self, trial: Trial, predictions: Sequence[pa.Table]) -> float:
+        """Return the macro-F1 of the held-out subjects; a trial has one encoder."""
+        (table,) = predictions
+        return self._judge.evaluate(table).macro_f1
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
-        return Scores(values=(self.objective(self._predictions(trial.signature)),))
+        return Scores(values=(self.objective(trial, [self._predictions(trial.signature)]),))
 
     def judge_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
         """Return what the trial itself knows: it has one part."""

@@ -8,6 +8,7 @@ from orchestrator.config.objectives import Objective
 from orchestrator.errors import DataError
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
+from orchestrator.methods.selective.config.sweep import SUBJECT
 from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
 from orchestrator.review.stored import MANIFEST, kept_models, other_code_of, read_json, rows_in
 from orchestrator.store import paths
@@ -56,6 +57,13 @@ class Manifest:
     target_adapt_subjects: tuple[str, ...] | None = None
     """None in manifests of before there were roles: then, all target subjects were adapted to."""
     target_is_labelled: bool = True
+    adapt_to: str = "target"
+    """``subject``: selection and finetuning of a trial are those of each target subject by itself."""
+
+    @property
+    def adapts_to_subjects(self) -> bool:
+        """Whether each target subject is adapted to by itself."""
+        return self.adapt_to == SUBJECT
 
     @property
     def adapted_to(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from orchestrator.errors import SweepFailedError
@@ -88,9 +89,9 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
         """Return what a trial trains, or a row by its name."""
         return trial.configured(self._inputs, name, params)
 
-    def objective(self, predictions: pa.Table) -> float:
-        """Return the macro-F1 of the validation subjects of all folds, pooled."""
-        return self._judge.evaluate(predictions).macro_f1
+    def objective(self, trial: Trial, predictions: Sequence[pa.Table]) -> float:
+        """Return the macro-F1 of the validation subjects of all folds, pooled; the mean over the seeds."""
+        return float(np.mean([self._judge.evaluate(table).macro_f1 for table in predictions]))
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""

@@ -3,6 +3,7 @@ import io
 import math
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pyarrow as pa
@@ -94,6 +95,40 @@ def test_the_page_ends_with_how_to_stage_a_night_where_the_model_is_kept(
     html = page(store)
     assert f"Stage nights with {best}" in html
     assert html.rindex("orchestrator predict tau-lab night.edf") > html.rindex("Provenance")
+
+
+def adapted_to_each(made: Any) -> dict[str, Any]:
+    """A sweep that adapted to each of two target subjects by itself, for `save_sweep`."""
+    trials, batches = made.sweep()
+    for row in trials:
+        row |= {"n_kept": 2 * row["n_kept"], "n_selectable": 2 * row["n_selectable"]}
+        row |= {"tau_absolute": None}
+    return {
+        "trials": trials,
+        "batches": batches,
+        "adapt_to": "subject",
+        "target_subjects": ["x18", "x19"],
+        "target_adapt_subjects": ["x18", "x19"],
+    }
+
+
+def test_a_page_of_each_subject_by_itself_says_what_is_summed(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    html = unescape(page(save_sweep(**adapted_to_each(made))))
+    said = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+    assert "98 of 196 source batches, summed over 2 target subjects" in said
+    assert "tau as reward another one for each subject" in said
+    assert said.count("numbers of batches are sums over 2 target subjects") == 3
+    assert "finetune on 98 batches each, summed over the target subjects, with the same" in said
+    assert "so what was kept is not marked" in said
+    assert "grouped by subject, selectable and held out." in html
+    assert "mean over the target batches of each subject by itself" in said
+    assert "30 steps for each model" in said
+    assert "R > \u2013" not in said
+    plain = unescape(page(save_sweep()))
+    assert "target subjects" not in plain
+    assert "grouped by subject, kept, not kept and held out." in plain
 
 
 def test_a_judged_sweep_shows_metrics_instead(save_sweep: SaveSweep, made: Any) -> None:
