@@ -234,6 +234,24 @@ def python_of(card: bytes) -> str:
     return str(block)
 
 
+def test_the_python_of_the_page_on_models(made: Any, root: Path, tmp_path: Path) -> None:
+    _, content = made["mrcnn"]
+    (tmp_path / "seed-1.onnx").write_bytes(content)
+    x = waves(4, "mrcnn")
+    np.save(tmp_path / "eeg.npy", x["eeg"])
+    code = python_of((root / "docs/models.md").read_bytes()) + "print(*stages)\n"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    )
+    expected = by_torch("mrcnn", x).argmax(axis=1)
+    assert done.stdout.split() == [Stage(i).name for i in expected]
+
+
 def test_the_python_of_the_card_stages_a_recording_without_this_program(
     make_record: "MakeRecord", root: Path, tmp_path: Path
 ) -> None:
