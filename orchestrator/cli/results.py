@@ -1,4 +1,4 @@
-"""Commands that read results: ``review``, and ``replay``, which makes them again."""
+"""Commands that read results: ``review``, ``replay``, which makes them again, and ``export``, for a model."""
 
 import json
 
@@ -48,4 +48,33 @@ def replay(
     found.check()
 
 
-COMMANDS = (review, replay)
+@click.command()
+@click.argument("model")
+@click.argument("folder", metavar="DIR")
+@store_option
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["onnx"]),
+    multiple=True,
+    help="Also files of this format, which run without this program; needs the extra of this name.",
+)
+def export(model: str, folder: str, store_uri: str, formats: tuple[str, ...]) -> None:
+    """Write MODEL into the folder DIR, to be handed on.
+
+    MODEL is a sweep, whose chosen trial is meant; SWEEP:TRIAL or SWEEP:ARM; the id of an encoder; or a folder or URI
+    with model.json. DIR, a folder or s3://bucket/prefix, gets the weights, model.json, and README.md: what the model
+    is, what it learned from, how good it is and what it cannot do. With `--format onnx` there is a file for ONNX
+    Runtime of each file of weights, which gives what PyTorch gives. Nothing is overwritten.
+    """
+    from orchestrator.models.export import exported_files, write_export
+    from orchestrator.predict.model import load_model
+    from orchestrator.store.store import Store
+
+    loaded = load_model(Store.open(store_uri), model)
+    done = write_export(folder, exported_files(loaded.record, loaded.files, onnx="onnx" in formats))
+    there = f", {done.n_there} were there" if done.n_there else ""
+    click.echo(f"{loaded.record.name}: wrote {len(done.written)} files to {done.uri}{there}")
+
+
+COMMANDS = (review, replay, export)
