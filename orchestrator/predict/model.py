@@ -13,7 +13,12 @@ from orchestrator.config.suggest import did_you_mean
 from orchestrator.errors import ConfigError, DataError, IntegrityError
 from orchestrator.models.record import FILE, ModelRecord, WeightsFile, record_of
 from orchestrator.predict.networks import NETWORKS, Answer, Signals
-from orchestrator.psg.feed import StoredRecording, preprocessing_of, stored_recordings
+from orchestrator.psg.feed import (
+    StoredRecording,
+    preprocessing_of,
+    stored_recordings,
+    terms_of,
+)
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.hashing import content_id
@@ -229,6 +234,7 @@ def _of_encoder(store: Store, encoder_id: str) -> LoadedModel:
         stages=tuple(about["learned_stages"]),
         training={
             "dataset": first.dataset,
+            **terms_of(store, first.dataset),
             "subjects": sorted({text.split("/")[1] for text in about["train_recordings"]}),
             "recordings": sorted(text.split("/")[2] for text in about["train_recordings"]),
         },

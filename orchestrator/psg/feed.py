@@ -18,7 +18,7 @@ from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.psg.convert import METADATA_KEY
 from orchestrator.psg.quality import UNUSABLE, Flag
 from orchestrator.store import paths
-from orchestrator.store.decoding import Kinds, json_metadata
+from orchestrator.store.decoding import Kinds, json_metadata, read_json
 from orchestrator.store.store import Store
 
 _METADATA: Kinds = {"channels": dict}
@@ -78,6 +78,13 @@ def stored_recordings(store: Store, dataset: str) -> list[StoredRecording]:
         for row in store.read_table(paths.manifest(dataset), columns).to_pylist()
         if row["status"] == "ok"
     ]
+
+
+def terms_of(store: Store, dataset: str) -> dict[str, Any]:
+    """Return title, address and licence of a data set, each None where its manifest does not say."""
+    path = paths.manifest_json(dataset)
+    about = read_json(store, path) if store.exists(path) else {}
+    return {key: about.get(key) for key in ("title", "url", "licence")}
 
 
 def usable_epochs(store: Store, recording: StoredRecording) -> NDArray[np.int32]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.method import Done, Method, StoredWeights, Trained, table_name
 from orchestrator.models.record import ModelRecord, WeightsFile
-from orchestrator.psg.feed import CLIP_SPREADS, preprocessing_of
+from orchestrator.psg.feed import CLIP_SPREADS, preprocessing_of, terms_of
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store, sha256
@@ -177,11 +177,9 @@ def _file_name(seed: int, fold: int | None, subject: str | None) -> str:
 def _training(store: Store, trained: Trained) -> dict[str, Any]:
     """Say who it learned from, and under which terms."""
     dataset = trained.learned_from[0].dataset
-    described = store.exists(paths.manifest_json(dataset))
-    about = read_json(store, paths.manifest_json(dataset)) if described else {}
     return {
         "dataset": dataset,
-        **{key: about.get(key) for key in ("title", "url", "licence")},
+        **terms_of(store, dataset),
         "subjects": sorted({recording.subject for recording in trained.learned_from}),
         "recordings": sorted({recording.recording for recording in trained.learned_from}),
     }
