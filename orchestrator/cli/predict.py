@@ -68,8 +68,8 @@ def predict(
 
     if bool(recordings) == (dataset is not None):
         raise ConfigError(
-            "name the recordings to stage: files, folders or globs; or --dataset NAME for those of a data set of the "
-            "store. One of both is needed."
+            f"name the recordings that {model} is to stage: files, folders or globs; or --dataset NAME for those of a "
+            "data set of the store. One of both is needed."
         )
     described = load_dataset(dataset_file) if dataset_file else None
     pairs = [_channel(text) for text in channels]

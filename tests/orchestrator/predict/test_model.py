@@ -51,6 +51,11 @@ def change_rows(store: Store, change: Callable[[dict[str, Any]], None]) -> None:
     store.write_table(path, type(table).from_pylist(rows, schema=table.schema))
 
 
+def epochs() -> NDArray[np.float32]:
+    """Two epochs of one channel, as a network gets them."""
+    return (to_stage.signal(2).reshape(2, 1, 3000) / 20).astype(np.float32)
+
+
 def refused(kind: type[Exception], store: Store, name: str) -> str:
     with pytest.raises(kind) as caught:
         load_model(store, name)
@@ -299,7 +304,7 @@ def test_several_files_of_weights_are_averaged() -> None:
         record=record,
         files={e.file: w for e, w in zip(record.files, weights, strict=True)},
     )
-    x = {"eeg": to_stage.signal(2).reshape(2, 1, 3000).astype(np.float32) / 20}
+    x = {"eeg": epochs()}
     single = [
         inference.predict(classifier_from_bytes(w), x["eeg"], declared=tuple(Stage))
         for w in weights
@@ -388,7 +393,7 @@ def test_a_modality_that_a_recording_lacks_is_no_zeros() -> None:
     weights = to_stage.sleepmg_weights({"eeg": 1, "eog": 1})
     record = to_stage.record([weights], network="sleepmg", modalities=("eeg", "eog"))
     model = LoadedModel(record=record, files={record.files[0].file: weights})
-    x = to_stage.signal(2).reshape(2, 1, 3000).astype(np.float32) / 20
+    x = epochs()
     without = model.probability({"eeg": x})
     assert np.abs(without - model.probability({"eeg": x, "eog": np.zeros_like(x)})).max() > 0
     np.testing.assert_allclose(without.sum(axis=1), 1, atol=1e-6)
