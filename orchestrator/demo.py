@@ -1,7 +1,8 @@
-"""The whole story on made-up recordings: two sites, an encoder of one, a sweep over tau for the other, a review."""
+"""The whole story on made-up recordings: two sites, an encoder of one, a sweep over tau, a review, a staged night."""
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import DataError
@@ -22,14 +23,28 @@ SHIFT = 1.0
 """Domain shift of the second site."""
 HOURS = 2.0
 """Length of each recording."""
+NEW_SEED, NEW_HOURS = 3, 8.0
+"""Of the recording that is staged at the end: a further subject of the second site, unknown to the sweep."""
+STAGED = "staged"
+"""Folder of its files, in the store."""
 MARGIN_OVER_MAJORITY = 0.15
 """Macro-F1 by which the encoder must beat always answering the most frequent stage: else nothing is shown."""
 
 Say = Callable[[str], None]
 
 
-def run_demo(store: Store, say: Say, *, n_cpus: int | None = None) -> str:
-    """Run everything and return the URI of the review page.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What there is to look at."""
+
+    page: str
+    """URI of the review."""
+    picture: str
+    """URI of the staged night."""
+
+
+def run_demo(store: Store, say: Say, *, n_cpus: int | None = None) -> Shown:
+    """Run everything and return where to look.
 
     The recordings are made in a scratch folder; what is in the store already is not made again.
 
@@ -42,17 +57,37 @@ def run_demo(store: Store, say: Say, *, n_cpus: int | None = None) -> str:
     sweep = load_sweep(example_file("sweeps/tau.yaml"))
     with tempfile.TemporaryDirectory() as scratch, ray_session(n_cpus):
         say(
-            f"1/4 synth: {N_SOURCE} subjects of one site, {N_TARGET} of another, {HOURS:g} hours each"
+            f"1/5 synth: {N_SOURCE} subjects of one site, {N_TARGET} of another, {HOURS:g} hours each"
         )
         write_domain(f"{scratch}/source", n_subjects=N_SOURCE, shift=0, seed=1, hours=HOURS)
         write_domain(f"{scratch}/target", n_subjects=N_TARGET, shift=SHIFT, seed=2, hours=HOURS)
-        say("2/4 ingest: recordings to 30-s epochs")
+        say("2/5 ingest: recordings to 30-s epochs")
         ingest(dataset, scratch, store)
-        say("3/4 sweep: pretrain an encoder, score every source batch, try tau")
+        say("3/5 sweep: pretrain an encoder, score every source batch, try tau")
         run_sweep(store, sweep)
     _check_encoder(store, sweep.name)
-    say("4/4 review")
-    return write_review(store, sweep.name)
+    say("4/5 review")
+    page = write_review(store, sweep.name)
+    say("5/5 predict: the chosen trial stages a night of a further subject of the other site")
+    return Shown(page=page, picture=_staged_night(store, sweep.name, say))
+
+
+def _staged_night(store: Store, sweep: str, say: Say) -> str:
+    """Stage a night that no part of the sweep has seen, and return the URI of its picture."""
+    from orchestrator.predict.inputs import find_inputs, settings_for
+    from orchestrator.predict.model import load_model
+    from orchestrator.predict.run import check_results, stage_files
+
+    out = Store.open(f"{store.uri}/{STAGED}")
+    model = load_model(store, sweep)
+    with tempfile.TemporaryDirectory() as scratch:
+        (file,) = write_domain(scratch, n_subjects=1, shift=SHIFT, seed=NEW_SEED, hours=NEW_HOURS)
+        inputs = find_inputs([f"{scratch}/{file}"])
+        results = stage_files(inputs, model, settings_for(model.record), out, overwrite=True)
+    check_results(results, strict=True)
+    (result,) = results
+    say(f"{result.recording}: {result.text}")
+    return out.uri_of(f"{result.recording}.png")
 
 
 def _check_encoder(store: Store, name: str) -> None:

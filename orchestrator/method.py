@@ -5,7 +5,7 @@ searched, has it read what trials share, trains what it configures in other proc
 writes the tables that it makes of what came out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -44,7 +44,7 @@ class Configured(Protocol):
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """Under which names the predictions are stored, those of each seed."""
+        """Under which names the predictions are stored, those of each seed, or of each model of a seed."""
 
 
 TrialT = TypeVar("TrialT", bound=Configured)
@@ -122,6 +122,8 @@ class StoredWeights:
     seed: int
     fold: int | None = None
     subject: str | None = None
+    record: str | None = None
+    """The JSON file beside it that has its SHA-256 as ``weights_sha256``; None where its training left no such file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,8 +212,8 @@ class Method(Protocol[TrialT]):
     def configured(self, name: str, params: Params | None) -> TrialT:
         """Return what a trial trains, or an arm or row by its name."""
 
-    def objective(self, predictions: "pa.Table") -> float:
-        """Return what the predictions of one seed are worth to the search."""
+    def objective(self, trial: TrialT, predictions: "Sequence[pa.Table]") -> float:
+        """Return what predictions of a trial are worth to the search: those of its ``stored``, in the same order."""
 
     def judge(self, trial: TrialT) -> Scores:
         """Return what a trained trial is worth."""
@@ -230,7 +232,13 @@ class Method(Protocol[TrialT]):
     def trained(self, one: Done[TrialT], row: Mapping[str, Any]) -> Trained:
         """Return a finished trial or control as a model; what trained nothing is the model that it began with.
 
-        `row` is its row of the final table.
+        `row` is its row of the final table. What this needs of weights that may be gone, it leaves to who reads them.
+        """
+
+    def untrained(self, row: Mapping[str, Any] | None) -> str | None:
+        """Say what a trial or control is that trained nothing; None where it did.
+
+        `row` is its row of the final table; None for a control that has none.
         """
 
 
@@ -288,6 +296,24 @@ class MethodBase(Generic[SweepT]):
 
     def record_controls(self, errors: Mapping[str, str | None]) -> None:
         """Take no note."""
+
+    def untrained(self, row: Mapping[str, Any] | None) -> str | None:
+        """Return None: whatever ends has been trained."""
+        return None
+
+
+def table_name(method: Method[Any], control: str, names: Container[str]) -> str | None:
+    """Return under which of some names a final table has a control, or None.
+
+    Parameters
+    ----------
+    method : Method
+    control : str
+        As events have it. The name of a trial is the same in both.
+    names : container of str
+        Of the table.
+    """
+    return next((n for n in (control, f"{method.control_kind}-{control}") if n in names), None)
 
 
 def method_of(store: Store, sweep: "SweepBase") -> Method[Any]:

@@ -12,6 +12,8 @@ orchestrator synth data --subjects 4 --shift 1 --seed 2
 orchestrator ingest datasets/synthetic.yaml --data data
 orchestrator sweep sweeps/tau.yaml
 orchestrator review tau
+orchestrator synth new --subjects 1 --shift 1 --seed 3 --hours 8
+orchestrator predict tau new
 """
 """What `orchestrator demo` does, step by step, in a folder with the examples."""
 
@@ -39,11 +41,12 @@ def init(folder: str) -> None:
 @store_option
 @cpus_option
 def demo(store_uri: str, n_cpus: int | None) -> None:
-    """Run the whole story on made-up recordings, and print the path of the review page."""
+    """Run the whole story on made-up recordings, and print where the review and a staged night are."""
     from orchestrator.demo import run_demo
 
     store = writable_store(store_uri)
-    click.echo(f"open {run_demo(store, click.echo, n_cpus=n_cpus)}")
+    shown = run_demo(store, click.echo, n_cpus=n_cpus)
+    click.echo(f"open {shown.page}\nopen {shown.picture}")
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import cpus_option, store_option, writable_store
+from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.config.sweep_sections import SweepBase
@@ -68,8 +69,20 @@ def score(sweep_file: str, store_uri: str, n_cpus: int | None) -> None:
 @click.option(
     "--retry-failed", is_flag=True, help="Try failed trials again, where it has not ended."
 )
+@click.option(
+    "--keep",
+    "to_keep",
+    multiple=True,
+    metavar="TRIAL",
+    help="Of a finished sweep, train this trial, arm or row again and keep its model; repeatable.",
+)
 def sweep(
-    sweep_file: str, store_uri: str, n_cpus: int | None, name: str | None, retry_failed: bool
+    sweep_file: str,
+    store_uri: str,
+    n_cpus: int | None,
+    name: str | None,
+    retry_failed: bool,
+    to_keep: tuple[str, ...],
 ) -> None:
     """Run the search of sweep FILE, with its control arms or rows.
 
@@ -78,11 +91,25 @@ def sweep(
     pretrain: over the training of the source encoder, without a target. A sweep that is complete is looked up; one
     that was killed goes on, also after Ctrl-C: the first lets the running trials finish, the second ends them at
     their last checkpoints.
+
+    A sweep keeps the models of its best trial and of its arms or rows, unless its file says otherwise (keep_models).
+    With --keep TRIAL, a finished one keeps another trial, too: that is trained again and, if it predicts what it did,
+    the folder of its model is printed. Ends with 4 where it does not.
     """
     from orchestrator.cli.trials import print_trials
     from orchestrator.store import paths
 
+    if to_keep and retry_failed:
+        raise ConfigError(
+            "--keep is for a sweep that has finished, and --retry-failed for one that has not. Give one of them."
+        )
     file, store = _open(sweep_file, store_uri, name)
+    if to_keep:
+        from orchestrator.sweep.keep import keep_trials
+
+        for folder in keep_trials(store, file.name, to_keep, n_cpus=n_cpus):
+            click.echo(folder)
+        return
     from orchestrator.sweep.runner import run_sweep
 
     table = run_sweep(store, file, n_cpus=n_cpus, retry_failed=retry_failed)
@@ -122,7 +149,6 @@ def _open_selective(
 ) -> tuple["SelectiveSweep", "Store"]:
     """The same for sweeps of the method that has an encoder and rewards."""
     from orchestrator.config.sweep import load_sweep
-    from orchestrator.errors import ConfigError
     from orchestrator.methods.selective.config.sweep import SelectiveSweep
 
     if not isinstance(sweep := load_sweep(sweep_file), SelectiveSweep):

@@ -142,8 +142,7 @@ def _table(
     scored, why_unlabelled = _hypnogram(source, settings, recording, stage_content)
     n_epochs = len(scored.stages)
     flags = np.where(scored.stages == UNSCORED, Flag.UNSCORED, 0).astype(np.uint8)
-    columns: dict[str, pa.Array] = {}
-    channel_metadata: dict[str, list[dict[str, Any]]] = {}
+    modalities: dict[str, _Modality] = {}
     for modality, channels in wanted.items():
         converted = _modality(
             recording,
@@ -155,21 +154,20 @@ def _table(
         if converted is None:
             continue
         flags |= converted.flags_E
-        channel_metadata[modality] = converted.metadata
-        columns[modality] = _tensor_column(converted.quantised_ECT)
+        modalities[modality] = converted
     table = pa.table(
         {
             "epoch_index": pa.array(np.arange(n_epochs, dtype=np.int32)),
             "stage": pa.array(scored.stages, pa.int8()),
             "flags": pa.array(flags, pa.uint8()),
-            **columns,
+            **{name: _tensor_column(m.quantised_ECT) for name, m in modalities.items()},
         }
     )
     metadata = {
         "subject": source.subject,
         "recording": source.recording,
         "onset_s": scored.onset_s,
-        "channels": channel_metadata,
+        "channels": {name: m.metadata for name, m in modalities.items()},
         "preprocessing": settings.as_json(),
         # Only where it is so: the hash of a labelled recording is what it was before there was this key.
         **({} if why_unlabelled is None else {"why_unlabelled": why_unlabelled}),
@@ -223,6 +221,7 @@ def _modality(
         flags_E[channel.flat_E] |= np.uint8(Flag.FLAT)
         flags_E[channel.clipped_E] |= np.uint8(Flag.CLIPPED)
         metadata.append(channel.metadata)
+        del raw, channel  # before the next one is read
     if not metadata:
         return None
     if problems:

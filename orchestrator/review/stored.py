@@ -60,6 +60,11 @@ def part_of_manifest(record_type: type[Row], stored: Any) -> Row:
     return found
 
 
+def kept_models(store: Store, name: str, trials: Iterable[str]) -> frozenset[str]:
+    """Return those trials, arms or rows of a sweep whose models are in the store."""
+    return frozenset(trial for trial in trials if store.exists(paths.model_json(name, trial)))
+
+
 def other_code_of(store: Store, name: str, encoder_ids: Iterable[str]) -> tuple[OtherCode, ...]:
     """Return those encoders of a sweep that other code trained than the sweep began with."""
     began_with = recorded_code(store, paths.sweep_manifest(name))

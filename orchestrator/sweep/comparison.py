@@ -115,7 +115,7 @@ class Comparison:
             how = "stopped"
         elif recorded.reused_from is not None:
             how = "reused"
-            differs += self._signature(recorded)
+            differs = self.record_differs(recorded)
         elif recorded.error is None:
             how = "trained"
             again = self._train(recorded)
@@ -142,6 +142,10 @@ class Comparison:
             trial=recorded.trial, how=how, differs=tuple(differs), largest_difference=largest
         )
 
+    def record_differs(self, recorded: Recorded) -> list[str]:
+        """Return what can be said without training: the sweep's own files do not agree, or its signature is another."""
+        return [*recorded.differs, *self._signature(recorded)]
+
     def _train(self, recorded: Recorded) -> "_Retraining":
         """Train and judge as trial and driver of a sweep do together.
 
@@ -159,17 +163,16 @@ class Comparison:
         if ERROR in outcome:
             return _Retraining(error=outcome[ERROR])
         try:
-            values = [
-                self._method.objective(
-                    self._scratch.read_table(paths.predictions(self._sweep.name, name))
-                )
-                for name in self._configured(recorded).stored
+            trial = self._configured(recorded)
+            predictions = [
+                self._scratch.read_table(paths.predictions(self._sweep.name, name))
+                for name in trial.stored
             ]
+            objective = self._method.objective(trial, predictions)
         except OrchestratorError as error:
             if ends_sweep(error):
                 raise
             return _Retraining(error=described(error))
-        objective = float(np.mean(values))
         return (
             _Retraining(objective=objective)
             if math.isfinite(objective)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from optuna.trial import FrozenTrial
 
 from orchestrator.labels import LabelGate
 from orchestrator.method import (
@@ -17,13 +16,13 @@ from orchestrator.method import (
 )
 from orchestrator.store import paths
 from orchestrator.store.store import Store
+from orchestrator.sweep.done import done_trial
 from orchestrator.sweep.execution import Run, run_fixed
 from orchestrator.sweep.models import keep_models
 from orchestrator.sweep.remote import train_one, train_proposed
 from orchestrator.sweep.reports import ERROR, SIGNATURE, Outcome
-from orchestrator.sweep.search import study
 from orchestrator.sweep.search.samplers import check_sampler
-from orchestrator.sweep.search.tuning import SearchResult, run_search
+from orchestrator.sweep.search.tuning import run_search
 from orchestrator.sweep.search.warm_start import check_warm_start
 from search_spaces.space import Params
 
@@ -114,23 +113,5 @@ def _searched(run: Run, method: Method[Any], inputs_ref: InputsRef) -> list[Done
         fixed=method.fixed,
         describe=lambda params: method.described(configured(params)),
     )
-    return [_trial(method, frozen, found, bool(search.also)) for frozen in found.trials]
-
-
-def _trial(
-    method: Method[Any], frozen: FrozenTrial, found: SearchResult, several: bool
-) -> Done[Any]:
-    name = study.name_of(frozen)
-    return Done(
-        name=name,
-        trial=method.configured(name, frozen.params),
-        is_control=False,
-        enqueued=study.was_enqueued(frozen),
-        signature=study.signature_of(frozen),
-        objective=study.objective_of(frozen),
-        replicates=study.replicates_of(frozen),
-        error=study.error_of(frozen),
-        reused_from=study.reused_from(frozen),
-        on_front=name in found.front if several else None,
-        stopped_after=study.stopped_after(frozen),
-    )
+    front = found.front if search.also else None
+    return [done_trial(method, frozen, front) for frozen in found.trials]

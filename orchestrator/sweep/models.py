@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.method import Done, Method, Trained
+from orchestrator.config.sweep_sections import SweepBase
+from orchestrator.method import Done, Method, StoredWeights, Trained, table_name
 from orchestrator.models.record import ModelRecord, WeightsFile
 from orchestrator.psg.feed import CLIP_SPREADS, preprocessing_of
 from orchestrator.store import paths
@@ -17,13 +18,17 @@ from orchestrator.sweep.manifest import PACKAGES
 from orchestrator.sweep.search.study import in_order
 from orchestrator.telemetry.progress import note
 
+_SHA256 = "weights_sha256"
+"""Key of the JSON file that a training leaves beside weights which stay: ``fold.json``, ``encoder.json``."""
+
 
 def keep_models(
     store: Store, method: Method[Any], done: Sequence[Done[Any]], final: pa.Table
 ) -> None:
     """Give those trials and controls a model that the sweep file says, and forget the weights of all others.
 
-    A model that is there is not written again, so that an end which was killed is ended.
+    A model that is there is not written again, so that an end which was killed is ended. What lacks weights is named,
+    and gets none: a sweep does not fail for it.
 
     Parameters
     ----------
@@ -37,10 +42,15 @@ def keep_models(
     """
     sweep = method.sweep
     rows = {row["trial"]: row for row in final.to_pylist()}
-    for one, row in _to_keep(sweep.keep_models, done, rows):
+    for one, row in _to_keep(method, done, rows):
+        trial = row["trial"]
         trained = method.trained(one, row)
-        if not store.exists(paths.model_json(sweep.name, row["trial"])):
-            write_model(store, sweep.name, sweep.method, row["trial"], trained)
+        if store.exists(paths.model_json(sweep.name, trial)):
+            continue
+        if lost := lost_weights(store, trained):
+            note(_without_model(trial, lost))
+        else:
+            write_model(store, sweep, trial, trained)
     for path in store.files(paths.weights_folder(sweep.name)):
         store.delete_if_there(path)
 
@@ -61,20 +71,33 @@ def chosen(done: Iterable[Done[Any]]) -> list[str]:
     return [] if best is None else [best.name]
 
 
-def write_model(store: Store, sweep: str, method: str, trial: str, trained: Trained) -> None:
-    """Write the folder of a model; its ``model.json`` last, so that it is whole where that is there."""
-    missing = [weights.path for weights in trained.weights if not store.exists(weights.path)]
-    if missing:
-        note(
-            f"{trial} has no model: its weights were not kept when it was trained. `orchestrator sweep FILE --keep "
-            f"{trial}` trains it again"
-        )
-        return
+def lost_weights(store: Store, trained: Trained) -> list[str]:
+    """Return the paths of those weights that are missing, or are not those whose SHA-256 their training noted."""
+    return [weights.path for weights in trained.weights if not _is_whole(store, weights)]
+
+
+def write_model(
+    store: Store, sweep: SweepBase, trial: str, trained: Trained, source: Store | None = None
+) -> None:
+    """Write the folder of a model; its ``model.json`` last, so that it is whole where that is there.
+
+    Parameters
+    ----------
+    store : Store
+    sweep : SweepBase
+    trial : str
+        What the final table calls the trial or control.
+    trained : Trained
+        Its weights are all there, see :func:`lost_weights`.
+    source : Store, optional
+        Where these are; `store` by default.
+    """
+    folder = paths.model_folder(sweep.name, trial)
     files = []
     for weights in trained.weights:
         name = _file_name(weights.seed, weights.fold, weights.subject)
-        content = store.read_bytes(weights.path)
-        store.write_bytes(f"{paths.model_folder(sweep, trial)}/{name}", content)
+        content = (source or store).read_bytes(weights.path)
+        store.write_bytes(f"{folder}/{name}", content)
         files.append(
             WeightsFile(
                 file=name,
@@ -84,9 +107,16 @@ def write_model(store: Store, sweep: str, method: str, trial: str, trained: Trai
                 subject=weights.subject,
             )
         )
-    record = ModelRecord(
-        name=f"{sweep}:{trial}",
-        method=method,
+    record = _record(store, sweep, trial, trained, files)
+    store.write_bytes(paths.model_json(sweep.name, trial), record.as_json())
+
+
+def _record(
+    store: Store, sweep: SweepBase, trial: str, trained: Trained, files: Sequence[WeightsFile]
+) -> ModelRecord:
+    return ModelRecord(
+        name=f"{sweep.name}:{trial}",
+        method=sweep.method,
         network=trained.network,
         modalities=tuple(trained.modalities),
         scale=trained.scale,
@@ -94,29 +124,47 @@ def write_model(store: Store, sweep: str, method: str, trial: str, trained: Trai
         preprocessing=preprocessing_of(store, trained.learned_from[0]),
         stages=tuple(stage.name for stage in trained.stages),
         training=_training(store, trained),
-        metrics=tuple(trained.metrics),
-        about=json.loads(json.dumps(trained.about)),
+        metrics=tuple(_as_json(trained.metrics)),
+        about=_as_json(trained.about),
         versions={package: version(package) for package in PACKAGES},
         files=tuple(files),
     )
-    store.write_bytes(paths.model_json(sweep, trial), record.as_json())
 
 
 def _to_keep(
-    which: str, done: Sequence[Done[Any]], rows: Mapping[str, Mapping[str, Any]]
+    method: Method[Any], done: Sequence[Done[Any]], rows: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[Done[Any], Mapping[str, Any]]]:
     """Return what to keep, each with its row of the final table; a control that is not in the table is not kept."""
+    which = method.sweep.keep_models
     if which == "none":
         return []
     best = chosen(done)
     found = []
     for one in done:
-        name = next((n for n in (one.name, f"arm-{one.name}") if n in rows), None)
+        name = table_name(method, one.name, rows) if one.is_control else one.name
         if name is None or one.signature is None:
             continue
         if which == "all" or one.is_control or one.name in best:
             found.append((one, rows[name]))
     return found
+
+
+def _is_whole(store: Store, weights: StoredWeights) -> bool:
+    if weights.record is None:
+        return store.exists(weights.path)
+    if not store.exists(weights.record):
+        return False
+    content = store.read_if_there(weights.path)
+    noted = read_json(store, weights.record, {_SHA256: str})[_SHA256]
+    return content is not None and sha256(content) == noted
+
+
+def _without_model(trial: str, lost: Sequence[str]) -> str:
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return (
+        f"{trial} has no model: its weights ({lost[0]}{more}) were not kept when it was trained, or are not those that "
+        f"its training wrote. `orchestrator sweep FILE --keep {trial}` trains it again"
+    )
 
 
 def _file_name(seed: int, fold: int | None, subject: str | None) -> str:
@@ -129,7 +177,8 @@ def _file_name(seed: int, fold: int | None, subject: str | None) -> str:
 def _training(store: Store, trained: Trained) -> dict[str, Any]:
     """Say who it learned from, and under which terms."""
     dataset = trained.learned_from[0].dataset
-    about = read_json(store, paths.manifest_json(dataset)) if _is_described(store, dataset) else {}
+    described = store.exists(paths.manifest_json(dataset))
+    about = read_json(store, paths.manifest_json(dataset)) if described else {}
     return {
         "dataset": dataset,
         **{key: about.get(key) for key in ("title", "url", "licence")},
@@ -138,5 +187,6 @@ def _training(store: Store, trained: Trained) -> dict[str, Any]:
     }
 
 
-def _is_described(store: Store, dataset: str) -> bool:
-    return store.exists(paths.manifest_json(dataset))
+def _as_json(value: Any) -> Any:
+    """Return plain data as it will be read again: lists where there are tuples."""
+    return json.loads(json.dumps(value))

@@ -6,40 +6,23 @@ where the sweep or any other one looks; the labels that it needs are read throug
 test labels not at all: equal predictions have equal test metrics.
 """
 
-import contextlib
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import ray
-
-from orchestrator.config.suggest import did_you_mean
-from orchestrator.config.sweep_sections import SweepBase
-from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
-from orchestrator.labels import LabelGate
+from orchestrator.errors import ReplayError
 from orchestrator.method import method_of
-from orchestrator.store import paths
-from orchestrator.store.decoding import read_json
-from orchestrator.store.lines import whole_lines
-from orchestrator.store.provenance import recorded_code, this_code
 from orchestrator.store.store import Store
-from orchestrator.sweep.begun import stored_sweep
-from orchestrator.sweep.comparison import Comparison, Recorded, Replayed
-from orchestrator.sweep.search import study as record
-from orchestrator.sweep.search.journal import check_journal
+from orchestrator.sweep.comparison import Recorded, Replayed
+from orchestrator.sweep.finished import (
+    WHERE_IT_IS_THE_SAME,
+    FinishedSweep,
+    check_known,
+    finished_sweep,
+    opened,
+)
 from orchestrator.sweep.search.proposals import first_other, why_not_comparable
-from orchestrator.sweep.search.study import Study
-from orchestrator.sweep.watch.status import sweep_status
-from orchestrator.sweep.workers import Room, check_fits
-from orchestrator.telemetry.events import EventLog
-from orchestrator.telemetry.progress import note, progress
-from orchestrator.telemetry.session import ray_session
-
-_COUNTS = ("sleep-orchestrator", "torch", "numpy", "optuna")
-"""Packages whose version the numbers may depend on."""
+from orchestrator.telemetry.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,9 +63,7 @@ class Replay:
             parts.append(f"the same seed proposes other parameters from {self.proposals_from} on")
         about = f" ({'; '.join(self.notes)})" if self.notes else ""
         raise ReplayError(
-            f"sweep {self.sweep!r} is not replicated{about}: {'; '.join(parts)}. Replay it on the same kind of CPU "
-            "and with the versions that its manifest.json names. Where that differs, too, a file of the sweep was "
-            "changed since, or sums were rounded otherwise."
+            f"sweep {self.sweep!r} is not replicated{about}: {'; '.join(parts)}. Replay it {WHERE_IT_IS_THE_SAME}."
         )
 
 
@@ -112,50 +93,24 @@ def replay(
     InterruptedSweepError
         Ctrl-C: a replay keeps nothing, and begins again.
     """
-    sweep = _finished_sweep(store, name)
-    method = method_of(store, sweep)
-    manifest = read_json(
-        store, paths.sweep_manifest(name), {"versions": dict, method.data_id[0]: str}
-    )
-    _check_same_data(name, manifest, *method.data_id)
-    with tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
-        # A copy, because Optuna appends to a journal that it opens.
-        study = _study(store, name, Path(folder) / "recorded.journal")
-        chosen = _chosen(_recorded(store, name, study), only)
-        notes = (*_other_versions(manifest["versions"]), *_other_code(store, name))
-        for text in notes:
-            note(text)
-        scratch = Store.open(folder)
-        with (
-            EventLog(store, paths.replay_events(name)) as log,
-            _ray_of(sweep, scratch, n_cpus),
-            _interruptible(name),
+    method = method_of(store, finished_sweep(store, name, "cannot be replayed"))
+    with opened(store, method) as finished:
+        chosen = _chosen(finished.recorded, only)
+        interrupted = f"the replay of sweep {name!r} was interrupted. It keeps nothing; the same command begins again."
+        names = [each.trial for each in chosen]
+        with finished.begun("replay_started", names, interrupted=interrupted, n_cpus=n_cpus) as (
+            comparison,
+            log,
         ):
-            log.emit("replay_started", trials=[each.trial for each in chosen])
-            inputs = method.begin(LabelGate(store, log), scratch)
-            inputs_ref = [ray.put(inputs)] if sweep.workers > 1 else None
-            comparison = Comparison(method, inputs, inputs_ref, store, scratch)
             trials = []
             with progress("replay", len(chosen)) as advance:
                 for each in chosen:
                     trials.append(comparison.replayed(each))
                     advance(f"{each.trial}: {trials[-1].said}")
-            search = sweep.search
-            not_compared = why_not_comparable(search, study.n_attempts if study else 0)
-            other = None
-            if study is not None and search is not None and not_compared is None:
-                other = first_other(
-                    study.trials,
-                    method.space,
-                    method.first,
-                    search,
-                    seed=sweep.seed,
-                    identify=lambda params: str(method.configured("", params).signature),
-                    journal=Path(folder) / "fresh.journal",
-                )
+            other, not_compared = _proposals(finished)
             found = Replay(
                 sweep=name,
-                notes=notes,
+                notes=finished.notes,
                 trials=tuple(trials),
                 proposals_from=other,
                 proposals_not_compared=not_compared,
@@ -191,122 +146,26 @@ def replay_data(report: Replay) -> dict[str, Any]:
     return {**asdict(report), "same": report.same}
 
 
-def _finished_sweep(store: Store, name: str) -> SweepBase:
-    """Return the sweep file that the store keeps."""
-    if not store.exists(paths.sweep_trials(name)):
-        state = sweep_status(store, name).state
-        raise ConfigError(
-            f"sweep {name!r} cannot be replayed: it is {state}. Finish it with `orchestrator sweep` first."
-        )
-    sweep = stored_sweep(store, name)
-    assert sweep is not None, "it is written before the first trial"
-    return sweep
-
-
-def _check_same_data(name: str, manifest: Mapping[str, Any], key: str, now: str) -> None:
-    if manifest[key] != now:
-        raise ConfigError(
-            f"the epochs of sweep {name!r} changed since it ran ({key} {manifest[key]}, now {now}), so nothing can be "
-            "the same. Ingest the recordings that it ran on, as they were, into a store, and run the sweep there."
-        )
-
-
-def _other_versions(recorded: Mapping[str, str]) -> list[str]:
-    found = []
-    for package in _COUNTS:
-        try:
-            now = version(package)
-        except PackageNotFoundError:
-            now = "none"
-        if recorded.get(package, now) != now:
-            found.append(f"the sweep ran with {package} {recorded[package]}, this is {now}")
-    return found
-
-
-def _other_code(store: Store, name: str) -> list[str]:
-    recorded, now = recorded_code(store, paths.sweep_manifest(name)), this_code()
-    if recorded is None or recorded.trainables_sha256 == now.trainables_sha256:
-        return []
-    return [f"the sweep ran with {recorded.text}, this is {now.text}"]
-
-
-def _study(store: Store, name: str, copy: Path) -> Study | None:
-    """Return the sweep's study from a copy of its journal; None where it had no search."""
-    journal = store.read_if_there(paths.sweep_journal(name))
-    if journal is None:
-        return None
-    copy.write_bytes(whole_lines(journal))
-    check_journal(copy, store.uri_of(paths.sweep_journal(name)), name)
-    return Study(name, copy)
-
-
-def _recorded(store: Store, name: str, study: Study | None) -> list[Recorded]:
-    """Return arms or rows as the final table has them, then trials as the journal has them."""
-    rows = {row["trial"]: row for row in store.read_table(paths.sweep_trials(name)).to_pylist()}
-    fixed = [
-        Recorded(
-            trial=trial,
-            params=None,
-            signature=row["signature"],
-            objective=row["objective"],
-            error=row["error"],
-            reused_from=None,
-        )
-        for trial, row in rows.items()
-        if row["kind"] != "trial"
-    ]
-    trials = []
-    for frozen in study.trials if study is not None else ():
-        outcome: dict[str, Any] = {
-            "signature": record.signature_of(frozen),
-            "objective": record.objective_of(frozen),
-            "error": record.error_of(frozen),
-            "reused_from": record.reused_from(frozen),
-        }
-        trial = record.name_of(frozen)
-        row = rows.get(trial, {})
-        other = [name for name, value in outcome.items() if row.get(name) != value]
-        differs = (
-            (f"{', '.join(other)} of the final table, not as in the journal",) if other else ()
-        )
-        trials.append(
-            Recorded(
-                trial=trial,
-                params=frozen.params,
-                stopped=record.stopped_after(frozen) is not None,
-                differs=differs,
-                **outcome,
-            )
-        )
-    return [*fixed, *trials]
-
-
 def _chosen(recorded: Sequence[Recorded], only: Sequence[str]) -> list[Recorded]:
-    names = [each.trial for each in recorded]
     for name in only:
-        if name not in names:
-            raise ConfigError(
-                f"there is no trial {name!r}.{did_you_mean(name, names)} The sweep has {', '.join(names)}."
-            )
+        check_known(name, [each.trial for each in recorded])
     return [each for each in recorded if not only or each.trial in only]
 
 
-@contextlib.contextmanager
-def _ray_of(sweep: SweepBase, scratch: Store, n_cpus: int | None) -> Iterator[None]:
-    """Have Ray running where trials have several workers; one worker trains in this process."""
-    if sweep.workers == 1:
-        yield
-        return
-    with ray_session(n_cpus, scratch):
-        check_fits(sweep, 1, Room.of_the_cluster())
-        yield
-
-
-@contextlib.contextmanager
-def _interruptible(name: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedSweepError(
-            f"the replay of sweep {name!r} was interrupted. It keeps nothing; the same command begins again."
-        ) from None
+def _proposals(finished: FinishedSweep) -> tuple[str | None, str | None]:
+    """Return the first trial that the same seed proposes otherwise, and why that was not looked for."""
+    method, study = finished.method, finished.study
+    search = method.search
+    not_compared = why_not_comparable(search, study.n_attempts if study else 0)
+    if study is None or search is None or not_compared is not None:
+        return None, not_compared
+    other = first_other(
+        study.trials,
+        method.space,
+        method.first,
+        search,
+        seed=method.sweep.seed,
+        identify=lambda params: str(method.configured("", params).signature),
+        journal=finished.folder / "fresh.journal",
+    )
+    return other, None

@@ -19,7 +19,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md"),
     *("docs/adding.md", "docs/architecture.md", "docs/cluster.md", "docs/datasets.md"),
-    *("docs/operations.md", "docs/sleepmg.md", "docs/sweeps.md", "docs/tables.md"),
+    *(
+        "docs/operations.md",
+        "docs/predict.md",
+        "docs/sleepmg.md",
+        "docs/sweeps.md",
+        "docs/tables.md",
+    ),
 )
 
 

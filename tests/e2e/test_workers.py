@@ -114,3 +114,24 @@ def test_selective(cli: "Cli", tiny: "Tiny") -> None:
     assert printed.endswith(
         "proposals: same\nsweep small: 4 of 4 configurations gave the same again\n"
     )
+
+
+def test_selective_for_each_target_subject(cli: "Cli", tiny: "Tiny") -> None:
+    cli("ingest", tiny.dataset, "--data", tiny.data).ok()
+    content = yaml.safe_load(tiny.sweep.read_text(encoding="utf-8"))
+    content |= {**TAKING_TURNS, "adapt_to": "subject", "arms": ["no_adapt", "random"]}
+    content["source"] |= {"exclude": ["s05", "s06"], "validation": ["s03", "s04"]}
+    content["target"]["subjects"] = ["s05", "s06"]
+    content["search"] |= {"n_trials": 2, "max_concurrent": 1}
+    path = cli.cwd / "sweep.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    cli("sweep", path, "--cpus", "2").ok()
+    found = trials(cli.cwd, "small")
+    assert [row["state"] for row in found] == ["complete"] * 2
+    assert {row["n_selectable"] for row in found} == {2 * 10}
+    subjects = pq.read_table(cli.cwd / "runs/sweeps/small/trials_by_subject.parquet")["subject"]
+    assert set(subjects.to_pylist()) == {"s05", "s06"}
+    printed = cli("replay", "small", "--cpus", "2").ok().out
+    assert printed.endswith(
+        "proposals: same\nsweep small: 4 of 4 configurations gave the same again\n"
+    )

@@ -140,7 +140,7 @@ def _selective_ids(sweep: SelectiveSweep) -> dict[str, Any]:
     )
     encoder_id = plan.encoder_request().encoder_id
     score_id = plan.score_request(encoder_id).score_id
-    inputs = _trial_inputs(sweep, score_id)
+    inputs = _trial_inputs(sweep, score_id, plan.adapted_alone)
     taus: dict[str, Mapping[str, float]] = {
         "quantile": {"tau_quantile": 0.5, "learning_rate": 1e-3},
         "quantile, default rate": {"tau_quantile": 0.25},
@@ -157,18 +157,31 @@ def _selective_ids(sweep: SelectiveSweep) -> dict[str, Any]:
     return {"encoder_id": encoder_id, "score_id": score_id, "signatures": signatures}
 
 
-def _trial_inputs(sweep: SelectiveSweep, score_id: str) -> configuration.TrialInputs:
+def _trial_inputs(
+    sweep: SelectiveSweep, score_id: str, alone: tuple[str, ...]
+) -> configuration.TrialInputs:
     none = UnlabelledEpochs(
         x=np.zeros((0, 1, 3000), np.float32),
         recording=np.zeros(0, np.int32),
         epoch_index=np.zeros(0, np.int32),
+    )
+    reward_S = np.array([0.1 * (1 + 7 * i % N_SELECTABLE) for i in range(N_SELECTABLE)])
+    subjects = tuple(
+        configuration.TargetSubject(
+            subject=subject,
+            recordings=(i,),
+            emd_S=1 / np.roll(reward_S, i),
+            reward_S=np.roll(reward_S, i),
+        )
+        for i, subject in enumerate(alone)
     )
     return configuration.TrialInputs(
         store_uri="nowhere",
         sweep_name=sweep.name,
         score_id=score_id,
         weights=b"",
-        reward_S=np.array([0.1 * (1 + 7 * i % N_SELECTABLE) for i in range(N_SELECTABLE)]),
+        reward_S=reward_S,
+        subjects=subjects,
         batches_x=np.zeros((0, 8, 1, 3000), np.float32),
         batches_stages=np.zeros((0, 8), np.int64),
         class_weights=np.ones(5, np.float32),

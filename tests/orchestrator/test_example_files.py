@@ -174,8 +174,11 @@ def test_the_first_commands_do_what_the_demo_does() -> None:
         "orchestrator ingest datasets/synthetic.yaml --data data",
         "orchestrator sweep sweeps/tau.yaml",
         f"orchestrator review {name}",
+        f"orchestrator synth new --subjects 1 --shift {demo.SHIFT:g} --seed {demo.NEW_SEED} --hours {demo.NEW_HOURS:g}",
+        f"orchestrator predict {name} new",
     ]
     for line in FIRST_COMMANDS.splitlines():
         _, command, *words = line.split()
         given = commands.commands[command].make_context(command, words).params
-        assert given.get("hours", demo.HOURS) == demo.HOURS
+        hours = demo.NEW_HOURS if "new" in words else demo.HOURS
+        assert given.get("hours", hours) == hours

@@ -96,6 +96,8 @@ def test_the_tables_of_0_1_stay_as_they_are(
     after = tables()
     assert all(after[path].equals(table) for path, table in before.items())
     new = {paths.sweep_trials_by_subject(name)}
+    if name.startswith("selective"):
+        new.add(paths.sweep_predicted(name))
     assert set(after) - set(before) - {paths.sweep_trials(name)} == new
 
 
@@ -126,3 +128,11 @@ def test_without_a_cross_validation_there_is_no_fold(
 ) -> None:
     _, rows = ended_here(store_of_0_1, name, monkeypatch)
     assert {row.fold for row in rows} == {None}
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_a_sweep_of_0_1_keeps_no_model(
+    store_of_0_1: Store, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended_here(store_of_0_1, name, monkeypatch)
+    assert store_of_0_1.files(f"{paths.sweep_folder(name)}/models") == []

@@ -17,7 +17,7 @@ from orchestrator.methods.pretrain.plan.source import (
     subjects_of,
 )
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
-from orchestrator.methods.selective.config.sweep import SelectiveSweep, check_objective
+from orchestrator.methods.selective.config.sweep import SUBJECT, SelectiveSweep, check_objective
 from orchestrator.psg.feed import (
     StoredRecording,
     check_modality,
@@ -25,8 +25,10 @@ from orchestrator.psg.feed import (
     stored_recordings,
     usable_epochs,
 )
+from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
+from orchestrator.sweep.begun import stored_sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +89,15 @@ class SweepPlan:
     def transductive(self) -> bool:
         """Whether a subject is judged whose signals were adapted to."""
         return not set(subjects_of(self.target_test)).isdisjoint(subjects_of(self.target_adapt))
+
+    @property
+    def adapted_alone(self) -> tuple[str, ...]:
+        """Test subjects who are adapted to each by itself, sorted; none where the target is adapted to as a whole."""
+        return tuple(subjects_of(self.target_test)) if self.sweep.adapt_to == SUBJECT else ()
+
+    def target_batches_of(self, subject: str) -> tuple[int, ...]:
+        """Return the ids of the target batches of one subject."""
+        return tuple(b.batch_id for b in self.target_batches if b.subject == subject)
 
     def data_id(self, score_id: str) -> tuple[str, str]:
         """Return key and value of what a sweep began with: the score table, and epochs that are not in it."""
@@ -175,7 +186,48 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
         raise ConfigError(
             f"every epoch of the target's test subjects ({', '.join(roles.test)}) is flat: nothing to stage."
         )
-    return replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
+    plan = replace(plan, source_batches=tuple(source_batches), target_batches=tuple(target_batches))
+    _check_each_has_a_batch(store, plan)
+    _check_warm_start(store, sweep)
+    return plan
+
+
+def _check_each_has_a_batch(store: Store, plan: SweepPlan) -> None:
+    """Refuse a subject who is adapted to alone and has nothing that a source batch could be compared with."""
+    without = [each for each in plan.adapted_alone if not plan.target_batches_of(each)]
+    if not without:
+        return
+    n_epochs = {
+        each: max(len(signal_epochs(store, r)) for r in plan.target_test if r.subject == each)
+        for each in without
+    }
+    named = ", ".join(f"{each} ({n} in the longest recording)" for each, n in n_epochs.items())
+    raise ConfigError(
+        f"sweep {plan.sweep.name}: with 'adapt_to: subject', each test subject needs a batch of "
+        f"{plan.sweep.batch_size} epochs of one recording that are not flat; too few has {named}. Lower batch_size, "
+        "add recordings, or name the subject in target.exclude."
+    )
+
+
+def _check_warm_start(store: Store, sweep: SelectiveSweep) -> None:
+    """Refuse to learn from sweeps that adapt otherwise, unless this one has begun: then it has learned.
+
+    Where each subject is adapted to by itself, a tau in one reading is another one for each of them in the others.
+    """
+    if store.exists(paths.sweep_journal(sweep.name)):
+        return
+    for name in sweep.search.warm_start:
+        earlier = stored_sweep(store, name)
+        if not isinstance(earlier, SelectiveSweep):
+            continue
+        adapts, mine = (f"adapt_to {each.adapt_to}" for each in (earlier, sweep))
+        if adapts == mine and sweep.adapt_to == SUBJECT:
+            adapts, mine = (each.search.space.tau_reading for each in (earlier, sweep))
+        if adapts != mine:
+            raise ConfigError(
+                f"search.warm_start names {name!r}, which has {adapts}; this sweep has {mine}. Their values cannot be "
+                "compared; remove the name."
+            )
 
 
 def _check_objective_is_scored(store: Store, plan: SweepPlan) -> None:

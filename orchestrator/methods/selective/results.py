@@ -38,16 +38,20 @@ class TrialRow(ReplicatedOutcome):
     reused_from: str | None
     """The trial whose training this one shares; None if it was trained itself."""
     tau_quantile: float | None
-    """Fraction of the selectable batches below the cut; None for an arm."""
+    """Fraction of the selectable batches below the cut; None for an arm. With ``adapt_to: subject``, the mean over the
+    target subjects where it is not the same for each."""
     tau_absolute: float | None
-    """The same cut on the reward: kept is R > ``tau_absolute``. In 1/feature units."""
+    """The same cut on the reward: kept is R > ``tau_absolute``. In 1/feature units. None where each target subject has
+    another one."""
     learning_rate: float | None
     """Of the finetuning; None without one."""
     n_kept: int
-    """Source batches used for finetuning."""
+    """Source batches used for finetuning. With ``adapt_to: subject``, the sum over the target subjects: a batch that is
+    kept for two of them counts twice."""
     n_selectable: int
-    """Source batches that tau chooses from."""
+    """Source batches that tau chooses from. With ``adapt_to: subject``, these times the number of target subjects."""
     n_subjects_kept: int
+    """Source subjects with a batch that is kept, for whichever target subject."""
     n_steps: int
     """Optimiser updates of the finetuning."""
     objective: float | None
@@ -56,7 +60,8 @@ class TrialRow(ReplicatedOutcome):
     objective_low: float | None
     objective_high: float | None
     cost: float | None
-    """Epochs that went through the network in training."""
+    """Epochs that went through the network in training with one seed. With ``adapt_to: subject``, the sum over the
+    target subjects; a training that serves several of them counts once."""
     transfer_margin: float | None
     """Gain over no adaptation of the objective's subject who gains least."""
     on_front: bool | None
@@ -66,7 +71,7 @@ class TrialRow(ReplicatedOutcome):
     target_accuracy: float | None
     target_kappa: float | None
     kept: Mapping[str, int] = spread(_COUNTS, prefix="kept_")
-    """Epochs of each stage in the kept batches."""
+    """Epochs of each stage in the kept batches, which count as in ``n_kept``."""
     signature: str | None
     """Id of all that the predictions depend on; None for a trial without predictions."""
     error: str | None
@@ -95,7 +100,8 @@ class BatchRow:
     selectable: bool
     """False for a held-out subject: scored and shown, never trained on."""
     emd: float | None
-    """Mean earth mover's distance to the target batches, in feature units."""
+    """Mean earth mover's distance to the target batches, in feature units. It is over those of all target subjects with
+    ``adapt_to: subject``, too, which selects by the distances to each subject alone."""
     reward: float | None
     """R = 1/EMD; infinite at distance 0."""
     epochs: Mapping[str, int] = spread(_COUNTS)

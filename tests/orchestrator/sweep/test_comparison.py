@@ -1,6 +1,6 @@
 """One trial held against its record: what counts as the same, and what is said where it is not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,7 +57,8 @@ class Method:
             raise self.gives
         self.scratch.write_table(paths.predictions("probe", order.trial.signature), self.gives)
 
-    def objective(self, predictions: pa.Table) -> float:
+    def objective(self, trial: Any, predictions: Sequence[pa.Table]) -> float:
+        assert len(predictions) == len(trial.stored)
         if isinstance(self.value, Exception):
             raise self.value
         return self.value

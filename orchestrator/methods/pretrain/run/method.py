@@ -14,7 +14,6 @@ from orchestrator.methods.pretrain.plan.pretraining import PretrainPlan, plan_pr
 from orchestrator.methods.pretrain.plan.source import subjects_of
 from orchestrator.methods.pretrain.run.tables import tables_of
 from orchestrator.methods.pretrain.trial import pretraining as trial
-from orchestrator.methods.pretrain.trial.encoder import stored_encoder
 from orchestrator.methods.pretrain.trial.pretraining import Trial, TrialInputs
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -65,13 +64,14 @@ class PretrainMethod(MethodBase[PretrainSweep]):
         """Return what a trial trains."""
         return trial.configured(self._inputs, name, params)
 
-    def objective(self, predictions: pa.Table) -> float:
-        """Return the macro-F1 of the held-out subjects."""
-        return self._judge.evaluate(predictions).macro_f1
+    def objective(self, trial: Trial, predictions: Sequence[pa.Table]) -> float:
+        """Return the macro-F1 of the held-out subjects; a trial has one encoder."""
+        (table,) = predictions
+        return self._judge.evaluate(table).macro_f1
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
-        return Scores(values=(self.objective(self._predictions(trial.signature)),))
+        return Scores(values=(self.objective(trial, [self._predictions(trial.signature)]),))
 
     def judge_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
         """Return what the trial itself knows: it has one part."""
@@ -104,15 +104,18 @@ class PretrainMethod(MethodBase[PretrainSweep]):
     def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
         """Return the encoder with its head."""
         request, plan = one.trial.request, self._plan
-        encoder = stored_encoder(self._store, one.trial.signature)
         return Trained(
             network="mrcnn",
             weights=[
-                StoredWeights(path=paths.encoder_weights(one.trial.signature), seed=request.seed)
+                StoredWeights(
+                    path=paths.encoder_weights(one.trial.signature),
+                    seed=request.seed,
+                    record=paths.encoder_json(one.trial.signature),
+                )
             ],
             modalities=(self.sweep.modality,),
             scale="recording",
-            stages=[Stage[name] for name in encoder.metadata["learned_stages"]],
+            stages=self._inputs.learned_stages,
             learned_from=request.train,
             metrics=[
                 {

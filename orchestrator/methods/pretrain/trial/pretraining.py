@@ -41,6 +41,12 @@ class TrialInputs:
     objective_epochs: UnlabelledEpochs
     """Of the subjects that give the objective; without stages."""
 
+    @property
+    def learned_stages(self) -> tuple[Stage, ...]:
+        """Declared stages that an encoder can learn: those of the training epochs. All trials have the same."""
+        there = set(np.unique(self.epochs.train.stages).tolist())
+        return tuple(stage for stage in self.plan.sweep.stages if stage in there)
+
     def check(self) -> None:
         """Refuse epochs that no trial could learn from, before the first of them is run.
 

@@ -23,6 +23,9 @@ from orchestrator.methods.selective.config.search import Search
 from orchestrator.methods.selective.config.target import Target, TargetRoles
 from trainables.settings import FEATURE_LAYERS, EncoderSettings, PretrainSettings
 
+SUBJECT = "subject"
+"""Value of ``adapt_to``: each test subject by itself."""
+
 ArmName = Annotated[
     str,
     AfterValidator(one_of(tuple(ARMS))),
@@ -63,6 +66,13 @@ class SelectiveSweep(SweepBase):
     """The labelled side."""
     target: Target
     """The side to adapt to."""
+    adapt_to: Literal["target", "subject"] = "target"
+    """``target``: to all subjects of the target together, with one reward for each source batch and one finetuning for
+    each seed, as the paper has it. ``subject``: to each test subject by itself, with the same tau and learning rate.
+    The rewards for a subject are then those against its own target batches; a model is finetuned on what tau keeps by
+    these, and predicts the epochs of that subject alone. The predictions of all subjects together are judged. An
+    objective with stages (``source_val``, ``oracle_target_val``) and ``transfer_margin`` are the mean over the
+    subjects' models, ``target_emd`` the mean of each subject's own distance."""
     batch_size: Annotated[int, Field(ge=8, le=1024)] = 128
     """Consecutive usable epochs of one recording that are kept or dropped together, and one
     training batch."""
@@ -98,6 +108,30 @@ class SelectiveSweep(SweepBase):
                 "validation",
             )
         return self
+
+    @model_validator(mode="after")
+    def _each_subject_has_both_roles(self) -> "SelectiveSweep":
+        adapt, test = self.target.adapt, self.target.test
+        if self.adapt_to != SUBJECT or adapt is None or test is None or set(adapt) == set(test):
+            return self
+        problem = (
+            "adapts to those who are tested, each by itself, but target.adapt and target.test do not name the same "
+            "subjects; name them in target.subjects instead, or write 'adapt_to: target'"
+        )
+        raise wrong_key("adapt_to", problem)
+
+    @model_validator(mode="after")
+    def _earlier_budgets_are_of_one_subject(self) -> "SelectiveSweep":
+        search = self.search
+        if self.adapt_to != SUBJECT or not search.warm_start:
+            return self
+        if search.space.tau_reading != "tau_budget":
+            return self
+        problem = (
+            "does not go with tau_budget and 'adapt_to: subject': the table of an earlier sweep has the batches of "
+            "all subjects together; remove it, or vary tau_quantile"
+        )
+        raise wrong_key("search", problem, "warm_start")
 
     @model_validator(mode="after")
     def _every_worker_has_as_many_epochs(self) -> "SelectiveSweep":

@@ -53,7 +53,7 @@ def cautions(
         *_unlike_arms(manifest, trials, chosen, comparisons),
         *_ceiling(comparisons),
         *_transductive(manifest),
-        *_confound(shares),
+        *_confound(manifest, shares),
         *_few_batches(manifest),
         *_failed(trials),
         *_missing_arms(comparisons),
@@ -215,16 +215,17 @@ def _transductive(manifest: Manifest) -> list[Caution]:
     ]
 
 
-def _confound(shares: Sequence[StageShare]) -> list[Caution]:
+def _confound(manifest: Manifest, shares: Sequence[StageShare]) -> list[Caution]:
     strongest = strongest_confound(shares)
     if strongest is None or strongest.emd_correlation is None:
         return []
     rho = strongest.emd_correlation
     steers = abs(rho) >= STRONG_CONFOUND
     moved = moved_mix(shares)
+    together = " to all target subjects together" if manifest.adapts_to_subjects else ""
     text = (
         f"Spearman correlation between the share of {strongest.stage} in a source batch and its "
-        f"EMD: {signed(rho, 2)}, the strongest of the stages; batches with more "
+        f"EMD{together}: {signed(rho, 2)}, the strongest of the stages; batches with more "
         f"{strongest.stage} are {'farther from' if rho > 0 else 'closer to'} the target. "
     )
     if moved is not None:

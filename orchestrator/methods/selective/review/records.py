@@ -8,8 +8,9 @@ from orchestrator.config.objectives import Objective
 from orchestrator.errors import DataError
 from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
+from orchestrator.methods.selective.config.sweep import SUBJECT
 from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
-from orchestrator.review.stored import MANIFEST, other_code_of, read_json, rows_in
+from orchestrator.review.stored import MANIFEST, kept_models, other_code_of, read_json, rows_in
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode
 from orchestrator.store.store import Store
@@ -56,6 +57,13 @@ class Manifest:
     target_adapt_subjects: tuple[str, ...] | None = None
     """None in manifests of before there were roles: then, all target subjects were adapted to."""
     target_is_labelled: bool = True
+    adapt_to: str = "target"
+    """``subject``: selection and finetuning of a trial are those of each target subject by itself."""
+
+    @property
+    def adapts_to_subjects(self) -> bool:
+        """Whether each target subject is adapted to by itself."""
+        return self.adapt_to == SUBJECT
 
     @property
     def adapted_to(self) -> tuple[str, ...]:
@@ -80,6 +88,8 @@ class Sweep:
     batches: tuple[BatchRow, ...]
     predicted: tuple[PredictedRow, ...]
     """Empty for a sweep of before there was such a table."""
+    kept: frozenset[str]
+    """Trials and arms whose models are in the store."""
     other_code: tuple[OtherCode, ...]
     """The encoder, where other code trained it than the sweep began with."""
 
@@ -87,9 +97,11 @@ class Sweep:
 def read_sweep(store: Store, name: str) -> Sweep:
     """Read trials, batches and manifest of a finished sweep; errors as in the readers below."""
     manifest = read_manifest(store.read_bytes(paths.sweep_manifest(name)))
+    trials = read_trials(store.read_table(paths.sweep_trials(name)).to_pylist())
     return Sweep(
         manifest=manifest,
-        trials=read_trials(store.read_table(paths.sweep_trials(name)).to_pylist()),
+        trials=trials,
+        kept=kept_models(store, name, (trial.trial for trial in trials)),
         batches=rows_in(BatchRow, store.read_table(paths.sweep_batches(name)), "batches.parquet"),
         predicted=_predicted(store, name),
         other_code=other_code_of(store, name, [manifest.encoder_id]),

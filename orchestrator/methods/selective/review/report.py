@@ -29,9 +29,8 @@ TAU_CURVE: Figure[Findings] = Figure(
 )
 REWARDS: Figure[Findings] = Figure(
     file="rewards.png",
-    alt=lambda _: (
-        "Mean EMD of every source batch, grouped by subject, kept, not kept and held out. The numbers are in "
-        "rewards.csv."
+    alt=lambda found: (
+        f"Mean EMD of every source batch, grouped by subject, {_groups(found)}. The numbers are in rewards.csv."
     ),
     draw=lambda found: rewards_png(found.sweep.batches, found.sweep.manifest, found.chosen),
     template=f"{_OWN}/rewards.html.j2",
@@ -50,8 +49,15 @@ SECTIONS: tuple[Section[Findings], ...] = (
     REWARDS,
     "review/sections/reading.html.j2",
     "review/sections/provenance.html.j2",
+    "review/sections/predict.html.j2",
 )
 """The page, from top to bottom."""
+
+
+def _groups(found: Findings) -> str:
+    """What the figure of the rewards tells apart."""
+    alone = found.sweep.manifest.adapts_to_subjects
+    return "selectable and held out" if alone else "kept, not kept and held out"
 
 
 def review_files(store: Store, name: str) -> dict[str, bytes]:
@@ -91,6 +97,7 @@ def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
         title=manifest.name,
         manifest=manifest,
         chosen=chosen,
+        chosen_is_kept=chosen is not None and chosen.trial in found.sweep.kept,
         compared=wording.settings_of(chosen, comparisons, others) if chosen else "chosen trial",
         comparisons=[(c, wording.difference_note(c, found.n_runs)) for c in comparisons],
         runs=wording.runs(found.n_runs),
@@ -101,7 +108,9 @@ def render_page(found: Findings, pictures: Mapping[str, bytes]) -> str:
             comparisons,
             found.n_runs,
             judged=manifest.target_is_labelled,
+            n_alone=wording.n_alone(manifest),
         ),
+        counts_note=wording.counts_note(manifest),
         curve_caption=wording.curve_caption(manifest),
         cautions=cautions(
             manifest,
@@ -154,7 +163,10 @@ def _provenance(manifest: Manifest, other_steps: tuple[int, int] | None) -> list
         ),
         ("Score table", manifest.score_id),
         ("Features", f"layer {manifest.layer}"),
-        ("Distance", f"EMD, {manifest.metric}; {manifest.aggregate} over the target batches"),
+        (
+            "Distance",
+            f"EMD, {manifest.metric}; {manifest.aggregate} over {_compared_with(manifest)}",
+        ),
         ("Batches", f"{manifest.batch_size} epochs each; {_batch_counts(manifest)}"),
         (
             "Finetuning",
@@ -176,6 +188,13 @@ def _provenance(manifest: Manifest, other_steps: tuple[int, int] | None) -> list
     ]
 
 
+def _compared_with(manifest: Manifest) -> str:
+    """Which target batches a distance is over."""
+    if manifest.adapts_to_subjects:
+        return "the target batches of each subject by itself"
+    return "the target batches"
+
+
 def _adapted_to(manifest: Manifest) -> list[tuple[str, str]]:
     """Who was adapted to, where that was not those who are judged."""
     adapted = manifest.target_adapt_subjects
@@ -185,10 +204,11 @@ def _adapted_to(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _steps(manifest: Manifest, other_steps: tuple[int, int] | None) -> str:
+    of_each = " for each model" if manifest.adapts_to_subjects else ""
     if other_steps is None:
-        return f"{manifest.n_steps} steps in every trial and trained arm"
+        return f"{manifest.n_steps} steps{of_each} in every trial and trained arm"
     return (
-        f"{manifest.n_steps} steps in trained arms and enqueued trials, {range_text(other_steps)} in "
+        f"{manifest.n_steps} steps{of_each} in trained arms and enqueued trials, {range_text(other_steps)} in "
         "sampled ones"
     )
 

@@ -27,7 +27,9 @@ from orchestrator.review.drawing import (
 def rewards_png(batches: Sequence[BatchRow], manifest: Manifest, chosen: TrialRow | None) -> bytes:
     """Mean EMD of every source batch, one column per subject, in the order of the recording.
 
-    Kept, not kept and held-out batches differ in marker and colour; the dashed line is the chosen tau.
+    Kept, not kept and held-out batches differ in marker and colour; the dashed line is the chosen tau. Where each
+    target subject is adapted to by itself, the distances are means over all of them, and no tau is shown: what it keeps
+    for a subject goes by that subject's own.
     """
     with fixed_style():
         subjects = sorted({batch.subject for batch in batches})
@@ -35,7 +37,7 @@ def rewards_png(batches: Sequence[BatchRow], manifest: Manifest, chosen: TrialRo
         figure = Figure(figsize=(width, 4.4), layout="constrained")
         axes = figure.add_subplot()
         title(axes, "Distance of every source batch to the target", plain(domains(manifest)))
-        tau = chosen.tau_absolute if chosen else None
+        tau = chosen.tau_absolute if chosen and not manifest.adapts_to_subjects else None
         for label, style, group in _reward_groups(batches, tau):
             points = [(x, batch.emd) for batch, x in _strip(batches, subjects) if batch in group]
             if points:
@@ -56,9 +58,15 @@ def rewards_png(batches: Sequence[BatchRow], manifest: Manifest, chosen: TrialRo
         for edge in np.arange(0.5, len(subjects) - 1):
             axes.axvline(edge, color=LIGHT, linewidth=0.6, zorder=1)
         _label_subjects(axes, subjects)
-        axes.set_ylabel("EMD to the target batches\n(feature units; reward R = 1/EMD)")
+        axes.set_ylabel(_distance(manifest))
         legend_below(figure, n_columns=3)
         return png(figure)
+
+
+def _distance(manifest: Manifest) -> str:
+    if manifest.adapts_to_subjects:
+        return "EMD to the target batches of all subjects\n(feature units)"
+    return "EMD to the target batches\n(feature units; reward R = 1/EMD)"
 
 
 def _reward_groups(

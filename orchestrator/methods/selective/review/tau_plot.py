@@ -18,7 +18,7 @@ from orchestrator.methods.selective.review.tau import (
     enqueued_rows,
     sampled_rows,
 )
-from orchestrator.methods.selective.review.wording import domains, runs
+from orchestrator.methods.selective.review.wording import domains, n_alone, runs
 from orchestrator.review.drawing import (
     BLUE,
     GREY,
@@ -31,7 +31,7 @@ from orchestrator.review.drawing import (
     png,
     title,
 )
-from orchestrator.review.formats import range_text
+from orchestrator.review.formats import counted, range_text
 
 
 def tau_curve_png(
@@ -54,7 +54,10 @@ def tau_curve_png(
         _draw_cloud(figure, axes, rows, manifest)
         _ring_chosen(axes, chosen)
         axes.set_xlim(-0.05, 1.0)
-        axes.set_xlabel("tau_quantile: share of the selectable source batches below the cut")
+        of_whom = ", of each target subject" if manifest.adapts_to_subjects else ""
+        axes.set_xlabel(
+            f"tau_quantile: share of the selectable source batches below the cut{of_whom}"
+        )
         stages = ", ".join(manifest.declared_stages)
         of_target = manifest.target_is_labelled or manifest.about_objective.measure == MACRO_F1
         axes.set_ylabel(
@@ -100,8 +103,11 @@ def _draw_kept_batches(axes: Axes, rows: Sequence[CurveRow], manifest: Manifest)
     axes.patch.set_visible(False)
     twin.set_axis_off()
     kept = {row.tau_quantile: row.n_kept for row in points if row.tau_quantile is not None}
-    twin.set_ylim(0, 5.4 * max(manifest.n_selectable, *kept.values(), 1))
-    label = f"source batches kept, of {manifest.n_selectable}"
+    n_subjects = n_alone(manifest)
+    n_selectable = manifest.n_selectable * (n_subjects or 1)
+    twin.set_ylim(0, 5.4 * max(n_selectable, *kept.values(), 1))
+    over = "" if n_subjects is None else f", over {counted(n_subjects, 'target subject')}"
+    label = f"source batches kept, of {n_selectable}{over}"
     twin.bar(list(kept), list(kept.values()), width=0.04, color=LIGHT, label=label)
     for tau, n_kept in kept.items():
         twin.annotate(

@@ -51,19 +51,21 @@ def answer(
     n_runs: int,
     *,
     judged: bool = True,
+    n_alone: int | None = None,
 ) -> str:
     """Say in one sentence what the taus reached, which one the objective chooses, and how it differs from the arms.
 
-    Differences that mix selection with something else are left to the table, where they are marked.
+    Differences that mix selection with something else are left to the table, where they are marked. `n_alone` is the
+    number of target subjects where each is adapted to by itself.
     """
     if chosen is None:
         return "No trial finished with an objective, so this sweep says nothing about tau."
     before = "" if judged else "Not judged: the target has no labels. "
     parts = [] if tau_range is None else [_range(tau_range, n_runs)]
     parts.append(
-        f"{'the' if parts else 'The'} objective chooses tau_quantile "
-        f"{number(chosen.tau_quantile, 2)}, R > {significant(chosen.tau_absolute)}, which keeps "
-        f"{chosen.n_kept} of {chosen.n_selectable} source batches ({percent(chosen.kept_fraction)})"
+        f"{'the' if parts else 'The'} objective chooses tau_quantile {_tau(chosen)}{_by_own(n_alone)}, which keeps "
+        f"{chosen.n_kept} of {chosen.n_selectable} source batches{_summed_over(n_alone)} "
+        f"({percent(chosen.kept_fraction)})"
     )
     differences = [
         f"{signed(c.difference)} for {ARMS[c.arm].title}"
@@ -75,6 +77,43 @@ def answer(
             f"the target macro-F1 of this trial minus that of an arm is {listed(differences)}, {runs(n_runs)}"
         )
     return before + "; ".join(parts) + "."
+
+
+def _tau(chosen: TrialRow) -> str:
+    """Tau as a quantile, and on the reward where that is one value."""
+    quantile = number(chosen.tau_quantile, 2)
+    if chosen.tau_absolute is None:
+        return quantile
+    return f"{quantile}, R > {significant(chosen.tau_absolute)}"
+
+
+def _by_own(n_alone: int | None) -> str:
+    return "" if n_alone is None else " of each target subject's own rewards"
+
+
+def _summed_over(n_alone: int | None) -> str:
+    return "" if n_alone is None else f", summed over {counted(n_alone, 'target subject')}"
+
+
+def n_alone(manifest: Manifest) -> int | None:
+    """Return how many target subjects there are where each is adapted to by itself; None elsewhere."""
+    return len(manifest.target_subjects) if manifest.adapts_to_subjects else None
+
+
+def counts_note(manifest: Manifest) -> str:
+    """Say how batches are counted where that is not plain.
+
+    >>> from types import SimpleNamespace
+    >>> counts_note(SimpleNamespace(adapts_to_subjects=True, target_subjects=["a", "b"]))
+    'Each target subject has a selection and a model of its own: numbers of batches are sums over 2 target subjects.'
+    """
+    n_subjects = n_alone(manifest)
+    if n_subjects is None:
+        return ""
+    return (
+        "Each target subject has a selection and a model of its own: numbers of batches are sums over "
+        f"{counted(n_subjects, 'target subject')}."
+    )
 
 
 def curve_caption(manifest: Manifest) -> str:
@@ -175,10 +214,11 @@ def reading_notes(
             "\u2212 p of the selectable batches with the highest reward; tau_absolute is the "
             "same cut on R, and it means nothing for another encoder.",
         ),
+        *_each_subject(manifest),
         (
             "Chosen trial",
             f"The one with the highest objective ({manifest.objective}); the target metric plays "
-            f"no part in choosing it.{manifest.about_objective.note}",
+            f"no part in choosing it.{manifest.about_objective.note}{_objective_of_models(manifest)}",
         ),
         (
             "Arms",
@@ -215,6 +255,33 @@ def reading_notes(
         () if manifest.target_is_labelled else ("Chosen trial minus arm", "Sensitive to tau")
     )
     return tuple(note for note in notes if note[0] not in about_metrics)
+
+
+def _each_subject(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """Say what is another for each target subject, where each is adapted to by itself."""
+    if not manifest.adapts_to_subjects:
+        return ()
+    return (
+        (
+            "Each target subject by itself",
+            "The rewards for a subject are those against its own target batches. The same tau selects from them for "
+            "each subject, a model is finetuned on what it keeps, and predicts the epochs of this subject alone; the "
+            "metric pools what these models predict. Numbers of kept and selectable batches, and shares of stages in "
+            "them, are sums over the subjects. In arms the batches of all, or drawn by seed, are the same for each "
+            "subject and make one model; the lowest rewards are each subject's own.",
+        ),
+    )
+
+
+def _objective_of_models(manifest: Manifest) -> str:
+    """What the objective is of, where each target subject has a model."""
+    if not manifest.adapts_to_subjects:
+        return ""
+    if manifest.about_objective.reads == "target signals":
+        if manifest.about_objective.is_drawn:
+            return " It is computed from what each model says of its own subject, all subjects together."
+        return " It is the mean over the target subjects, of the model and the epochs of each."
+    return " It is the mean over the target subjects' models."
 
 
 def _arms_explained(names: Sequence[str], as_many: str) -> str:

@@ -8,7 +8,7 @@ from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.plan import SweepPlan
 from orchestrator.methods.selective.run.batches import batch_signals, batch_stages
 from orchestrator.methods.selective.run.scoring import Scored
-from orchestrator.methods.selective.trial.configuration import TrialInputs
+from orchestrator.methods.selective.trial.configuration import TargetSubject, TrialInputs
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import unlabelled_epochs
 from orchestrator.sweep.objective import Judge
@@ -32,6 +32,21 @@ def objective_judge(gate: LabelGate, plan: SweepPlan) -> Judge:
     )
 
 
+def target_subjects(scored: Scored) -> tuple[TargetSubject, ...]:
+    """Return the test subjects who are adapted to each by itself, sorted; none where all are adapted to together."""
+    plan = scored.plan
+    selectable = list(plan.selectable)
+    return tuple(
+        TargetSubject(
+            subject=subject,
+            recordings=tuple(i for i, r in enumerate(plan.target_test) if r.subject == subject),
+            emd_S=own.emd_S[selectable],
+            reward_S=own.reward_S[selectable],
+        )
+        for subject, own in scored.by_subject.items()
+    )
+
+
 def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> TrialInputs:
     """Gather the arrays that all trials share; those of the target hold no stage."""
     plan, sweep = scored.plan, scored.plan.sweep
@@ -46,6 +61,7 @@ def trial_inputs(store: Store, scored: Scored, stages: NDArray[np.int64]) -> Tri
         tested_id=plan.tested_id,
         weights=scored.encoder.weights,
         reward_S=scored.reward_S[list(plan.selectable)],
+        subjects=target_subjects(scored),
         batches_x=batch_signals(store, plan.train, selectable, sweep.modality),
         batches_stages=stages,
         class_weights=class_weights(stages.reshape(-1), sweep.stages),

@@ -1,13 +1,17 @@
 """A trial or arm as a model that stages recordings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.method import Done, StoredWeights, Trained
 from orchestrator.methods.pretrain.plan.source import subjects_of
 from orchestrator.methods.selective.plan import SweepPlan
 from orchestrator.methods.selective.run.scoring import Scored
-from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
+from orchestrator.methods.selective.trial.configuration import (
+    Configuration,
+    Trial,
+    TrialInputs,
+)
 from orchestrator.store import paths
 
 
@@ -25,7 +29,7 @@ def trained(
     row : mapping
         Its row of the final table.
     """
-    sweep, first = plan.sweep, one.trial.seeds[0]
+    sweep, first = plan.sweep, one.trial.of_first_seed
     return Trained(
         network="mrcnn",
         weights=[
@@ -34,8 +38,12 @@ def trained(
                 if configuration.is_trained
                 else paths.encoder_weights(scored.encoder.encoder_id),
                 seed=configuration.seed,
+                subject=configuration.subject,
+                record=None
+                if configuration.is_trained
+                else paths.encoder_json(scored.encoder.encoder_id),
             )
-            for configuration, name in zip(one.trial.seeds, one.trial.stored, strict=True)
+            for configuration, name in zip(one.trial.configurations, one.trial.stored, strict=True)
         ],
         modalities=(sweep.modality,),
         scale="recording",
@@ -43,14 +51,9 @@ def trained(
         learned_from=plan.train,
         metrics=_metrics(plan, one, row),
         about={
-            "tau": {
-                "tau_quantile": first.tau_quantile,
-                "tau_absolute": first.tau_absolute,
-                "tau_budget": len(first.kept),
-                "n_selectable": row["n_selectable"],
-            },
-            "learning_rate": first.learning_rate,
-            "n_steps": first.n_steps,
+            **_taus(first, len(inputs.reward_S)),
+            "learning_rate": first[0].learning_rate,
+            "n_steps": first[0].n_steps,
             "signature": one.signature,
             "encoder_id": scored.encoder.encoder_id,
             "score_id": scored.score_id,
@@ -61,6 +64,20 @@ def trained(
             "early_stop_subjects": subjects_of(plan.early_stop),
         },
     )
+
+
+def _taus(configurations: Sequence[Configuration], n_selectable: int) -> dict[str, Any]:
+    """Return tau in all readings, or in all readings for each subject who was adapted to alone."""
+    taus = {
+        each.subject: {
+            "tau_quantile": each.tau_quantile,
+            "tau_absolute": each.tau_absolute,
+            "tau_budget": len(each.kept),
+            "n_selectable": n_selectable,
+        }
+        for each in configurations
+    }
+    return {"tau": taus[None]} if None in taus else {"tau_by_subject": taus}
 
 
 def _metrics(plan: SweepPlan, one: Done[Trial], row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -107,9 +107,9 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         """Return what a trial trains, or an arm by its name."""
         return configuration.configured(self._inputs, name, params)
 
-    def objective(self, predictions: pa.Table) -> float:
-        """Return what the predictions of one seed are worth to the search."""
-        return objective_value(self._inputs, self._judge, predictions)
+    def objective(self, trial: Trial, predictions: Sequence[pa.Table]) -> float:
+        """Return what predictions of a trial are worth to the search."""
+        return objective_value(self._inputs, self._judge, trial, predictions)
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
@@ -136,7 +136,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         for one in [*wanted, *(one for one in done if not one.is_control)]:
             tested = margin = None
             if one.signature is not None:
-                predicted = list(values.predictions(one.trial.stored))
+                predicted = list(values.predictions(one.trial))
                 margin = values.transfer_margin(one.trial)
                 said += predicted_of(name_of(one), plan.target_test, predicted, sweep.stages)
                 if test is not None:
@@ -149,6 +149,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
                 self._inputs.batches_stages,
                 tested,
                 sweep.batch_size,
+                n_subjects=max(1, len(plan.adapted_alone)),
                 on_line=self._is_on_line(one),
                 transfer_margin=margin,
             )
@@ -166,6 +167,16 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         """Return a trial or arm as a model."""
         return kept.trained(self._plan, self._made(), self._inputs, one, row)
 
+    def untrained(self, row: Mapping[str, Any] | None) -> str | None:
+        """Name the encoder where no batch was kept; the arm that has no row is ``no_adapt``, run for the manifest."""
+        if row is not None and row["n_kept"]:
+            return None
+        encoder_id = self._plan.encoder_request().encoder_id
+        return (
+            f"the pretrained model as it is, encoder {encoder_id} "
+            f"({self._store.uri_of(paths.encoder_weights(encoder_id))})"
+        )
+
     def _test_judge(self, gate: LabelGate) -> Judge | None:
         """Return who compares with the target's stages; None where it has none, which nobody reads then."""
         plan = self._plan
@@ -177,7 +188,7 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
 
     def _is_on_line(self, one: Done[Trial]) -> bool:
         """Whether a trial was enqueued with the learning rate and the steps of the arms."""
-        first, inputs = one.trial.seeds[0], self._inputs
+        first, inputs = one.trial.configurations[0], self._inputs
         same = (
             first.learning_rate == inputs.default_learning_rate and first.n_steps == inputs.n_steps
         )

@@ -1,12 +1,13 @@
 """What the predictions of a trial are worth to the search: by the stages that choose among trials, or without any."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from orchestrator.method import Scores
+from orchestrator.methods.selective.run.predictions import by_seed, joined, stored_predictions
 from orchestrator.methods.selective.run.tables import cost
 from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
 from orchestrator.methods.selective.trial.finetuning import PARTS_PER_FINETUNING, TARGET_EMD
@@ -38,12 +39,34 @@ WITHOUT_LABELS: Mapping[str, Callable[[pa.Table, str, Sequence[Stage]], float]] 
 macro-F1."""
 
 
-def objective_value(inputs: TrialInputs, judge: Judge, predictions: pa.Table) -> float:
-    """Return what predictions are worth to the search: the value that it maximises."""
+def objective_value(
+    inputs: TrialInputs, judge: Judge, trial: Trial, predictions: Iterable[pa.Table]
+) -> float:
+    """Return what the predictions of a trial are worth to the search: the value that it maximises.
+
+    Parameters
+    ----------
+    inputs : TrialInputs
+    judge : Judge
+        Of the objective.
+    trial : Trial
+    predictions : iterable of table
+        Of its configurations in their order; of a trial under way, of the first of them.
+    """
+    values = [of_seed(inputs, judge, tables) for tables in by_seed(trial, predictions)]
+    return float(np.mean(values))
+
+
+def of_seed(inputs: TrialInputs, judge: Judge, predictions: Sequence[pa.Table]) -> float:
+    """Return the objective of one seed.
+
+    Without labels it is computed from what is said of the target, by a model for each subject or by one for all. With
+    labels it is the mean over these models, all of which predict the objective's epochs.
+    """
     value = WITHOUT_LABELS.get(inputs.sweep.search.objective)
     if value is not None:
-        return value(predictions, inputs.unlabelled_role, inputs.sweep.stages)
-    return float(judge.evaluate(predictions).macro_f1)
+        return value(joined(predictions), inputs.unlabelled_role, inputs.sweep.stages)
+    return float(np.mean([judge.evaluate(table).macro_f1 for table in predictions]))
 
 
 class ObjectiveValues:
@@ -68,9 +91,11 @@ class ObjectiveValues:
 
     def scores(self, trial: Trial) -> Scores:
         """Return objective and further objectives of a trained configuration."""
-        replicates = tuple(self._objective(table) for table in self.predictions(trial.stored))
+        replicates = tuple(
+            of_seed(self._inputs, self._judge, tables) for tables in self._by_seed(trial)
+        )
         further = {
-            "cost": lambda: cost(trial.seeds[0], self._inputs.sweep.batch_size),
+            "cost": lambda: cost(trial, self._inputs.sweep.batch_size),
             "transfer_margin": lambda: self.transfer_margin(trial),
         }
         return Scores(
@@ -79,27 +104,41 @@ class ObjectiveValues:
         )
 
     def transfer_margin(self, trial: Trial) -> float:
-        """Return the gain of the subject who gains least over no adaptation, mean over the seeds."""
-        worst = []
-        for predictions in self.predictions(trial.stored):
-            adapted = self._judge.by_subject(predictions)
-            worst.append(min(adapted[name] - self._unadapted[name] for name in adapted))
+        """Return the gain over no adaptation of the subject who gains least, mean over the seeds.
+
+        Where each target subject has a model, it is the mean over these models, too.
+        """
+        worst = [
+            float(np.mean([self._least_gain(table) for table in tables]))
+            for tables in self._by_seed(trial)
+        ]
         return float(np.mean(worst))
 
     def of_part(self, trial: Trial, report: Mapping[str, Any]) -> float:
-        """Return the objective of a trial under way: of the seeds that are trained, and of the one that trains."""
+        """Return the objective of a trial under way: of the seeds that are trained, and of the one that trains.
+
+        Where each target subject has a model, the last seed counts with the subjects whose models are trained, and
+        with the one that trains: at the same report, trials are compared by the same subjects.
+        """
         n_done, part = divmod(int(report[N_PARTS]), PARTS_PER_FINETUNING)
-        tables = list(self.predictions(trial.stored[:n_done]))
+        tables = list(self._stored(trial.stored[:n_done]))
         if part:
             where = self._inputs.sweep_name, trial.stored[n_done], part
             tables.append(self._store.read_table(paths.part_predictions(*where)))
             self._store.delete_if_there(paths.part_predictions(*where))
-        return float(np.mean([self._objective(table) for table in tables]))
+        return objective_value(self._inputs, self._judge, trial, tables)
 
-    def predictions(self, stored: Sequence[str]) -> Iterator[pa.Table]:
-        """Return predictions by the names that they are stored under."""
-        for name in stored:
-            yield self._store.read_table(paths.predictions(self._inputs.sweep_name, name))
+    def predictions(self, trial: Trial) -> Iterator[pa.Table]:
+        """Return the predictions of each seed, those of its subjects' models joined."""
+        for tables in self._by_seed(trial):
+            yield joined(tables)
 
-    def _objective(self, predictions: pa.Table) -> float:
-        return objective_value(self._inputs, self._judge, predictions)
+    def _by_seed(self, trial: Trial) -> Iterator[list[pa.Table]]:
+        return by_seed(trial, self._stored(trial.stored))
+
+    def _stored(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        return stored_predictions(self._store, self._inputs.sweep_name, names)
+
+    def _least_gain(self, predictions: pa.Table) -> float:
+        adapted = self._judge.by_subject(predictions)
+        return min(adapted[name] - self._unadapted[name] for name in adapted)

@@ -59,6 +59,7 @@ def write_manifest(store: Store, scored: Scored, judge: Judge, no_adapt: pa.Tabl
         "target_subjects": subjects_of(plan.target_test),
         "target_adapt_subjects": subjects_of(plan.target_adapt),
         "target_validation_subjects": subjects_of(plan.target_validation),
+        "adapt_to": sweep.adapt_to,
         "transductive": plan.transductive,
         "target_is_labelled": plan.judged,
         "batch_size": sweep.batch_size,

@@ -1,7 +1,8 @@
 """Encoder, features and score table of a sweep: looked up, or made."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,16 @@ from orchestrator.telemetry.session import ray_session
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Rewards:
+    """How far the source batches are from some target batches."""
+
+    emd_S: NDArray[np.float64]
+    """(n_source_batches,), aggregated over these target batches."""
+    reward_S: NDArray[np.float64]
+    """(n_source_batches,)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
     """A sweep with its encoder and score table in the store."""
 
@@ -35,6 +46,8 @@ class Scored:
     """(n_source_batches,), aggregated over the target batches."""
     reward_S: NDArray[np.float64]
     """(n_source_batches,)."""
+    by_subject: Mapping[str, Rewards] = field(default_factory=dict)
+    """Of each test subject who is adapted to alone, from its own target batches."""
 
 
 def run_scoring(
@@ -90,5 +103,30 @@ def _scored(
 ) -> Scored:
     emd_S, reward_S = rewards(emd_ST, plan.sweep.score.aggregate)
     return Scored(
-        plan=plan, encoder=encoder, score_id=request.score_id, emd_S=emd_S, reward_S=reward_S
+        plan=plan,
+        encoder=encoder,
+        score_id=request.score_id,
+        emd_S=emd_S,
+        reward_S=reward_S,
+        by_subject=rewards_by_subject(plan, emd_ST),
     )
+
+
+def rewards_by_subject(plan: SweepPlan, emd_ST: NDArray[np.float64]) -> dict[str, Rewards]:
+    """Return distances and rewards of each test subject who is adapted to alone.
+
+    They are, to the last digit, those of a sweep that has this target subject alone: distances of pairs depend on
+    nothing else, and features are standardised over source batches.
+
+    Parameters
+    ----------
+    plan : SweepPlan
+    emd_ST : (n_source_batches, n_target_batches)
+    """
+    found = {}
+    for subject in plan.adapted_alone:
+        # Contiguous, because NumPy adds up the columns of a view in another order.
+        own = np.ascontiguousarray(emd_ST[:, list(plan.target_batches_of(subject))])
+        emd_S, reward_S = rewards(own, plan.sweep.score.aggregate)
+        found[subject] = Rewards(emd_S=emd_S, reward_S=reward_S)
+    return found

@@ -36,6 +36,7 @@ def trial_row(
     evaluation: Evaluation | None,
     batch_size: int,
     *,
+    n_subjects: int = 1,
     on_line: bool = False,
     transfer_margin: float | None = None,
 ) -> TrialRow:
@@ -52,13 +53,16 @@ def trial_row(
         On the target's test subjects, mean over the seeds; None for a trial without predictions.
     batch_size : int
         Epochs of a step.
+    n_subjects : int
+        Target subjects who are adapted to each by itself; 1 where all are adapted to together.
     on_line : bool
         Whether it is enqueued with the learning rate and the steps of the arms.
     transfer_margin : float, optional
         Gain over no adaptation of the objective's subject who gains least.
     """
-    configuration = one.trial.seeds[0]
-    kept = configuration.kept
+    first = one.trial.of_first_seed
+    kept = np.concatenate([each.kept for each in first])
+    tau_quantile, tau_absolute = taus_of(first)
     return TrialRow(
         trial=name_of(one),
         kind=_kind_of(one),
@@ -67,16 +71,16 @@ def trial_row(
         enqueued=one.enqueued,
         on_line=on_line,
         reused_from=one.reused_from,
-        tau_quantile=configuration.tau_quantile,
-        tau_absolute=configuration.tau_absolute,
-        learning_rate=configuration.learning_rate,
+        tau_quantile=tau_quantile,
+        tau_absolute=tau_absolute,
+        learning_rate=first[0].learning_rate,
         n_kept=len(kept),
-        n_selectable=len(selectable),
+        n_selectable=len(selectable) * n_subjects,
         n_subjects_kept=len({selectable[i].subject for i in kept}),
-        n_steps=configuration.n_steps,
+        n_steps=first[0].n_steps,
         objective=one.objective,
         **replicate_columns(one.replicates),
-        cost=cost(configuration, batch_size) if one.signature else None,
+        cost=cost(one.trial, batch_size) if one.signature else None,
         transfer_margin=transfer_margin,
         on_front=one.on_front,
         stopped_after=one.stopped_after,
@@ -87,6 +91,19 @@ def trial_row(
         signature=one.signature,
         error=one.error,
     )
+
+
+def taus_of(configurations: Sequence[Configuration]) -> tuple[float | None, float | None]:
+    """Return tau as a quantile and on the reward, of what is trained with one seed.
+
+    A quantile that is not the same for all subjects is their mean, the share of the batches that all of them together
+    drop. Of cuts on the reward that differ there is no one value: None.
+    """
+    quantiles = {each.tau_quantile for each in configurations} - {None}
+    cuts = {each.tau_absolute for each in configurations}
+    if len(quantiles) > 1:
+        quantiles = {float(np.mean([each.tau_quantile for each in configurations]))}
+    return next(iter(quantiles), None), cuts.pop() if len(cuts) == 1 else None
 
 
 def name_of(one: Done[Trial]) -> str:
@@ -160,12 +177,12 @@ def subject_rows(
     declared : sequence of Stage
     """
     rows = []
-    for configuration, of_seed in zip(one.trial.seeds, judged, strict=True):
+    for seed, of_seed in zip(one.trial.seeds, judged, strict=True):
         of = Replicate(
             trial=name_of(one),
             kind=_kind_of(one),
             control=one.name if one.is_control else None,
-            seed=configuration.seed,
+            seed=seed,
             split="test",
         )
         rows += rows_by_subject(of, of_seed, target, declared)
@@ -176,9 +193,16 @@ def _kind_of(one: Done[Trial]) -> str:
     return "arm" if one.is_control else "trial"
 
 
-def cost(configuration: Configuration, batch_size: int) -> float:
-    """Return how many epochs go through the network in one training."""
-    return float(configuration.n_steps * batch_size if configuration.is_trained else 0)
+def cost(trial: Trial, batch_size: int) -> float:
+    """Return how many epochs go through the network in training with one seed.
+
+    Where each subject is adapted to by itself it is the sum over the subjects, and a training that serves several of
+    them, as that on all source batches does, counts once.
+    """
+    trained = {
+        tuple(each.kept.tolist()): each.n_steps for each in trial.of_first_seed if each.is_trained
+    }
+    return float(sum(trained.values()) * batch_size)
 
 
 def trials_table(rows: Sequence[TrialRow]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What a trial or an arm trains on: which source batches, how, with which seeds, and under which id that is stored."""
+"""What a trial or an arm trains on: which source batches, how, with which seeds, for whom, and under which id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +20,19 @@ OBJECTIVE, TEST, ADAPT = "objective", "test", "adapt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TargetSubject:
+    """A target subject who is adapted to by itself: its own distances and rewards, and which epochs are its own."""
+
+    subject: str
+    recordings: tuple[int, ...]
+    """Positions of its recordings in the list of those to test on."""
+    emd_S: NDArray[np.float64]
+    """(n_selectable,), over its own target batches alone; in feature units."""
+    reward_S: NDArray[np.float64]
+    """(n_selectable,), R = 1/EMD of these."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialInputs:
     """What all trials of a sweep share; put into the object store once, read there without a copy."""
 
@@ -32,7 +45,9 @@ class TrialInputs:
     weights: bytes
     """Of the pretrained model."""
     reward_S: NDArray[np.float64]
-    """(n_selectable,)."""
+    """(n_selectable,), over all target batches."""
+    subjects: tuple[TargetSubject, ...] = ()
+    """Those to test on, sorted, where each is adapted to by itself; empty where all are adapted to together."""
     batches_x: NDArray[np.float32]
     """(n_selectable, batch_size, n_channels, 3000): source batches that may be trained on."""
     batches_stages: NDArray[np.int64]
@@ -63,6 +78,26 @@ class TrialInputs:
         """The epochs that an objective without labels is about."""
         return self.test_epochs if self.adapt_epochs is None else self.adapt_epochs
 
+    def epochs_of(self, role: str, subject: str | None) -> UnlabelledEpochs:
+        """Return what is predicted in a role: all of it, or of the epochs to test on those of one subject.
+
+        Recordings count from 0 in the list of all of the role in either case. The epochs of the objective are those
+        that every model predicts.
+        """
+        of_role = {
+            OBJECTIVE: self.objective_epochs,
+            TEST: self.test_epochs,
+            ADAPT: self.unlabelled_epochs,
+        }
+        epochs = of_role[role]
+        if subject is None or role == OBJECTIVE:
+            return epochs
+        (own,) = (each.recordings for each in self.subjects if each.subject == subject)
+        mine = np.isin(epochs.recording, own)
+        return UnlabelledEpochs(
+            x=epochs.x[mine], recording=epochs.recording[mine], epoch_index=epochs.epoch_index[mine]
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Configuration:
@@ -75,34 +110,54 @@ class Configuration:
     learning_rate: float | None
     n_steps: int
     seed: int
+    subject: str | None = None
+    """The target subject who is selected for, and whose epochs are predicted; None: all of them."""
 
     @property
     def is_trained(self) -> bool:
         """Whether it changes the pretrained model; without a batch it does not."""
         return len(self.kept) > 0
 
+    def trains_as(self, other: "Configuration") -> bool:
+        """Whether both give the same model, though perhaps for other subjects."""
+        mine, others = (
+            (each.kept.tolist(), each.learning_rate, each.n_steps, each.seed)
+            for each in (self, other)
+        )
+        return mine == others
+
 
 def trial_configurations(
     inputs: TrialInputs, params: Mapping[str, float]
 ) -> tuple[Configuration, ...]:
-    """Return what a trial with these sampled parameters trains on, once for each seed."""
-    first = trial_configuration(inputs, params)
-    return tuple(replace(first, seed=seed) for seed in _seeds(inputs))
+    """Return what a trial with these sampled parameters trains on with each seed, and there for each subject."""
+    first = [trial_configuration(inputs, params, of) for of in inputs.subjects or (None,)]
+    return tuple(replace(each, seed=seed) for seed in _seeds(inputs) for each in first)
 
 
 def arm_configurations(inputs: TrialInputs, arm: str) -> tuple[Configuration, ...]:
-    """Return what a control arm trains on, once for each seed; without training, seeds do not matter."""
-    seeds = _seeds(inputs) if ARMS[arm].is_finetuned else _seeds(inputs)[:1]
-    return tuple(arm_configuration(inputs, arm, seed) for seed in seeds)
+    """Return what a control arm trains on with each seed, and there for each subject.
+
+    Without training, neither seeds nor subjects matter.
+    """
+    if not ARMS[arm].is_finetuned:
+        return (arm_configuration(inputs, arm),)
+    return tuple(
+        arm_configuration(inputs, arm, seed, of)
+        for seed in _seeds(inputs)
+        for of in inputs.subjects or (None,)
+    )
 
 
 def _seeds(inputs: TrialInputs) -> range:
     return range(inputs.seed, inputs.seed + inputs.sweep.search.replicates)
 
 
-def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Configuration:
-    """Return what a trial with these sampled parameters trains on with the first seed."""
-    selection = selected(inputs.reward_S, params)
+def trial_configuration(
+    inputs: TrialInputs, params: Mapping[str, float], of: TargetSubject | None = None
+) -> Configuration:
+    """Return what a trial with these sampled parameters trains on with the first seed, for one subject or for all."""
+    selection = selected(inputs.reward_S if of is None else of.reward_S, params)
     return Configuration(
         kept=selection.kept,
         tau_quantile=selection.tau_quantile,
@@ -110,10 +165,13 @@ def trial_configuration(inputs: TrialInputs, params: Mapping[str, float]) -> Con
         learning_rate=params.get("learning_rate", inputs.default_learning_rate),
         n_steps=int(params.get("n_steps", inputs.n_steps)),
         seed=inputs.seed,
+        subject=None if of is None else of.subject,
     )
 
 
-def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) -> Configuration:
+def arm_configuration(
+    inputs: TrialInputs, arm: str, seed: int | None = None, of: TargetSubject | None = None
+) -> Configuration:
     """Return what a control arm trains on, at the default learning rate and with the steps of the sweep file.
 
     Parameters
@@ -123,14 +181,18 @@ def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) ->
         A key of :data:`orchestrator.methods.selective.config.arms.ARMS`.
     seed : int, optional
         Of the training, and of the choice of batches; that of the sweep by default.
+    of : TargetSubject, optional
+        Whose rewards an arm goes by that goes by rewards; all target subjects together by default.
     """
     choose = ARMS[arm].choose
     seed = inputs.seed if seed is None else seed
     if choose is None:
         kept, learning_rate, n_steps = np.arange(0), None, 0
     else:
+        # Half of the batches is as many for each subject, so that a draw by seed is the same for all of them.
         n_half = select_quantile(inputs.reward_S, QUANTILE).n_kept
-        kept = choose(Batches(reward_S=inputs.reward_S, n_half=n_half, seed=seed))
+        reward_S = inputs.reward_S if of is None else of.reward_S
+        kept = choose(Batches(reward_S=reward_S, n_half=n_half, seed=seed))
         learning_rate, n_steps = inputs.default_learning_rate, inputs.n_steps
     return Configuration(
         kept=kept,
@@ -139,13 +201,15 @@ def arm_configuration(inputs: TrialInputs, arm: str, seed: int | None = None) ->
         learning_rate=learning_rate,
         n_steps=n_steps,
         seed=seed,
+        subject=None if of is None else of.subject,
     )
 
 
 def signature(inputs: TrialInputs, configuration: Configuration) -> str:
     """Return the id of everything that the predictions depend on.
 
-    Two taus that keep the same batches are the same training, and find the same predictions.
+    Two taus that keep the same batches are the same training, and find the same predictions; where each subject is
+    adapted to by itself, those of that subject.
     """
     return content_id(
         {
@@ -157,30 +221,43 @@ def signature(inputs: TrialInputs, configuration: Configuration) -> str:
             "seed": configuration.seed,
             "workers": inputs.sweep.workers,
             "device": inputs.sweep.device,
+            **({} if configuration.subject is None else {"subject": configuration.subject}),
         }
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What one trial or arm trains: a finetuning with each of its seeds."""
+    """What one trial or arm trains: a finetuning with each of its seeds, or with each seed one for each subject."""
 
-    seeds: tuple[Configuration, ...]
+    configurations: tuple[Configuration, ...]
+    """Those of a seed next to each other, sorted by subject."""
     signature: str
-    """Id of its one training, or of those with all seeds."""
+    """Id of its one training, or of all of them."""
     stored: tuple[str, ...]
-    """Id of the training with each seed, which its predictions are stored under."""
+    """Id of each configuration, which its predictions are stored under."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds, each once."""
+        return tuple(dict.fromkeys(each.seed for each in self.configurations))
+
+    @property
+    def of_first_seed(self) -> tuple[Configuration, ...]:
+        """What is trained with the first seed: one configuration, or one for each subject."""
+        first = self.configurations[0].seed
+        return tuple(each for each in self.configurations if each.seed == first)
 
 
 def configured(inputs: TrialInputs, name: str, params: Params | None) -> Trial:
     """Return what a trial trains, or an arm by its name, with ``arm-`` before it or not."""
     if params is None:
-        seeds = arm_configurations(inputs, name.removeprefix("arm-"))
+        configurations = arm_configurations(inputs, name.removeprefix("arm-"))
     else:
-        seeds = trial_configurations(inputs, params)
-    stored = tuple(signature(inputs, configuration) for configuration in seeds)
+        configurations = trial_configurations(inputs, params)
+    stored = tuple(signature(inputs, configuration) for configuration in configurations)
     return Trial(
-        seeds=seeds,
+        configurations=configurations,
         signature=stored[0] if len(stored) == 1 else content_id({"replicates": list(stored)}),
         stored=stored,
     )

@@ -4,7 +4,7 @@ A trial gets arrays without any stage of the target, and gives predictions; what
 elsewhere, by code that may read labels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,35 +60,41 @@ def described(inputs: TrialInputs, trial: Trial, emd_S: NDArray[np.float64]) -> 
     """Return what the event log is to say of a trial: its selection, and what a scheduler hears of it.
 
     That is the size of the selection, the mean EMD of what it keeps, how many reports there are and after what, if
-    there are any.
+    there are any. Where each subject is adapted to by itself, sizes are sums over the subjects, the batches to select
+    from, too, and the mean is over the distances of what each keeps to that subject.
 
     Parameters
     ----------
     inputs : TrialInputs
     trial : Trial
     emd_S : (n_selectable,)
-        To the target, in feature units.
+        To all of the target, in feature units.
     """
-    kept = trial.seeds[0].kept
+    first = trial.of_first_seed
+    emd_of: dict[str | None, NDArray[np.float64]] = {None: emd_S}
+    emd_of |= {each.subject: each.emd_S for each in inputs.subjects}
+    kept = np.concatenate([emd_of[each.subject][each.kept] for each in first])
     reports: dict[str, Any] = {}
     if inputs.sweep.search.scheduler.name != NONE:
-        reports = {"n_parts": PARTS_PER_FINETUNING * len(trial.seeds), "unit": TENTH}
+        reports = {"n_parts": PARTS_PER_FINETUNING * len(trial.configurations), "unit": TENTH}
     return {
         **reports,
         "n_kept": len(kept),
-        "n_batches": len(emd_S),
-        "mean_emd": float(emd_S[kept].mean()) if len(kept) else None,
+        "n_batches": len(emd_S) * len(first),
+        "mean_emd": float(kept.mean()) if len(kept) else None,
     }
 
 
 def train(order: Order[TrialInputs, Trial]) -> None:
-    """Train with one seed after the other, as :func:`run` does.
+    """Train with one seed after the other, and there for one subject after the other, as :func:`run` does.
 
-    A scheduler may end the trial after each tenth of each training.
+    A scheduler may end the trial after each tenth of each training. Subjects for whom a seed trains on the same batches
+    share the training of the first of them, and the reports of its tenths.
     """
-    inputs, seeds, after_part = order.inputs, order.trial.seeds, order.after_part
+    inputs, after_part = order.inputs, order.after_part
+    configurations = order.trial.configurations
     prunes = inputs.sweep.search.scheduler.name != NONE
-    for i, configuration in enumerate(seeds):
+    for i, configuration in enumerate(configurations):
         after_tenth = None
         if after_part is not None and prunes:
             after_tenth = partial(_after_tenth, after_part, PARTS_PER_FINETUNING * i)
@@ -99,8 +105,9 @@ def train(order: Order[TrialInputs, Trial]) -> None:
             after_tenth,
             order.trained,
             order.trial.signature,
+            [each for each in configurations[i + 1 :] if each.trains_as(configuration)],
         )
-        if after_tenth is not None and i + 1 < len(seeds):
+        if after_tenth is not None and i + 1 < len(configurations):
             after_tenth(PARTS_PER_FINETUNING)
 
 
@@ -115,6 +122,7 @@ def run(
     after_tenth: Callable[[int], None] | None = None,
     trained: Callable[[Seconds], None] | None = None,
     of_trial: str | None = None,
+    alike: Sequence[Configuration] = (),
 ) -> str:
     """Train, predict, write the predictions to the store, and return their signature.
 
@@ -122,12 +130,19 @@ def run(
     last checkpoint to the same weights. With several workers, `inputs_ref` is what they read
     the inputs from, and nothing is told on the way; else `after_tenth` is called when predictions for the
     objective's epochs are stored. `trained` is called with what a training took, the first worker's, unless none was
-    needed. `of_trial` is the signature of the trial that this training is a part of, if it is.
+    needed. `of_trial` is the signature of the trial that this training is a part of, if it is. `alike` are
+    configurations for other subjects that train the same: this training predicts for those, too, unless that is done.
     """
     name = signature(inputs, configuration)
     store = Store.open(inputs.store_uri)
-    if store.exists(paths.predictions(inputs.sweep_name, name)):
+
+    def is_done(each: Configuration) -> bool:
+        return store.exists(paths.predictions(inputs.sweep_name, signature(inputs, each)))
+
+    if is_done(configuration):
         return name
+    # Its own are written last: once they are there, nothing of this training is missing.
+    served = (*(each for each in alike if not is_done(each)), configuration)
 
     def attempt() -> Seconds | None:
         path = paths.trial_checkpoint(inputs.sweep_name, name)
@@ -138,10 +153,10 @@ def run(
                     1
                 )  # trials share the machine; and the last digits depend on it
                 return _finetune_and_predict(
-                    inputs, configuration, saved, of_trial or name, after_tenth=after_tenth
+                    inputs, served, saved, of_trial or name, after_tenth=after_tenth
                 )
             assert inputs_ref is not None
-            return _on_workers(inputs, configuration, inputs_ref, saved, of_trial or name)
+            return _on_workers(inputs, served, inputs_ref, saved, of_trial or name)
 
     seconds = persistently(attempt)
     if trained is not None and seconds is not None:
@@ -151,14 +166,15 @@ def run(
 
 def _finetune_and_predict(
     inputs: TrialInputs,
-    configuration: Configuration,
+    served: tuple[Configuration, ...],
     resume_from: bytes | None,
     watched: str,
     own_batches: Iterator[Batch] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     after_tenth: Callable[[int], None] | None = None,
 ) -> Seconds | None:
-    """Return what finetuning took; None without any."""
+    """Finetune as the last of those that the training serves says, and return what that took; None without any."""
+    configuration = served[-1]
     model = classifier_from_bytes(inputs.weights).to(inputs.sweep.device)
     store, name = Store.open(inputs.store_uri), signature(inputs, configuration)
     checkpoint_path = paths.trial_checkpoint(inputs.sweep_name, name)
@@ -168,22 +184,6 @@ def _finetune_and_predict(
         if workers.rank == 0:
             store.write_bytes(checkpoint_path, blob)
 
-    def predictions(*roles: str) -> pa.Table:
-        of_role = {
-            OBJECTIVE: inputs.objective_epochs,
-            TEST: inputs.test_epochs,
-            ADAPT: inputs.unlabelled_epochs,
-        }
-        parts = []
-        for role in roles:
-            epochs = of_role[role]
-            probability = inference.predict(model, epochs.x, declared=inputs.learned_stages)
-            parts.append(predictions_table(role, epochs.recording, epochs.epoch_index, probability))
-        table = pa.concat_tables(parts)
-        if inputs.sweep.search.objective == "target_emd":
-            table = table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model))})
-        return table
-
     tenths = _tenths(configuration.n_steps)
 
     def after_step(n_steps: int) -> None:
@@ -191,7 +191,8 @@ def _finetune_and_predict(
             part = paths.part_predictions(inputs.sweep_name, name, tenths[n_steps])
             without_labels = OBJECTIVES[inputs.sweep.search.objective].reads == "target signals"
             role = inputs.unlabelled_role if without_labels else OBJECTIVE
-            store.write_table(part, predictions(role))
+            table = _predicted(inputs, model, role, configuration.subject)
+            store.write_table(part, _noted(inputs, model, table, configuration.subject))
             after_tenth(tenths[n_steps])
 
     seconds = None
@@ -224,15 +225,50 @@ def _finetune_and_predict(
         seconds = outcome.seconds
     if workers.rank > 0:
         return seconds
-    if configuration.is_trained and inputs.sweep.keep_models != "none":
-        n_channels = inputs.batches_x.shape[2]
-        weights = classifier_to_bytes(model, inputs.sweep.encoder, n_channels)
-        # Before the predictions, whose presence means that this training is done.
-        store.write_bytes(paths.trial_weights(inputs.sweep_name, name), weights)
-    table = predictions(OBJECTIVE, TEST, *([] if inputs.adapt_epochs is None else [ADAPT]))
-    store.write_table(paths.predictions(inputs.sweep_name, name), table)
+    _write_outcome(inputs, model, served, store)
     store.delete_if_there(checkpoint_path)
     return seconds
+
+
+def _write_outcome(
+    inputs: TrialInputs,
+    model: StageClassifier,
+    served: Sequence[Configuration],
+    store: Store,
+) -> None:
+    """Write weights, where they are kept, and predictions of one training for each that it serves."""
+    weights = None
+    # A model for each subject has a file for each, be it of a subject for whom nothing was trained.
+    if inputs.sweep.keep_models != "none" and (served[-1].is_trained or served[-1].subject):
+        n_channels = inputs.batches_x.shape[2]
+        weights = classifier_to_bytes(model, inputs.sweep.encoder, n_channels)
+    of_objective = _predicted(inputs, model, OBJECTIVE)
+    others = [TEST, *([] if inputs.adapt_epochs is None else [ADAPT])]
+    for each in served:
+        name = signature(inputs, each)
+        if weights is not None:
+            # Before the predictions, whose presence means that this training is done.
+            store.write_bytes(paths.trial_weights(inputs.sweep_name, name), weights)
+        parts = [_predicted(inputs, model, role, each.subject) for role in others]
+        table = _noted(inputs, model, pa.concat_tables([of_objective, *parts]), each.subject)
+        store.write_table(paths.predictions(inputs.sweep_name, name), table)
+
+
+def _predicted(
+    inputs: TrialInputs, model: StageClassifier, role: str, subject: str | None = None
+) -> pa.Table:
+    epochs = inputs.epochs_of(role, subject)
+    probability = inference.predict(model, epochs.x, declared=inputs.learned_stages)
+    return predictions_table(role, epochs.recording, epochs.epoch_index, probability)
+
+
+def _noted(
+    inputs: TrialInputs, model: StageClassifier, table: pa.Table, subject: str | None
+) -> pa.Table:
+    """Return predictions with the distance after finetuning, where that is the objective."""
+    if inputs.sweep.search.objective != "target_emd":
+        return table
+    return table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model, subject))})
 
 
 def _tenths(n_steps: int) -> dict[int, int]:
@@ -244,20 +280,35 @@ def _tenths(n_steps: int) -> dict[int, int]:
     return {step: part for step, part in ends if step < n_steps}
 
 
-def _target_emd(inputs: TrialInputs, model: StageClassifier) -> float:
+def _target_emd(inputs: TrialInputs, model: StageClassifier, subject: str | None) -> float:
+    """Return the distance to one subject, or to the target: the mean over subjects who are adapted to each alone."""
     source_x = inputs.batches_x.reshape(-1, *inputs.batches_x.shape[2:])
     score = inputs.sweep.score
-    return target_emd(model, source_x, inputs.unlabelled_epochs.x, score.layer, score.metric)
+    subjects: list[str | None] = [subject]
+    if subject is None and inputs.subjects:
+        subjects = [each.subject for each in inputs.subjects]
+    distances = [
+        target_emd(
+            model,
+            source_x,
+            inputs.epochs_of(inputs.unlabelled_role, each).x,
+            score.layer,
+            score.metric,
+        )
+        for each in subjects
+    ]
+    return float(np.mean(distances))
 
 
 def _on_workers(
     inputs: TrialInputs,
-    configuration: Configuration,
+    served: tuple[Configuration, ...],
     inputs_ref: InputsRef,
     saved: bytes | None,
     watched: str,
 ) -> Seconds | None:
     """Finetune under Ray Train: each worker gets its part of every batch, in the order of one worker."""
+    configuration = served[-1]
     order = selective.finetuning_order(
         inputs.batches_stages[configuration.kept],
         declared=inputs.learned_stages,
@@ -282,7 +333,7 @@ def _on_workers(
     seconds: Seconds | None = run_on_workers(
         _on_worker,
         # What the order begins with and what the workers go on from must be the same checkpoint.
-        (inputs_ref, configuration, saved, watched),
+        (inputs_ref, served, saved, watched),
         [Feed(len(order) * n_workers, rows_of)],
         sweep=inputs.sweep,
         share=1,
@@ -291,9 +342,10 @@ def _on_workers(
 
 
 def _on_worker(
-    arguments: tuple[InputsRef, Configuration, bytes | None, str], feeds: Iterator[Iterator[Rows]]
+    arguments: tuple[InputsRef, tuple[Configuration, ...], bytes | None, str],
+    feeds: Iterator[Iterator[Rows]],
 ) -> Seconds | None:
-    inputs_ref, configuration, saved, watched = arguments
+    inputs_ref, served, saved, watched = arguments
     inputs: TrialInputs = ray.get(inputs_ref[0])
     device = inputs.sweep.device
     batches = (
@@ -304,7 +356,7 @@ def _on_worker(
         for share in next(feeds)
     )
     return _finetune_and_predict(
-        inputs, configuration, saved, watched, own_batches=batches, wrap=DistributedDataParallel
+        inputs, served, saved, watched, own_batches=batches, wrap=DistributedDataParallel
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from orchestrator.errors import SweepFailedError
@@ -11,7 +12,11 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.method import Done, MethodBase, Scores, StoredWeights, Trained, Trainer
 from orchestrator.methods.sleepmg.config.search import Search
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
-from orchestrator.methods.sleepmg.plan import CrossValidationPlan, plan_cross_validation
+from orchestrator.methods.sleepmg.plan import (
+    CrossValidationPlan,
+    FoldPlan,
+    plan_cross_validation,
+)
 from orchestrator.methods.sleepmg.run.objective_values import ObjectiveValues
 from orchestrator.methods.sleepmg.run.tables import Tables
 from orchestrator.methods.sleepmg.trial import cross_validation as trial
@@ -26,6 +31,7 @@ from orchestrator.sweep.objective import Judge
 from orchestrator.sweep.reports import so_far
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, as_data
+from trainables.settings import SleepMGSettings
 from trainables.stages import Stage
 
 
@@ -83,9 +89,9 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
         """Return what a trial trains, or a row by its name."""
         return trial.configured(self._inputs, name, params)
 
-    def objective(self, predictions: pa.Table) -> float:
-        """Return the macro-F1 of the validation subjects of all folds, pooled."""
-        return self._judge.evaluate(predictions).macro_f1
+    def objective(self, trial: Trial, predictions: Sequence[pa.Table]) -> float:
+        """Return the macro-F1 of the validation subjects of all folds, pooled; the mean over the seeds."""
+        return float(np.mean([self._judge.evaluate(table).macro_f1 for table in predictions]))
 
     def judge(self, trial: Trial) -> Scores:
         """Return what a trained trial is worth."""
@@ -128,15 +134,11 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
 
     def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
         """Return the networks of all folds and seeds, which are one ensemble."""
-        plan, inputs, settings = self._plan, self._inputs, one.trial.settings
+        plan, settings = self._plan, one.trial.settings
         return Trained(
             network="sleepmg",
             weights=[
-                StoredWeights(
-                    path=paths.fold_weights(inputs.fold_id(fold, settings, seed)),
-                    seed=seed,
-                    fold=fold.number,
-                )
+                self._weights(fold, settings, seed)
                 for seed in one.trial.seeds
                 for fold in plan.folds
             ],
@@ -163,6 +165,15 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
                     for fold in plan.folds
                 ],
             },
+        )
+
+    def _weights(self, fold: FoldPlan, settings: SleepMGSettings, seed: int) -> StoredWeights:
+        fold_id = self._inputs.fold_id(fold, settings, seed)
+        return StoredWeights(
+            path=paths.fold_weights(fold_id),
+            seed=seed,
+            fold=fold.number,
+            record=paths.fold_json(fold_id),
         )
 
     def _about(self) -> dict[str, Any]:

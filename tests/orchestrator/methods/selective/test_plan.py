@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.sweep import dump, renamed
 from orchestrator.errors import ConfigError
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import plan_sweep
 from orchestrator.psg.feed import StoredRecording
+from orchestrator.store import paths
 from orchestrator.store.store import Store
 
 AddNight = Callable[..., None]
@@ -284,3 +286,71 @@ def test_a_target_shorter_than_a_batch_is_refused(
 ) -> None:
     add_night("short", "t1", [2] * 8, flat=[3])
     assert "the target gives no batch of 8" in refused(make_sweep(target="short"), store)
+
+
+EACH = {"more_target": "adapt_to: subject"}
+
+
+def test_each_test_subject_has_its_own_target_batches(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "t2", [2] * 17)
+    assert plan_sweep(make_sweep(), store).adapted_alone == ()
+    plan = plan_sweep(make_sweep(**EACH), store)
+    assert plan.adapted_alone == ("t1", "t2")
+    assert [plan.target_batches_of(subject) for subject in ("t1", "t2")] == [(0, 1), (2, 3)]
+    together = plan_sweep(make_sweep(), store)
+    assert plan.score_request("e").score_id == together.score_request("e").score_id
+
+
+def test_a_subject_without_a_whole_batch_is_refused_by_name(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "t2", [2] * 8, flat=[3])
+    add_night("clinic", "t2", [2] * 5, recording="t2-n2")  # a batch is of one recording
+    assert plan_sweep(make_sweep(), store)
+    message = refused(make_sweep(**EACH), store)
+    assert "a batch of 8 epochs of one recording" in message
+    assert "too few has t2 (7 in the longest recording). Lower batch_size" in message
+    assert message.endswith("or name the subject in target.exclude.")
+    assert "t1" not in message
+    assert plan_sweep(make_sweep(more_target="  exclude: [t2]\nadapt_to: subject"), store)
+
+
+def test_an_oracles_subjects_are_not_adapted_to(
+    make_sweep: MakeSweep, store: Store, add_night: AddNight
+) -> None:
+    add_night("clinic", "t2", [2] * 8)
+    sweep = make_sweep(
+        more_target="  validation: [t2]\nadapt_to: subject",
+        more_search="  objective: oracle_target_val",
+    )
+    assert plan_sweep(sweep, store).adapted_alone == ("t1",)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "said"),
+    [
+        ("", "adapt_to: subject", "which has adapt_to target; this sweep has adapt_to subject"),
+        ("adapt_to: subject", "", "which has adapt_to subject; this sweep has adapt_to target"),
+        (
+            "adapt_to: subject",
+            "adapt_to: subject",
+            "which has tau_absolute; this sweep has tau_quantile",
+        ),
+        ("", "", None),
+    ],
+)
+def test_a_sweep_learns_from_those_that_adapt_alike(
+    earlier: str, now: str, said: str | None, make_sweep: MakeSweep, store: Store
+) -> None:
+    space = "  space: {tau_absolute: {log_uniform: [0.1, 1]}}"
+    old = make_sweep(more_target=earlier, more_search=space)
+    store.write_bytes(paths.sweep_file("old"), dump(renamed(old, "old")).encode())
+    sweep = make_sweep(more_target=now, more_search="  warm_start: [old]")
+    if said is None:
+        assert plan_sweep(sweep, store)
+    else:
+        assert said in refused(sweep, store)
+        store.write_bytes(paths.sweep_journal("probe"), b"")  # it has begun, so it has learned
+        assert plan_sweep(sweep, store)

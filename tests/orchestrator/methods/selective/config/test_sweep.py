@@ -321,6 +321,44 @@ def with_roles(folder: Path, roles: str, *changes: tuple[str, str]) -> Selective
     return loaded(folder, ("dataset: clinic", f"dataset: clinic\n  {roles}"), *changes)
 
 
+@pytest.mark.parametrize(
+    "roles", ["subjects: ['n*']", "adapt: ['n*', x1]\n  test: [x1, 'n*']", "exclude: [n01]"]
+)
+def test_each_subject_may_be_adapted_to_by_itself(tmp_path: Path, roles: str) -> None:
+    assert loaded(tmp_path).adapt_to == "target"
+    sweep = with_roles(tmp_path, roles, ("name: probe", "name: probe\nadapt_to: subject"))
+    assert sweep.adapt_to == "subject"
+    assert load_sweep(write(tmp_path, dump(sweep))) == sweep
+
+
+def test_who_is_adapted_to_by_itself_has_to_be_tested(tmp_path: Path) -> None:
+    roles = "dataset: clinic\n  adapt: ['n0*']\n  test: ['n1*']"
+    text = GOOD.replace("dataset: clinic", roles)
+    assert load_sweep(write(tmp_path, text))
+    text = text.replace("encoder:", "adapt_to: subject\nencoder:")
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(path)
+    said = str(caught.value)
+    where = place(text, "subject\nencoder")
+    assert said.startswith(f'{path}:{where}: adapt_to is "subject": ')
+    assert "target.adapt and target.test do not name the same subjects" in said
+    assert "name them in target.subjects instead" in said
+    assert caught.value.exit_code == 2
+
+
+def test_a_budget_of_all_subjects_teaches_no_sweep(tmp_path: Path) -> None:
+    text = GOOD.replace("n_steps: 30", MORE + "warm_start: [old]").replace(
+        "name: probe", "name: probe\nadapt_to: subject"
+    )
+    assert load_sweep(write(tmp_path, text))
+    text = text.replace("tau_quantile: {uniform: [0.25, 0.75]}", "tau_budget: {integer: [2, 4]}")
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError, match="does not go with tau_budget") as caught:
+        load_sweep(path)
+    assert str(caught.value).startswith(f"{path}:{place(text, '[old]')}: search.warm_start")
+
+
 NIGHTS = [f"n{i:02d}" for i in range(6)]
 
 

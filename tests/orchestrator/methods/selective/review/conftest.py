@@ -160,6 +160,7 @@ def manifest_json(**changes: Any) -> dict[str, Any]:
         "target_subjects": ["x18"],
         "target_adapt_subjects": ["x18"],
         "target_is_labelled": True,
+        "adapt_to": "target",
         "batch_size": 32,
         "n_source_batches": 110,
         "n_selectable": 98,

@@ -60,6 +60,21 @@ def test_an_objective_on_another_scale_is_not_drawn(made: Any) -> None:
     assert tau_curve_png(without, made.manifest(objective="target_emd"), None) == png
 
 
+def test_kept_batches_of_several_subjects_are_counted_over_them(made: Any) -> None:
+    rows = curve_rows([made.trial("t000", n_kept=150, n_selectable=196)])
+    png = tau_curve_png(rows, made.manifest(), None)
+    each = made.manifest(adapt_to="subject", target_subjects=["x18", "x19"])
+    assert tau_curve_png(rows, each, None) != png
+
+
+def test_no_batch_is_marked_as_kept_where_each_subject_has_its_own_selection(made: Any) -> None:
+    batches = [made.batch(i, emd=8.0 + i) for i in range(4)]
+    chosen = made.trial(tau_absolute=0.1)
+    assert has_colour(rewards_png(batches, made.manifest(), chosen), drawing.BLUE)
+    each = made.manifest(adapt_to="subject")
+    assert not has_colour(rewards_png(batches, each, chosen), drawing.BLUE)
+
+
 def test_trials_of_other_steps_have_another_marker(made: Any) -> None:
     def curve(*n_steps: int) -> bytes:
         trials = [

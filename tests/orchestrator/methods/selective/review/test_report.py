@@ -3,6 +3,7 @@ import io
 import math
 import re
 from collections.abc import Callable
+from html import unescape
 from typing import Any
 
 import pyarrow as pa
@@ -66,17 +67,68 @@ def test_writes_every_file_and_returns_where_the_page_is(save_sweep: SaveSweep) 
 def test_a_target_without_labels_is_not_judged_and_what_can_be_shown_is(
     save_sweep: SaveSweep, made: Any
 ) -> None:
-    html = page(save_sweep(**made.unjudged()))
+    html = page(save_sweep(**made.unjudged())).partition("</style>")[2]
     said = " ".join(re.sub(r"<[^>]*>", " ", html).split())
     assert "Not judged: the target has no labels. The objective chooses tau_quantile" in said
     assert "no metric: the target has no labels" in said
     assert "Nothing on this page says how well the target is staged" in said
-    assert not re.search("target macro-F1|target accuracy|Transductive|minus arm|nan", said)
+    assert not re.search("target macro-F1|target accuracy|Transductive|minus arm|\\bnan\\b", said)
     assert "What the chosen trial and the arms say of the target" in said
     assert re.search(r"no_adapt 0 0 0\.500 90\s?% 10\s?% 0\.750 0\.250", said)
     assert re.search(r"x18 100 40\s?% 60\s?% 0\.750 0\.250", said)
     assert re.search(r"source, scored \d+\s?% \d+\s?%", said)
     assert not CLAIMS.search(said.replace("whether adaptation helped or hurt", ""))
+
+
+def test_the_page_ends_with_how_to_stage_a_night_where_the_model_is_kept(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    store = save_sweep(**made.unjudged())
+    assert "orchestrator predict" not in page(store)
+    best = max(
+        (row for row in made.unjudged()["trials"] if row["kind"] == "trial"),
+        key=lambda row: row["objective"],
+    )["trial"]
+    store.write_bytes(paths.model_json("tau-lab", "arm-random"), b"{}")
+    assert "orchestrator predict" not in page(store)
+    store.write_bytes(paths.model_json("tau-lab", best), b"{}")
+    html = page(store)
+    assert f"Stage nights with {best}" in html
+    assert html.rindex("orchestrator predict tau-lab night.edf") > html.rindex("Provenance")
+
+
+def adapted_to_each(made: Any) -> dict[str, Any]:
+    """A sweep that adapted to each of two target subjects by itself, for `save_sweep`."""
+    trials, batches = made.sweep()
+    for row in trials:
+        row |= {"n_kept": 2 * row["n_kept"], "n_selectable": 2 * row["n_selectable"]}
+        row |= {"tau_absolute": None}
+    return {
+        "trials": trials,
+        "batches": batches,
+        "adapt_to": "subject",
+        "target_subjects": ["x18", "x19"],
+        "target_adapt_subjects": ["x18", "x19"],
+    }
+
+
+def test_a_page_of_each_subject_by_itself_says_what_is_summed(
+    save_sweep: SaveSweep, made: Any
+) -> None:
+    html = unescape(page(save_sweep(**adapted_to_each(made))))
+    said = " ".join(re.sub(r"<[^>]*>", " ", html).split())
+    assert "98 of 196 source batches, summed over 2 target subjects" in said
+    assert "tau as reward another one for each subject" in said
+    assert said.count("numbers of batches are sums over 2 target subjects") == 3
+    assert "finetune on 98 batches each, summed over the target subjects, with the same" in said
+    assert "so what was kept is not marked" in said
+    assert "grouped by subject, selectable and held out." in html
+    assert "mean over the target batches of each subject by itself" in said
+    assert "30 steps for each model" in said
+    assert "R > \u2013" not in said
+    plain = unescape(page(save_sweep()))
+    assert "target subjects" not in plain
+    assert "grouped by subject, kept, not kept and held out." in plain
 
 
 def test_a_judged_sweep_shows_metrics_instead(save_sweep: SaveSweep, made: Any) -> None:

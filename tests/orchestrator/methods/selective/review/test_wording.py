@@ -60,6 +60,45 @@ def test_answer_gives_the_range_all_readings_and_differences_that_may_be_chance(
     )
 
 
+THREE = {"adapt_to": "subject", "target_subjects": ["a", "b", "c"]}
+
+
+def test_answer_of_a_sweep_that_adapts_to_each_subject(made: Any) -> None:
+    def said(**changes: Any) -> str:
+        chosen = made.trial(n_kept=31, n_selectable=60, **changes)
+        return wording.answer(chosen, None, (), 1, n_alone=wording.n_alone(made.manifest(**THREE)))
+
+    assert said(tau_absolute=None) == (
+        "The objective chooses tau_quantile 0.50 of each target subject's own rewards, which keeps "
+        "31 of 60 source batches, summed over 3 target subjects (52\u00a0%)."
+    )
+    assert "tau_quantile 0.50, R > 0.1000 of each target subject's own rewards" in said()
+
+
+def test_reading_notes_say_what_is_another_for_each_subject(made: Any) -> None:
+    terms = dict(wording.reading_notes(made.manifest(**THREE), None, list(ARMS)))
+    alone = terms["Each target subject by itself"]
+    assert "a model is finetuned on what it keeps, and predicts the epochs of this subject" in alone
+    assert terms["Chosen trial"].endswith("It is the mean over the target subjects' models.")
+    for objective, said in {
+        "target_emd": "the mean over the target subjects, of the model and the epochs of each",
+        "target_certainty": "what each model says of its own subject, all subjects together",
+    }.items():
+        manifest = made.manifest(**THREE, objective=objective)
+        assert said in dict(wording.reading_notes(manifest, None, []))["Chosen trial"]
+    for manifest in (made.manifest(), made.manifest(target_subjects=["a", "b", "c"])):
+        assert wording.counts_note(manifest) == ""
+        assert "Each target subject" not in str(wording.reading_notes(manifest, None, list(ARMS)))
+
+
+def test_the_confound_is_that_with_the_distance_to_all_subjects(made: Any) -> None:
+    batches = [made.batch(i, emd=1.0 + i, W=3 * i, N3=32 - 3 * i) for i in range(10)]
+    trials = [made.trial(), *all_arms(made)]
+    together = "and its EMD to all target subjects together: +1.00"
+    assert together in text_of(cautions_of(made.manifest(**THREE), trials, batches))
+    assert "and its EMD: +1.00" in text_of(cautions_of(made.manifest(), trials, batches))
+
+
 def test_answer_with_replicates_says_sensitive_where_seeds_do_not_explain_it(made: Any) -> None:
     def trials(width: float) -> list[TrialRow]:
         seeds = {

@@ -38,7 +38,7 @@ STAGES = np.array([[0, 0], [3, 2], [4, 1], [0, 3]])
 
 
 def of_seeds(*seeds: Configuration) -> Trial:
-    return Trial(seeds=seeds, signature="abc", stored=("abc",))
+    return Trial(configurations=seeds, signature="abc", stored=("abc",))
 
 
 TRIAL: Done[Trial] = Done(
@@ -154,6 +154,44 @@ def test_a_complete_trial() -> None:
     }
 
 
+def of_subjects(*kept: tuple[list[int], float, float]) -> Done[Trial]:
+    """The trial with one seed and a selection for each subject: batches, and tau as a quantile and on the reward."""
+    first = TRIAL.trial.configurations[0]
+    each = [
+        replace(
+            first,
+            subject=f"n{i}",
+            kept=np.array(batches, np.intp),
+            tau_quantile=tau_quantile,
+            tau_absolute=tau_absolute,
+        )
+        for i, (batches, tau_quantile, tau_absolute) in enumerate(kept)
+    ]
+    return replace(TRIAL, trial=of_seeds(*each), replicates=())
+
+
+def test_a_trial_with_a_model_for_each_subject_has_sums() -> None:
+    one = of_subjects(([1, 2], 0.25, 0.1), ([0, 2], 0.25, 0.2))
+    row = trial_row(one, BATCHES[:3], STAGES[:3], None, 2, n_subjects=2)
+    assert (row.n_kept, row.n_selectable, row.kept_fraction) == (4, 6, 4 / 6)
+    assert row.n_subjects_kept == 2
+    assert row.kept == {"W": 2, "N1": 2, "N2": 1, "N3": 1, "REM": 2}
+    assert (row.tau_quantile, row.tau_absolute) == (0.25, None)
+    assert row.cost == 2 * 60
+    shared = trial_row(
+        of_subjects(([1, 2], 0.25, 0.1), ([1, 2], 0.25, 0.1)), BATCHES, STAGES, None, 2
+    )
+    assert (shared.n_kept, shared.cost, shared.tau_absolute) == (4, 60, 0.1)
+
+
+def test_a_cut_on_the_reward_drops_another_share_for_each_subject() -> None:
+    one = of_subjects(([1, 2], 1 / 3, 0.1), ([], 1.0, 0.1))
+    row = trial_row(one, BATCHES[:3], STAGES[:3], None, 2, n_subjects=2)
+    assert row.tau_quantile == pytest.approx(1 - row.n_kept / row.n_selectable)
+    assert row.tau_absolute == 0.1
+    assert row.cost == 60, "nothing is trained for the second"
+
+
 def test_an_arm_without_training() -> None:
     untrained = Configuration(
         kept=np.arange(0),
@@ -218,7 +256,7 @@ def test_each_seed_has_its_test_subjects() -> None:
 
 
 def test_an_arm_and_a_trial_that_reuses_have_rows_of_their_own() -> None:
-    one_seed = replace(TRIAL, trial=of_seeds(TRIAL.trial.seeds[0]))
+    one_seed = replace(TRIAL, trial=of_seeds(TRIAL.trial.configurations[0]))
     found = [judged([0], [0], [0])]
     (arm,) = subject_rows(
         replace(one_seed, name="random", is_control=True), found, TARGET, tuple(Stage)

@@ -22,6 +22,7 @@ from orchestrator.methods.selective.run.objective_values import objective_value
 from orchestrator.methods.selective.trial import finetuning as trial
 from orchestrator.methods.selective.trial.configuration import (
     Configuration,
+    TargetSubject,
     TrialInputs,
     arm_configuration,
     arm_configurations,
@@ -298,9 +299,11 @@ def test_a_trial_notes_the_distance_after_finetuning_where_that_is_the_objective
 
 def test_the_objective_is_minus_that_distance(inputs: TrialInputs) -> None:
     inputs = asking_for_target_emd(inputs)
-    table = predictions(inputs, trial.run(inputs, arm_configuration(inputs, "no_adapt")))
+    no_adapt = configured(inputs, "no_adapt", None)
+    trial.train(Order(inputs=inputs, trial=no_adapt))
+    table = predictions(inputs, no_adapt.signature)
     no_judge: Any = None  # no label is read
-    value = objective_value(inputs, no_judge, table)
+    value = objective_value(inputs, no_judge, no_adapt, [table])
     assert value == -float(table.schema.metadata[trial.TARGET_EMD]) < 0
 
 
@@ -317,7 +320,7 @@ def test_a_short_trial_is_not_slowed_by_checkpoints(
 
     monkeypatch.setattr(Store, "write_bytes", spy)
     name = trial.run(inputs, arm_configuration(inputs, "all_source"))
-    assert written == [paths.predictions("probe", name)]
+    assert written == [paths.trial_weights("probe", name), paths.predictions("probe", name)]
 
 
 def test_tau_0_is_the_selection_of_all_source(inputs: TrialInputs) -> None:
@@ -417,9 +420,9 @@ def test_several_seeds_are_trained_one_after_the_other(inputs: TrialInputs) -> N
     thrice = with_search(inputs, replicates=3)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
     of_three = configured(thrice, "t000", params)
-    assert [configuration.seed for configuration in of_three.seeds] == [5, 6, 7]
+    assert [configuration.seed for configuration in of_three.configurations] == [5, 6, 7]
     trial.train(Order(inputs=thrice, trial=of_three))
-    own = [signature(thrice, configuration) for configuration in of_three.seeds]
+    own = [signature(thrice, configuration) for configuration in of_three.configurations]
     assert of_three.stored == tuple(own)
     assert len({of_three.signature, *own}) == 4
     tables = [probabilities(predictions(thrice, each)) for each in own]
@@ -460,7 +463,7 @@ def test_a_finetuning_tells_the_scheduler_after_each_tenth(
     watched = replace(with_search(inputs, scheduler=ASHA, replicates=2), n_steps=20)
     params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
     whole = configured(watched, "t000", params)
-    seeds, name = whole.seeds, whole.signature
+    seeds, name = whole.configurations, whole.signature
     trial.train(Order(inputs=watched, trial=whole, after_part=after_part))
     assert parts == list(range(1, 20))
     # Being watched changes nothing.
@@ -491,3 +494,203 @@ def test_without_a_scheduler_nothing_is_predicted_on_the_way(inputs: TrialInputs
     told = lambda n_done, objective=None: pytest.fail("told")  # noqa: E731
     trial.train(Order(inputs=long, trial=whole, after_part=told))
     assert not (Path(inputs.store_uri) / "sweeps" / "probe" / "parts").exists()
+
+
+ANN, BOB = "ann", "bob"
+
+
+def with_subjects(inputs: TrialInputs, bob: list[float] | None = None) -> TrialInputs:
+    """The same, with two target subjects who are adapted to each by itself."""
+    rewards = {ANN: inputs.reward_S, BOB: np.array(bob or [6.0, 5.0, 0.1, 4.0, 0.3, 0.2])}
+    epochs = replace(inputs.test_epochs, recording=np.array([0, 0, 1, 1, 1], np.int32))
+    subjects = tuple(
+        TargetSubject(subject=name, recordings=(i,), emd_S=1 / reward_S, reward_S=reward_S)
+        for i, (name, reward_S) in enumerate(rewards.items())
+    )
+    return replace(inputs, subjects=subjects, test_epochs=epochs)
+
+
+@pytest.fixture
+def finetunings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many batches each finetuning has had, one after the other."""
+    seen: list[int] = []
+    finetune = selective.finetune
+
+    def spy(model: Any, batches_x: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(len(batches_x))
+        return finetune(model, batches_x, *arguments, **options)
+
+    monkeypatch.setattr(selective, "finetune", spy)
+    return seen
+
+
+def rows_of(table: pa.Table, role: str) -> list[int]:
+    """Recordings of the rows of a role."""
+    pairs = zip(table["role"].to_pylist(), table["recording"].to_pylist(), strict=True)
+    return [recording for its_role, recording in pairs if its_role == role]
+
+
+@pytest.mark.heavy
+def test_each_subject_has_a_training_on_what_its_own_rewards_keep(
+    inputs: TrialInputs, finetunings: list[int]
+) -> None:
+    inputs = with_subjects(inputs)
+    whole = configured(inputs, "t000", {"tau_absolute": 0.45, "learning_rate": 1e-3})
+    kept = {each.subject: each.kept.tolist() for each in whole.configurations}
+    assert kept == {ANN: [2, 4], BOB: [0, 1, 3]}
+    trial.train(Order(inputs=inputs, trial=whole))
+    assert finetunings == [2, 3]
+    tables = [predictions(inputs, name) for name in whole.stored]
+    assert [rows_of(table, "test") for table in tables] == [[0, 0], [1, 1, 1]]
+    assert [len(rows_of(table, "objective")) for table in tables] == [7, 7]
+    # On the same batches, a model for all says the same of a subject's epochs.
+    plain = replace(inputs, subjects=(), reward_S=inputs.subjects[1].reward_S)
+    (one,) = trial_configurations(plain, {"tau_absolute": 0.45, "learning_rate": 1e-3})
+    together = predictions(plain, trial.run(plain, one))
+    np.testing.assert_allclose(probabilities(tables[1])[7:], probabilities(together)[9:], atol=1e-6)
+
+
+def test_two_taus_that_keep_the_same_for_a_subject_share_that_training(inputs: TrialInputs) -> None:
+    inputs = with_subjects(inputs)
+    low, high = (
+        configured(inputs, "t000", {"tau_absolute": tau, "learning_rate": 1e-3})
+        for tau in (0.35, 0.45)
+    )
+    assert low.stored[0] != high.stored[0]
+    assert low.stored[1] == high.stored[1]
+    assert len({low.signature, high.signature, *low.stored, *high.stored}) == 5
+
+
+def test_a_signature_knows_the_subject_where_there_is_one(inputs: TrialInputs) -> None:
+    params = {"tau_quantile": 0.5, "learning_rate": 1e-3}
+    plain = configured(inputs, "t000", params).signature
+    each = with_subjects(inputs, bob=inputs.reward_S.tolist())
+    names = configured(each, "t000", params).stored
+    assert len({plain, *names}) == 3
+    assert signature(each, trial_configuration(each, params)) == plain
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("arm", ["all_source", "random"])
+def test_an_arm_that_goes_by_no_reward_trains_once_for_all_subjects(
+    arm: str, inputs: TrialInputs, finetunings: list[int]
+) -> None:
+    inputs = with_subjects(inputs)
+    whole = configured(inputs, arm, None)
+    assert [each.subject for each in whole.configurations] == [ANN, BOB]
+    expected = arm_configuration(replace(inputs, subjects=()), arm).kept.tolist()
+    assert [each.kept.tolist() for each in whole.configurations] == [expected] * 2
+    told: list[Seconds] = []
+    trial.train(Order(inputs=inputs, trial=whole, trained=told.append))
+    assert finetunings == [len(expected)]
+    assert len(told) == 1
+    tables = [predictions(inputs, name) for name in whole.stored]
+    assert [rows_of(table, "test") for table in tables] == [[0, 0], [1, 1, 1]]
+
+
+def test_lowest_goes_by_each_subjects_own_rewards(inputs: TrialInputs) -> None:
+    whole = configured(with_subjects(inputs), "lowest", None)
+    assert [each.kept.tolist() for each in whole.configurations] == [[0, 1, 3], [2, 4, 5]]
+
+
+def test_no_adapt_is_one_model_whoever_is_adapted_to(inputs: TrialInputs) -> None:
+    each = with_subjects(inputs)
+    whole = configured(each, "no_adapt", None)
+    assert whole.signature == configured(inputs, "no_adapt", None).signature
+    trial.train(Order(inputs=each, trial=whole))
+    assert rows_of(predictions(each, whole.signature), "test") == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.heavy
+def test_what_a_shared_training_lacks_is_written_and_nothing_else(
+    inputs: TrialInputs, finetunings: list[int]
+) -> None:
+    inputs = with_subjects(inputs)
+    whole = configured(inputs, "all_source", None)
+    trial.train(Order(inputs=inputs, trial=whole))
+    files = [file_of(inputs, name) for name in whole.stored]
+    before = [file.read_bytes() for file in files]
+    others = files[1].stat().st_mtime_ns
+    files[0].unlink()
+    trial.train(Order(inputs=inputs, trial=whole))
+    assert [file.read_bytes() for file in files] == before
+    assert files[1].stat().st_mtime_ns == others
+    assert finetunings == [6, 6]
+
+
+@pytest.mark.heavy
+def test_a_subject_for_whom_nothing_is_kept_has_the_pretrained_model(inputs: TrialInputs) -> None:
+    inputs = with_subjects(inputs)
+    whole = configured(inputs, "t000", {"tau_absolute": 0.7, "learning_rate": 1e-3})
+    assert [len(each.kept) for each in whole.configurations] == [0, 3]
+    trial.train(Order(inputs=inputs, trial=whole))
+    untouched = predictions(inputs, trial.run(inputs, arm_configuration(inputs, "no_adapt")))
+    assert predictions(inputs, whole.stored[0]).equals(untouched.slice(0, 9))
+    store = Store.open(inputs.store_uri)
+    weights = [store.read_bytes(paths.trial_weights("probe", name)) for name in whole.stored]
+    states = [classifier_from_bytes(each).state_dict() for each in (weights[0], inputs.weights)]
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+    assert weights[0] != weights[1]
+
+
+@pytest.mark.heavy
+def test_each_subject_has_its_own_distance_after_finetuning(inputs: TrialInputs) -> None:
+    inputs = with_subjects(asking_for_target_emd(inputs))
+    source_x = inputs.batches_x.reshape(-1, 1, 3000)
+    model = classifier_from_bytes(inputs.weights)
+    own = [
+        target_emd(model, source_x, inputs.test_epochs.x[rows], "afr_gap", "euclidean")
+        for rows in (slice(0, 2), slice(2, 5))
+    ]
+    nothing = configured(inputs, "t000", {"tau_absolute": 7.0, "learning_rate": 1e-3})
+    no_adapt = configured(inputs, "no_adapt", None)
+    for whole in (nothing, no_adapt):
+        trial.train(Order(inputs=inputs, trial=whole))
+    distances = [
+        [
+            float(predictions(inputs, name).schema.metadata[trial.TARGET_EMD])
+            for name in whole.stored
+        ]
+        for whole in (nothing, no_adapt)
+    ]
+    assert distances == [own, [np.mean(own)]]
+    assert own[0] != own[1]
+
+
+def test_what_the_event_log_says_of_the_selections_of_all_subjects(inputs: TrialInputs) -> None:
+    watched = with_search(with_subjects(inputs), scheduler=ASHA, replicates=3)
+    whole = configured(watched, "t000", {"tau_absolute": 0.45, "learning_rate": 1e-3})
+    assert whole.seeds == (5, 6, 7)
+    fields = trial.described(watched, whole, 1 / inputs.reward_S)
+    assert (fields["n_kept"], fields["n_batches"], fields["n_parts"]) == (5, 12, 60)
+    assert fields["mean_emd"] == pytest.approx(np.mean([1 / 0.6, 1 / 0.5, 1 / 6, 1 / 5, 1 / 4]))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("tau", "reports"),
+    [
+        (0.45, list(range(1, 40))),
+        (0.05, [*range(1, 11), 20, *range(21, 31)]),  # bob's are those of ann: the batches are all
+    ],
+)
+def test_a_scheduler_hears_of_each_subjects_training(
+    tau: float, reports: list[int], inputs: TrialInputs
+) -> None:
+    watched = with_search(with_subjects(inputs), scheduler=ASHA, replicates=2)
+    watched = replace(with_search(watched, objective="target_certainty"), n_steps=10)
+    whole = configured(watched, "t000", {"tau_absolute": tau, "learning_rate": 1e-3})
+    store = Store.open(inputs.store_uri)
+    parts: list[int] = []
+
+    def after_part(n_done: int, objective: float | None = None) -> None:
+        parts.append(n_done)
+        training, part = divmod(n_done, trial.PARTS_PER_FINETUNING)
+        if part:
+            path = paths.part_predictions("probe", whole.stored[training], part)
+            assert rows_of(store.read_table(path), "test") == (
+                [1, 1, 1] if training % 2 else [0, 0]
+            )
+
+    trial.train(Order(inputs=watched, trial=whole, after_part=after_part))
+    assert parts == reports

@@ -1,12 +1,10 @@
 """A small sweep, run and replayed in this process: the same numbers, and what was changed since is found."""
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,24 +14,16 @@ import ray
 from click.testing import CliRunner
 
 from orchestrator.cli.main import commands
-from orchestrator.config.sweep import dump
 from orchestrator.errors import ConfigError, InterruptedSweepError, ReplayError
-from orchestrator.labels import LabelGate
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
-from orchestrator.methods.sleepmg.run.method import SleepMGMethod
 from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
-from orchestrator.sweep import loop, remote
 from orchestrator.sweep.comparison import Comparison
-from orchestrator.sweep.execution import Run
-from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.replay import _other_code, replay, replay_text
-from orchestrator.sweep.reports import so_far
-from orchestrator.sweep.search.searcher import Hooks, begin_search
-from orchestrator.sweep.search.study import Study
-from orchestrator.sweep.search.tuning import SearchResult
-from orchestrator.telemetry.events import EventLog, read_events
+from orchestrator.sweep.finished import other_code
+from orchestrator.sweep.replay import replay, replay_text
+from orchestrator.telemetry.events import read_events
+from tests.orchestrator.sweep.in_process import run_here
 
 pytestmark = pytest.mark.heavy
 SEARCH = """\
@@ -44,53 +34,6 @@ search:
     learning_rate: {log_uniform: [0.001, 0.01]}
 """
 ALL = ["row-naivemg-seed1", "t000", "t001"]
-
-
-def fixed_here(run: Run, kind: str, names: list[str], trial: Any, inputs_ref: Any) -> Any:
-    """Run rows in this process, one after the other."""
-    return {name: trial(inputs_ref, name) for name in names}
-
-
-def search_here(
-    run: Run,
-    search: Any,
-    *,
-    space: Any,
-    first: Any,
-    trial: Any,
-    inputs_ref: Any,
-    identify: Any,
-    evaluate: Any,
-    **told: Any,
-) -> Any:
-    """Run the trials of a search in this process, one after the other."""
-    journal = Path(run.store.uri_of(paths.sweep_journal(run.sweep.name)))
-    study = Study(run.sweep.name, journal)
-    searcher = begin_search(
-        study,
-        space,
-        first,
-        search,
-        seed=run.sweep.seed,
-        hooks=Hooks(
-            identify=identify,
-            evaluate=evaluate,
-            evaluate_part=so_far,
-            changed=lambda: None,
-            told=lambda told: None,
-            started=lambda name, signature, params: None,
-            exhausted=lambda: None,
-            is_held=lambda: False,
-        ),
-        halt=run.halt,
-    )
-    for number in map(str, itertools.count()):
-        params = searcher.suggest(number)
-        if not isinstance(params, dict):
-            return SearchResult(trials=study.trials, front=set())
-        searcher.on_trial_complete(
-            number, trial(inputs_ref, params, lambda n_done, objective=None: None)
-        )
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +48,6 @@ def finished(
     store: Store,
     add_subject: Callable[..., None],
     make_sweep: Callable[..., SleepMGSweep],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A finished sweep of a row and two trials, as the driver leaves it."""
     if kept.exists():
@@ -114,17 +56,7 @@ def finished(
     for subject in "abcdef":
         add_subject(subject)
     sweep = make_sweep(folds="{kind: k_fold, n_folds: 2, n_validation: 1}", more=SEARCH)
-    with monkeypatch.context() as patch, EventLog(store, paths.sweep_events("probe")) as log:
-        patch.setattr(loop, "run_fixed", fixed_here)
-        patch.setattr(loop, "run_search", search_here)
-        here = SimpleNamespace(put=lambda value: value, get=lambda value: value)
-        patch.setattr(loop, "ray", here)
-        patch.setattr(remote, "ray", here)
-        store.write_bytes(paths.sweep_file("probe"), dump(sweep).encode())
-        log.emit("sweep_started", machine="here", n_cpus=1, n_gpus=0)
-        run = Run(store=store, sweep=sweep, log=log, halt=Halt())
-        table = loop.run_method(SleepMGMethod(store, sweep), LabelGate(store, log), run)
-        store.write_table(paths.sweep_trials("probe"), table)
+    table = run_here(store, sweep)
     assert table["state"].to_pylist() == ["complete"] * len(ALL)
     shutil.copytree(store.uri, kept)
 
@@ -256,7 +188,7 @@ def test_nothing_is_said_of_the_code_where_it_is_the_same_or_was_not_recorded(st
     path = paths.sweep_manifest("probe")
     manifest = json.loads(store.read_bytes(path))
     assert manifest["code"] == asdict(this_code())
-    assert _other_code(store, "probe") == []
+    assert other_code(store, "probe") == []
     del manifest["code"]
     store.write_bytes(path, json.dumps(manifest).encode())
-    assert _other_code(store, "probe") == []
+    assert other_code(store, "probe") == []
