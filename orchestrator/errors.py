@@ -6,6 +6,7 @@
     |- ConfigError                   2  a file, key, flag or name the user wrote
     |- DataError                     3  recordings or artefacts that cannot be used
     |  |- RecordingError             3  one recording; ingest quarantines it and goes on
+    |  |  `- MissingChannelError     3  it lacks a channel
     |  `- FeatureMismatchError       3  features of different encoders; also a ValueError
     |- IntegrityError                4  label ledger, leakage, a hash that does not fit, a damaged file of a store
     |  `- ReplayError                4  a sweep whose record its own configuration does not give again
@@ -23,6 +24,8 @@ A message is one paragraph: what happened, to which recording or trial, the valu
 what to do. The command line prints it without a traceback (``--debug`` shows one). Anything that is not an
 ``OrchestratorError`` is a bug of ours and ends with exit code 1.
 """
+
+from collections.abc import Sequence
 
 
 class OrchestratorError(Exception):
@@ -63,6 +66,26 @@ class RecordingError(DataError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class MissingChannelError(RecordingError):
+    """A recording lacks a channel; the reason is ``missing_channel``.
+
+    Parameters
+    ----------
+    message : str
+        One sentence for a person.
+    wanted : sequence of str
+        Names that the channel may have.
+    labels : sequence of str
+        Names of the channels that there are.
+    """
+
+    def __init__(self, message: str, wanted: Sequence[str], labels: Sequence[str]) -> None:
+        super().__init__("missing_channel", message)
+        self.args = (message, wanted, labels)  # as above
+        self.wanted = tuple(wanted)
+        self.labels = tuple(labels)
 
 
 class FeatureMismatchError(DataError, ValueError):

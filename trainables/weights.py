@@ -1,7 +1,8 @@
 """Trained networks as bytes and back: weights with all that is needed to build the network again."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from trainables import checkpoint
@@ -28,9 +29,10 @@ def classifier_from_bytes(blob: bytes) -> StageClassifier:
     """
     state, about = checkpoint.from_bytes(blob)
     _require(about, "encoder", "n_channels")
-    encoder = EncoderSettings(**json.loads(about["encoder"]))
-    model = build_model(encoder, n_channels=int(about["n_channels"]))
-    model.load_state_dict(state)
+    with _of_this_network():
+        encoder = EncoderSettings(**json.loads(about["encoder"]))
+        model = build_model(encoder, n_channels=int(about["n_channels"]))
+        model.load_state_dict(state)
     return model.eval()
 
 
@@ -67,15 +69,28 @@ def sleepmg_from_bytes(blob: bytes) -> SleepMG:
     """
     state, about = checkpoint.from_bytes(blob)
     _require(about, "settings", "n_channels", "n_domains")
-    settings = json.loads(about["settings"])
-    has_discriminator = settings["adversary"]["enabled"]
-    model = SleepMG(
-        json.loads(about["n_channels"]),
-        n_domains=int(about["n_domains"]) if has_discriminator else 0,
-        settings=NetworkSettings(**settings["network"]),
-    )
-    model.load_state_dict(state)
+    with _of_this_network():
+        settings = json.loads(about["settings"])
+        has_discriminator = settings["adversary"]["enabled"]
+        model = SleepMG(
+            json.loads(about["n_channels"]),
+            n_domains=int(about["n_domains"]) if has_discriminator else 0,
+            settings=NetworkSettings(**settings["network"]),
+        )
+        model.load_state_dict(state)
     return model.eval()
+
+
+@contextlib.contextmanager
+def _of_this_network() -> Iterator[None]:
+    """Say that weights are of another network, or of a later version, whose settings are not known here."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        problem = " ".join(str(error).split())
+        raise CheckpointError(
+            f"the safetensors file holds a network that cannot be built here: {type(error).__name__}: {problem}"
+        ) from error
 
 
 def _require(about: Mapping[str, str], *names: str) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     metavar="MODALITY=NAME",
     help='The channel to take, such as eeg="EEG Fpz-Cz". Once for each that the model needs.',
 )
-@click.option("--overwrite", is_flag=True, help="Write over files that are there already.")
+@click.option("--overwrite", is_flag=True, help="Stage all, and write over files that are there.")
 @click.option("--strict", is_flag=True, help="Exit with 3 if any recording could not be staged.")
 @store_option
 @cpus_option
@@ -57,9 +57,10 @@ def predict(
     """Stage recordings with a kept MODEL.
 
     MODEL is a sweep, whose chosen trial is meant; SWEEP:TRIAL or SWEEP:ARM; the id of an encoder; or a folder or URI
-    with model.json. RECORDING is a file, a folder or a glob. Of each recording there are then a hypnogram (EDF+), its
-    epochs (TSV as in BIDS, and CSV with probabilities), a summary (JSON) and a picture (PNG). Flat epochs are not
-    staged. Where the recording holds stages of a scorer, they are compared.
+    with model.json. RECORDING is a file, a folder or a glob; of the latter two, EDF files of annotations alone are left
+    out. Of each recording there are then a hypnogram (EDF+), its epochs (TSV as in BIDS, and CSV with probabilities), a
+    summary (JSON) and a picture (PNG). Flat epochs are not staged. Where the recording holds stages of a scorer, they
+    are compared. A recording that this model has staged into the same folder is not staged again.
     """
     from orchestrator.errors import ConfigError
     from orchestrator.psg.dataset import load_dataset
@@ -67,8 +68,8 @@ def predict(
 
     if bool(recordings) == (dataset is not None):
         raise ConfigError(
-            "name the recordings to stage: files, folders or globs; or --dataset NAME for those of a data set of the "
-            "store. One of both is needed."
+            f"name the recordings that {model} is to stage: files, folders or globs; or --dataset NAME for those of a "
+            "data set of the store. One of both is needed."
         )
     described = load_dataset(dataset_file) if dataset_file else None
     pairs = [_channel(text) for text in channels]

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
+from orchestrator.config.fields import MODALITIES
 from orchestrator.errors import IntegrityError
 from orchestrator.psg.feed import Scale
 from orchestrator.store.decoding import Kinds, damaged, json_object
+from orchestrator.store.store import sha256
 from trainables.stages import STAGE_NAMES
 
 FORMAT = 1
@@ -30,6 +32,15 @@ _KINDS: Kinds = {
     "about": dict,
     "versions": dict,
     "files": list,
+    "sha256": str,
+}
+
+_OF_FILE: Kinds = {
+    "file": str,
+    "sha256": str,
+    "seed": int | None,
+    "fold": int | None,
+    "subject": str | None,
 }
 
 
@@ -82,8 +93,9 @@ class ModelRecord:
         return tuple(self.training["subjects"])
 
     def as_json(self) -> bytes:
-        """Return the content of the file; equal records give equal bytes."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True).encode()
+        """Return the content of the file; equal records give equal bytes. Its ``sha256`` is of all the rest."""
+        content = json.loads(json.dumps(asdict(self)))  # as it is read back
+        return _text({**content, "sha256": sha256(_text(content))})
 
 
 def record_of(data: bytes, where: str) -> ModelRecord:
@@ -107,6 +119,8 @@ def record_of(data: bytes, where: str) -> ModelRecord:
             "one wrote it. Update sleep-orchestrator."
         )
     stored = json_object(data, where, _KINDS)
+    if stored.pop("sha256") != sha256(_text(stored)):
+        raise damaged(where, "its content does not have the SHA-256 that it names")
     try:
         files = tuple(WeightsFile(**entry) for entry in stored.pop("files"))
         record = ModelRecord(
@@ -119,11 +133,36 @@ def record_of(data: bytes, where: str) -> ModelRecord:
         )
     except TypeError as error:
         raise damaged(where, f"its entries are not those of a model ({error})") from None
-    if record.scale not in get_args(Scale):
-        raise damaged(where, f"its 'scale' is {record.scale!r}")
-    if not files or set(record.stages) - set(STAGE_NAMES):
-        raise damaged(where, "it names no file of weights, or a stage that there is not")
+    if problem := _problem(record):
+        raise damaged(where, problem)
     return record
+
+
+def _problem(record: ModelRecord) -> str | None:
+    """Return what is wrong with a record that has all its keys."""
+    if record.scale not in get_args(Scale):
+        return f"its 'scale' is {record.scale!r}; allowed: {', '.join(get_args(Scale))}"
+    for key, found, allowed in (
+        ("stages", record.stages, STAGE_NAMES),
+        ("modalities", record.modalities, MODALITIES),
+    ):
+        if not found or any(name not in allowed for name in found):
+            return f"its {key!r} are {list(found)}; allowed: some of {', '.join(allowed)}"
+    if not record.files:
+        return "it names no file of weights"
+    for entry in record.files:
+        wrong = next(
+            (k for k, kind in _OF_FILE.items() if not isinstance(getattr(entry, k), kind)), None
+        )
+        if wrong is not None:
+            return f"of one of its files, {wrong!r} is {getattr(entry, wrong)!r}"
+    if not isinstance(record.training.get("subjects"), list | tuple):
+        return "its 'training' names no subjects"
+    return None
+
+
+def _text(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -2,21 +2,24 @@
 
 import glob
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, RecordingError
 from orchestrator.models.record import ModelRecord
 from orchestrator.psg.convert import Settings
 from orchestrator.psg.dataset import DatasetFile
 from orchestrator.psg.edf import EDF_SUFFIXES
+from orchestrator.psg.edf_file import open_edf_file
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.psg.stages.annotations import StagesFromAnnotations
 from orchestrator.store.store import Store
 
-SUFFIXES = (*EDF_SUFFIXES, ".bdf", ".gdf", ".fif", ".vhdr", ".set", ".cnt", ".mff")
-"""Files that are taken from a folder without a data-set file; any other may be named itself."""
+SUFFIXES = (*EDF_SUFFIXES, ".bdf", ".gdf", ".fif", ".fif.gz", ".set", ".cnt")
+"""Files that are taken from a folder without a data-set file; any other may be named itself. Formats of several files,
+such as BrainVision, are none of them: a recording is read alone."""
 
 _IN_THE_RECORDING = StagesFromAnnotations.model_validate({"from": "annotations", "optional": True})
 
@@ -30,6 +33,15 @@ class Input:
     source: Source
     subject: str | None
     """None where nothing says who it is."""
+    dataset: str | None = None
+    """Name of the data set that the subject is of."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a reader of the result has to know."""
+
+    @property
+    def file(self) -> Path:
+        """The recording."""
+        return Path(self.data_uri, self.source.path)
 
 
 def find_inputs(names: Sequence[str], dataset: DatasetFile | None = None) -> list[Input]:
@@ -39,7 +51,8 @@ def find_inputs(names: Sequence[str], dataset: DatasetFile | None = None) -> lis
     ----------
     names : sequence of str
         Of a folder, all recordings in it are meant: those that the data-set file describes, or without one the files
-        with one of `SUFFIXES`, subfolders included.
+        with one of `SUFFIXES`, subfolders included. An EDF that holds annotations alone, such as the hypnogram of
+        Sleep-EDF or one that was written here before, is no recording: of a folder or glob it is left out.
     dataset : DatasetFile, optional
         Says who the subject of a recording is and where its stages are. Without one, stages are looked for in the
         recording itself.
@@ -49,20 +62,31 @@ def find_inputs(names: Sequence[str], dataset: DatasetFile | None = None) -> lis
     ConfigError
         A name stands for nothing, or two recordings have the same name, so that their files would be the same.
     """
-    found: dict[str, Input] = {}
+    described = None if dataset is None else cache(partial(_described, dataset))
+    found: dict[Path, Input] = {}
     for name in names:
-        for one in _named(name, dataset):
-            found.setdefault(f"{one.data_uri}/{one.source.path}", one)
+        for one in _named(name, described):
+            found.setdefault(one.file, one)
+    check_names((one.source.recording, str(file)) for file, one in found.items())
+    return list(found.values())
+
+
+def check_names(recordings: Iterable[tuple[str, str]]) -> None:
+    """Refuse two recordings of the same name, given with the place of each.
+
+    Raises
+    ------
+    ConfigError
+    """
     by_name = defaultdict(list)
-    for where, one in found.items():
-        by_name[one.source.recording].append(where)
+    for recording, where in recordings:
+        by_name[recording].append(where)
     for recording, clashing in by_name.items():
         if len(clashing) > 1:
             raise ConfigError(
                 f"{' and '.join(clashing)} are both called {recording!r}, so the files of one would be overwritten "
                 "by those of the other. Stage them into different folders with --out."
             )
-    return list(found.values())
 
 
 def settings_for(
@@ -84,8 +108,15 @@ def settings_for(
     ------
     ConfigError
         A modality that the model has not, or another number of channels than it needs.
+    DataError
+        The model does not say how its signals were preprocessed.
     """
     stored = record.preprocessing
+    if not stored:
+        raise DataError(
+            f"{record.name} does not say which channels it needs and how they were filtered: the recordings that it "
+            "learned from were ingested by a version that did not note it. Ingest them again, and train it again."
+        )
     wanted = {m: tuple(map(tuple, stored["channels"][m])) for m in record.modalities}
     if dataset is not None:
         wanted = {m: _with_names_of(dataset, m, names) for m, names in wanted.items()}
@@ -108,44 +139,81 @@ def settings_for(
         channels=wanted,
         filter_hz={m: tuple(stored["filter_hz"][m]) for m in record.modalities},
         labels_beyond_signal="trim",  # what a scorer said after the end says nothing about the signal
-        optional=tuple(m for m in record.modalities if m in stored.get("optional", ())),
+        optional=optional_of(record),
     )
 
 
-def _named(name: str, dataset: DatasetFile | None) -> list[Input]:
+def optional_of(record: ModelRecord) -> tuple[str, ...]:
+    """Return the modalities that a recording may lack: never the only one."""
+    optional = record.preprocessing.get("optional", ())
+    several = len(record.modalities) > 1
+    return tuple(m for m in record.modalities if several and m in optional)
+
+
+_Described = Callable[[Path], Sequence[Input]]
+"""Returns the recordings in a folder that a data-set file describes."""
+
+
+def _described(dataset: DatasetFile, folder: Path) -> list[Input]:
+    return [
+        Input(data_uri=str(folder), source=source, subject=source.subject, dataset=dataset.name)
+        for source in find_recordings(dataset, Store.open(str(folder)))
+        if not _is_hypnogram(folder / source.path)
+    ]
+
+
+def _named(name: str, described: _Described | None) -> list[Input]:
     path = Path(name)
     if path.is_dir():
-        return _in_folder(path, dataset)
+        return _in_folder(path.resolve(), described)
     if path.is_file():
-        return [_of_file(path, dataset)]
-    matches = sorted(glob.glob(name, recursive=True))
-    if not matches:
-        raise ConfigError(f"{name} is no file, no folder, and a glob that matches nothing.")
-    return [one for match in matches for one in _named(match, dataset)]
+        return [_of_file(path, described)]
+    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+    found = [match for match in matches if match.is_dir() or not _is_hypnogram(match)]
+    if not found:
+        raise ConfigError(f"{name} is no file, no folder, and a glob that matches no recording.")
+    return [one for match in found for one in _named(str(match), described)]
 
 
-def _in_folder(folder: Path, dataset: DatasetFile | None) -> list[Input]:
-    if dataset is not None:
+def _in_folder(folder: Path, described: _Described | None) -> list[Input]:
+    if described is not None:
         try:
-            sources = find_recordings(dataset, Store.open(str(folder)))
+            return list(described(folder))
         except DataError as error:
             raise ConfigError(str(error)) from error
-        return [Input(data_uri=str(folder), source=s, subject=s.subject) for s in sources]
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
+    files = sorted(p for p in folder.rglob("*") if p.name.lower().endswith(SUFFIXES))
+    found = [path for path in files if path.is_file() and not _is_hypnogram(path)]
+    if not found:
         raise ConfigError(
-            f"folder {folder} holds no recording: no file ends in {', '.join(SUFFIXES)}. Name the files themselves."
+            f"folder {folder} holds no recording: no file ends in {', '.join(SUFFIXES)}, but for EDF files of "
+            "annotations alone. Name the files themselves."
         )
-    return [_of_file(path, None) for path in files]
+    return [_of_file(path, None) for path in found]
 
 
-def _of_file(path: Path, dataset: DatasetFile | None) -> Input:
-    folder = path.resolve().parent
-    if dataset is not None:
-        described = find_recordings(dataset, Store.open(str(folder)))
-        for source in described:
-            if source.path == path.name:
-                return Input(data_uri=str(folder), source=source, subject=source.subject)
+def _is_hypnogram(path: Path) -> bool:
+    """Whether a file is an EDF that holds annotations alone; one that cannot be read is told when it is staged."""
+    if path.suffix.lower() not in EDF_SUFFIXES:
+        return False
+    try:
+        with path.open("rb") as file:
+            return not open_edf_file(file, path.name).ordinary_signals
+    except (RecordingError, OSError):
+        return False
+
+
+def _of_file(path: Path, described: _Described | None) -> Input:
+    # Of the folder alone: a file may be a link to where it has no name that says anything, as in DataLad.
+    folder = path.parent.resolve()
+    if described is not None:
+        try:
+            return next(one for one in described(folder) if one.source.path == path.name)
+        except (DataError, StopIteration):
+            pass
+    note = (
+        "The data-set file does not describe this recording, so its subject is not known here, and stages are looked "
+        "for in the recording itself."
+    )
     source = Source(
         subject=path.stem,
         recording=path.stem,
@@ -153,7 +221,8 @@ def _of_file(path: Path, dataset: DatasetFile | None) -> Input:
         stage_path=None,
         stages=_IN_THE_RECORDING,
     )
-    return Input(data_uri=str(folder), source=source, subject=None)
+    notes = () if described is None else (note,)
+    return Input(data_uri=str(folder), source=source, subject=None, notes=notes)
 
 
 def _with_names_of(

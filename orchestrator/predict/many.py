@@ -1,32 +1,24 @@
 """Stage the recordings of a data set that is in the store: one Ray Data task a recording; what is done is skipped."""
 
-import io
 from functools import partial
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from orchestrator.errors import ConfigError, IntegrityError, RecordingError
+from orchestrator.errors import ConfigError, RecordingError
 from orchestrator.models.record import ModelRecord
+from orchestrator.predict.inputs import check_names, optional_of
 from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import one_thread
-from orchestrator.predict.run import (
-    Result,
-    check_free,
-    done_before,
-    night_text,
-    staged_before,
-    write_night,
-)
+from orchestrator.predict.run import STAGED_BEFORE, Outputs, Result, night_text, write_night
 from orchestrator.predict.staging import stage_table, staging_id
 from orchestrator.psg.feed import (
     StoredRecording,
     check_modality,
     preprocessing_of,
+    signal_table,
     stored_recordings,
 )
 from orchestrator.store.placement import check_outlives_job
-from orchestrator.store.store import Store, sha256
+from orchestrator.store.store import Store
 from orchestrator.telemetry.progress import progress
 from orchestrator.telemetry.session import ray_session
 from orchestrator.telemetry.tasks import outcome, result_of
@@ -43,7 +35,8 @@ def stage_dataset(
 ) -> list[Result]:
     """Stage the recordings of a data set, and write the files of each to `out`.
 
-    A recording whose files are there, by the same model, is not staged again: a run that was killed goes on.
+    A recording whose files are there, by the same model, is not staged again unless `overwrite`: a run that was killed
+    goes on. The store holds neither the start of a recording nor the rest at its end, and its stages are not read.
 
     Raises
     ------
@@ -57,26 +50,29 @@ def stage_dataset(
         raise ConfigError(
             f"data set {dataset!r} of {store.uri} has no recording that could be staged."
         )
-    required = [
-        m
-        for m in model.record.modalities
-        if m not in model.record.preprocessing.get("optional", ())
-    ]
-    for modality in required:
-        check_modality(store, recordings[0], modality)
+    check_names((recording.recording, recording.path) for recording in recordings)
     _check_preprocessing(store, recordings[0], model.record)
-    done = {
-        r.recording
-        for r in recordings
-        if done_before(out, r.recording, staging_id(model, r.epochs_sha256))
-    }
+    outputs, done = Outputs.of(out), set()
+    if not overwrite:
+        ids = {one.recording: partial(_id_of, one, model) for one in recordings}
+        done = outputs.done(ids)
+        outputs.check_free(ids, done)
     todo = [recording for recording in recordings if recording.recording not in done]
-    check_free(out, [recording.recording for recording in todo], overwrite=overwrite)
-    results = [staged_before(name) for name in sorted(done)]
+    results = [Result(recording=name, text=STAGED_BEFORE, is_staged=True) for name in done]
     if todo:
         with ray_session(n_cpus, store):
             results += _stage(todo, model, store, out)
     return sorted(results, key=lambda result: result.recording)
+
+
+def _id_of(recording: StoredRecording, model: LoadedModel) -> str:
+    return staging_id(
+        model,
+        {
+            "epochs_sha256": recording.epochs_sha256,
+            "subject": [recording.dataset, recording.subject],
+        },
+    )
 
 
 def _stage(
@@ -119,22 +115,15 @@ def _staged(
 ) -> dict[str, Any]:
     """Stage one recording in this process, and return JSON values of its result."""
     one_thread()
-    content = store.read_bytes(recording.path)
-    if sha256(content) != recording.epochs_sha256:
-        raise IntegrityError(
-            f"{store.uri_of(recording.path)} is not the file that the manifest of {recording.dataset!r} describes: its "
-            "SHA-256 differs. Remove it and ingest again."
-        )
-    columns = ["epoch_index", "flags", *model.record.modalities]
-    file = pq.ParquetFile(io.BytesIO(content))
-    table = file.read([name for name in columns if name in file.schema_arrow.names])
     try:
         staged = stage_table(
-            table,
+            signal_table(store, recording, model.record.modalities),
             model,
             recording=recording.recording,
             subject=recording.subject,
+            dataset=recording.dataset,
             source_sha256=recording.epochs_sha256,
+            staging_id=_id_of(recording, model),
         )
     except RecordingError as error:
         found = {"text": error.message, "is_staged": False, "notes": []}
@@ -150,11 +139,23 @@ def _staged(
 
 
 def _check_preprocessing(store: Store, recording: StoredRecording, record: ModelRecord) -> None:
-    """Refuse signals that were filtered otherwise than those that the model learned from."""
+    """Refuse a data set without the modalities of the model, or with signals of another kind.
+
+    A recording that lacks what its data set has is told by itself.
+    """
     theirs, own = preprocessing_of(store, recording), record.preprocessing
+    for modality in record.modalities:
+        if modality not in theirs.get("channels", {}) and modality not in optional_of(record):
+            check_modality(store, recording, modality)
     if not theirs or not own:
         return
-    for modality in record.modalities:
+    for modality in (m for m in record.modalities if m in theirs["channels"]):
+        there, wanted = len(theirs["channels"][modality]), len(own["channels"][modality])
+        if there != wanted:
+            raise ConfigError(
+                f"data set {recording.dataset!r} holds {there} channels of {modality}, and the model needs {wanted}. "
+                "Stage the recordings' files instead, and name the channels with --channel."
+            )
         if theirs["filter_hz"].get(modality) != own["filter_hz"].get(modality):
             raise ConfigError(
                 f"data set {recording.dataset!r} holds {modality} filtered at {theirs['filter_hz'].get(modality)} "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.suggest import did_you_mean
-from orchestrator.errors import ConfigError, DataError, IntegrityError
+from orchestrator.errors import ConfigError, DataError, IntegrityError, RecordingError
 from orchestrator.models.record import FILE, ModelRecord, WeightsFile, record_of
 from orchestrator.predict.networks import NETWORKS, Answer, Signals
 from orchestrator.psg.feed import (
@@ -23,6 +23,7 @@ from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
+from trainables.errors import CheckpointError, DivergedError
 from trainables.stages import Stage
 
 
@@ -41,7 +42,7 @@ class LoadedModel:
         return content_id(
             {
                 "network": record.network,
-                "files": sorted(entry.sha256 for entry in record.files),
+                "files": [[entry.sha256, entry.subject] for entry in record.files],
                 "stages": list(record.stages),
                 "modalities": list(record.modalities),
                 "scale": record.scale,
@@ -68,12 +69,21 @@ class LoadedModel:
         x : mapping of str to (n, n_channels, 3000)
             Scaled signals by modality; without one that the recording lacks.
         subject : str, optional
+
+        Raises
+        ------
+        RecordingError
+            ``not_finite``: the answer to these signals is no number.
         """
-        found = [self._answers[entry.file](x) for entry in self.entries_for(subject)]
+        try:
+            found = [self.answers[entry.file](x) for entry in self.entries_for(subject)]
+        except DivergedError as error:
+            raise RecordingError("not_finite", f"{self.record.name}: {error}") from error
         return found[0] if len(found) == 1 else np.mean(found, axis=0, dtype=np.float32)
 
     @cached_property
-    def _answers(self) -> Mapping[str, Answer]:
+    def answers(self) -> Mapping[str, Answer]:
+        """Networks by the file that holds their weights; CheckpointError where one cannot be built."""
         build = NETWORKS[self.record.network]
         return {
             name: build(weights, self.record.modalities, self.stages)
@@ -101,22 +111,20 @@ def load_model(store: Store, name: str) -> LoadedModel:
     IntegrityError
         A file of the model is damaged, or is of a later version.
     """
-    if _is_place(name):
+    if name.startswith("s3://") or "/" in name:
         return _from_folder(name)
     sweep, _, trial = name.partition(":")
     if store.exists(paths.sweep_file(sweep)):
         return _of_sweep(store, sweep, trial or None)
     if not trial and store.exists(paths.encoder_json(name)):
         return _of_encoder(store, name)
+    if Path(name).exists():  # last: a folder here may be called as a sweep is
+        return _from_folder(name)
     sweeps = store.folders(paths.SWEEPS)
     raise ConfigError(
         f"{name!r} is no model in {store.uri}: no sweep, no encoder id, and no folder with {FILE}."
         f"{did_you_mean(sweep, sweeps)} Sweeps there: {', '.join(sweeps) or 'none'}."
     )
-
-
-def _is_place(name: str) -> bool:
-    return name.startswith("s3://") or "/" in name or Path(name).exists()
 
 
 def _from_folder(name: str) -> LoadedModel:
@@ -153,7 +161,19 @@ def _checked(store: Store, folder: str) -> LoadedModel:
                 "from a copy, or keep it again."
             )
         files[entry.file] = weights
-    return LoadedModel(record=record, files=files)
+    return _usable(LoadedModel(record=record, files=files), where)
+
+
+def _usable(model: LoadedModel, where: str) -> LoadedModel:
+    """Build the networks, which is quick, so that no recording is read for a model that cannot stage it."""
+    try:
+        assert model.answers
+    except CheckpointError as error:
+        raise IntegrityError(
+            f"the weights that {where} names are not of the network {model.record.network!r}: {error} Restore the "
+            "model from a copy, keep it again, or update sleep-orchestrator if a later version wrote it."
+        ) from error
+    return model
 
 
 def _of_sweep(store: Store, sweep: str, trial: str | None) -> LoadedModel:
@@ -251,7 +271,8 @@ def _of_encoder(store: Store, encoder_id: str) -> LoadedModel:
             ),
         ),
     )
-    return LoadedModel(record=record, files={name: weights})
+    model = LoadedModel(record=record, files={name: weights})
+    return _usable(model, store.uri_of(paths.encoder_json(encoder_id)))
 
 
 def _recording_named(store: Store, text: str) -> StoredRecording:

@@ -46,8 +46,8 @@ class StagedNight:
     """(n_epochs,): a channel that the model needs does not move."""
     can_say: tuple[Stage, ...] = tuple(Stage)
     """Stages that the model can say; the probability of others is 0."""
-    remainder_s: float = 0.0
-    """Seconds at the end of the signal that are no whole epoch."""
+    remainder_s: float | None = 0.0
+    """Seconds at the end of the signal that are no whole epoch; None if unknown."""
     reference: NDArray[np.int8] | None = None
     """(n_epochs,): what a scorer said, -1 unscored; None without a scorer."""
     notes: tuple[str, ...] = ()
@@ -67,9 +67,10 @@ class StagedNight:
                 "and has no slash. Name the recording otherwise.",
             )
         if not self.stages.size:
+            rest_s = self.remainder_s or 0.0
             raise RecordingError(
                 "too_short",
-                f"recording {self.recording!r} holds no whole {EPOCH_S}-s epoch, but {self.remainder_s:g} s; there "
+                f"recording {self.recording!r} holds no whole {EPOCH_S}-s epoch, but {rest_s:g} s; there "
                 "is nothing to stage.",
             )
         for wrong in (_wrong_shape, _wrong_stage, _wrong_probability):

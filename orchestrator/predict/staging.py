@@ -1,9 +1,9 @@
 """From a recording and a model to the stages of its epochs."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestrator.errors import RecordingError
-from orchestrator.predict.inputs import Input, wanted_text
+from orchestrator.errors import MissingChannelError, RecordingError
+from orchestrator.models.record import ModelRecord
+from orchestrator.predict.inputs import Input, optional_of, wanted_text
 from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import Signals
 from orchestrator.predict.staged import ShownChannel, StagedNight
@@ -23,7 +24,7 @@ from orchestrator.psg.preprocess import EPOCH_N_TIMES, SFREQ
 from orchestrator.psg.quality import Flag
 from orchestrator.psg.stages import NoStages
 from orchestrator.store.hashing import content_id
-from orchestrator.store.store import Store
+from orchestrator.store.store import Store, sha256
 from trainables.stages import UNSCORED, Stage
 
 
@@ -43,21 +44,32 @@ def stage_file(given: Input, model: LoadedModel, settings: convert.Settings) -> 
     RecordingError
         It cannot be read, lacks a channel, or is too short.
     """
-    data, source = Store.open(given.data_uri), given.source
-    stage_content = data.read_bytes(source.stage_path) if source.stage_path else None
-    with data.local_copy(source.path) as file:
-        converted, unread = _converted(given, settings, file, stage_content)
-    notes = [] if unread is None else [f"The stages in the file could not be read: {unread}"]
+    files = _Files.of(given)
+    converted, unread = _converted(given, settings, files.stages)
     return stage_table(
         converted.table,
         model,
-        recording=source.recording,
+        recording=given.source.recording,
         subject=given.subject,
+        dataset=given.dataset,
         start=converted.start,
         remainder_s=converted.remainder_s,
-        source_sha256=data.sha256(source.path),
-        notes=notes,
+        reference=converted.stages,
+        source_sha256=files.sha256,
+        staging_id=files.staging_id(given, model, settings),
+        notes=(*given.notes, *([] if unread is None else [f"No stages to compare with: {unread}"])),
     )
+
+
+def file_staging_id(given: Input, model: LoadedModel, settings: convert.Settings) -> str:
+    """Return the id of all that the files of a recording in a folder depend on.
+
+    Raises
+    ------
+    RecordingError
+        ``unreadable``.
+    """
+    return _Files.of(given).staging_id(given, model, settings)
 
 
 def stage_table(
@@ -67,119 +79,203 @@ def stage_table(
     recording: str,
     subject: str | None,
     source_sha256: str,
-    start: Any = None,
-    remainder_s: float = 0.0,
-    notes: list[str] | None = None,
+    staging_id: str,
+    dataset: str | None = None,
+    start: datetime | None = None,
+    remainder_s: float | None = None,
+    reference: NDArray[np.int8] | None = None,
+    notes: Sequence[str] = (),
 ) -> Staged:
-    """Stage the epochs of an epoch table.
-
-    Flat epochs are not staged. Where the table has stages, those give the reference.
+    """Stage the epochs of an epoch table. Flat ones are not staged.
 
     Parameters
     ----------
     table : table
-        As :func:`orchestrator.psg.convert.epoch_table` gives it.
+        As :func:`orchestrator.psg.convert.epoch_table` gives it; its stages are not read.
     model : LoadedModel
     recording, subject : str
     source_sha256 : str
         Of the recording.
+    staging_id : str
+        Of all that the result depends on.
+    dataset : str, optional
+        Data set that the subject is of; None if unknown.
     start : datetime, optional
-    remainder_s : float
-        Seconds at the end that are no whole epoch.
-    notes : list of str, optional
+    remainder_s : float, optional
+        Seconds at the end that are no whole epoch; None if unknown.
+    reference : (n_epochs,), optional
+        Stages of a scorer, -1 unscored.
+    notes : sequence of str, optional
         What a reader has to know of the recording.
+
+    Raises
+    ------
+    RecordingError
+        ``missing_channel``: a modality is not there that the model cannot do without.
     """
     metadata = json.loads(table.schema.metadata[convert.METADATA_KEY])
     record = model.record
     has_signal = (table["flags"].to_numpy() & np.uint8(Flag.FLAT)) == 0
+    missing = _missing_modalities(metadata, model, recording)
     x: Signals = {
         modality: scaled_signals(
-            counts_of(table[modality])[has_signal], metadata["channels"][modality], record.scale
+            counts_of(table[modality])[has_signal],
+            metadata["channels"][modality],
+            record.scale,
+            record.clip_spreads,
         )
         for modality in record.modalities
-        if modality in metadata["channels"]
+        if modality not in missing
     }
     probability = np.full((len(table), len(Stage)), np.nan, np.float32)
     if has_signal.any():
         probability[has_signal] = model.probability(x, subject)
     stages = np.full(len(table), UNSCORED, np.int8)
     stages[has_signal] = probability[has_signal].argmax(axis=1)
-    reference = None
-    if "stage" in table.column_names:
-        scored = np.asarray(table["stage"].to_numpy(), np.int8)
-        reference = scored if (scored != UNSCORED).any() else None
     night = StagedNight(
         recording=recording,
         subject=subject,
         start=start,
-        onset_s=float(metadata["onset_s"]),
+        onset_s=float(metadata.get("onset_s", 0.0)),
         probability=probability,
         stages=stages,
         flat=~has_signal,
         can_say=model.stages,
         remainder_s=remainder_s,
-        reference=reference,
-        notes=(*(notes or []), *_known(model, recording, subject), *_amplitudes(metadata)),
+        reference=None if reference is None or (reference == UNSCORED).all() else reference,
+        notes=(
+            *notes,
+            *_known(model, recording, subject, dataset),
+            *([f"The recording has no {', '.join(missing)}: staged without."] if missing else []),
+            *_late(metadata),
+            *_amplitudes(metadata, record),
+        ),
         model={"name": record.name, "id": model.model_id},
         source_sha256=source_sha256,
-        staging_id=staging_id(model, source_sha256),
+        staging_id=staging_id,
     )
-    return Staged(night=night, channel=_shown(table, metadata, record.modalities))
+    return Staged(night=night, channel=_shown(table, metadata, tuple(x)))
 
 
-def staging_id(model: LoadedModel, source_sha256: str) -> str:
-    """Return the id of all that the files of a recording depend on."""
-    return content_id({"model": model.model_id, "recording": source_sha256})
+def staging_id(model: LoadedModel, recording: Mapping[str, Any]) -> str:
+    """Return the id of all that the files of a recording depend on.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    recording : mapping
+        JSON values: all that decides what is staged, and what is said of it.
+    """
+    return content_id({"model": model.model_id, "recording": dict(recording)})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Files:
+    """What is read of the files of a recording before it is converted."""
+
+    sha256: str
+    """Of the recording."""
+    stages: bytes | None
+    """Content of the stage file."""
+
+    @classmethod
+    def of(cls, given: Input) -> "_Files":
+        data, path = Store.open(given.data_uri), given.source.stage_path
+        if any("\ud800" <= character <= "\udfff" for character in str(given.file)):
+            raise RecordingError(
+                "file_name",
+                f"the name {str(given.file)!r} is no UTF-8 text, so no file can be called after it. Rename it.",
+            )
+        try:
+            with given.file.open("rb"):  # for the reason in plain words
+                pass
+            stages = None if path is None else Path(given.data_uri, path).read_bytes()
+        except OSError as error:
+            raise RecordingError(
+                "unreadable", f"{error.filename} cannot be read: {error.strerror}."
+            ) from error
+        return cls(sha256=data.sha256(given.source.path), stages=stages)
+
+    def staging_id(self, given: Input, model: LoadedModel, settings: convert.Settings) -> str:
+        return staging_id(
+            model,
+            {
+                "sha256": self.sha256,
+                "stages_sha256": None if self.stages is None else sha256(self.stages),
+                **given.source.stages.identity(),
+                "settings": settings.as_json(),
+                "subject": [given.dataset, given.subject],
+            },
+        )
 
 
 def _converted(
-    given: Input, settings: convert.Settings, content: Path, stage_content: bytes | None
+    given: Input, settings: convert.Settings, stage_content: bytes | None
 ) -> tuple[convert.Converted, str | None]:
-    """Return the epochs of a recording, and why the stages that it holds cannot be used, if they cannot.
+    """Return the epochs of a recording, and why its stages cannot be used, if they cannot.
 
     Stages are no reason to leave a recording unstaged: they only judge.
     """
-    source = replace(given.source, problem=None)
+    unlabelled = replace(given.source, problem=None, stages=NoStages(), stage_path=None)
     try:
-        if given.source.problem is not None:
-            raise given.source.problem
-        return convert.converted(source, settings, content, stage_content), None
-    except RecordingError as error:
-        if error.reason == "missing_channel":
-            raise _missing_channel(error, settings) from error
-        unlabelled = replace(source, stages=NoStages(), stage_path=None)
         try:
-            return convert.converted(unlabelled, settings, content, None), error.message
-        except RecordingError as worse:
-            if worse.reason == "missing_channel":
-                raise _missing_channel(worse, settings) from worse
-            raise worse from None
+            return convert.converted(given.source, settings, given.file, stage_content), None
+        except MissingChannelError:
+            raise
+        except RecordingError as error:
+            return convert.converted(unlabelled, settings, given.file, None), error.message
+    except MissingChannelError as error:
+        raise _what_is_missing(error, settings) from None
 
 
-def _missing_channel(error: RecordingError, settings: convert.Settings) -> RecordingError:
+def _what_is_missing(error: MissingChannelError, settings: convert.Settings) -> RecordingError:
     """Say what the model wants, what there is, and which name is nearest."""
-    before, _, there = error.message.partition("; it has ")
-    labels = re.findall(r"'([^']*)'", there)
-    wanted = [name for names in settings.channels.values() for channel in names for name in channel]
-    near = next((m[0] for name in wanted if (m := get_close_matches(name, labels, 1, 0.5))), None)
-    modality = next(iter(settings.channels))
-    example = near or (labels[0] if labels else "NAME")
+    before = error.message.partition("; it has ")[0]
+    if not error.labels:
+        return RecordingError(error.reason, f"{before}: it holds annotations alone, and no signal.")
+    modality = next(m for m, channels in settings.channels.items() if error.wanted in channels)
+    close = (get_close_matches(name, error.labels, 1, 0.5) for name in error.wanted)
+    near = next((found[0] for found in close if found), None)
     nearest = f" The nearest name is {near!r}." if near else ""
+    again = "" if len(settings.channels[modality]) == 1 else ", once for each channel of it"
     return RecordingError(
         error.reason,
         f"{before}. The model wants {wanted_text(settings)}; the recording has "
-        f"{', '.join(map(repr, labels)) or 'no channel'}.{nearest} Name the channel to take, as in --channel "
-        f'{modality}="{example}".',
+        f"{', '.join(map(repr, error.labels))}.{nearest} Name the channel to take, as in --channel "
+        f'{modality}="{near or error.labels[0]}"{again}.',
     )
 
 
-def _known(model: LoadedModel, recording: str, subject: str | None) -> list[str]:
+def _missing_modalities(
+    metadata: Mapping[str, Any], model: LoadedModel, recording: str
+) -> list[str]:
+    record = model.record
+    missing = [m for m in record.modalities if m not in metadata["channels"]]
+    needed = [m for m in missing if m not in optional_of(record)]
+    if needed or len(missing) == len(record.modalities):
+        raise RecordingError(
+            "missing_channel",
+            f"recording {recording!r} has no {', '.join(needed or missing)}, which the model {record.name} needs; it "
+            f"has {', '.join(metadata['channels'])}. Choose another model, or leave this recording out.",
+        )
+    return missing
+
+
+def _known(
+    model: LoadedModel, recording: str, subject: str | None, dataset: str | None
+) -> list[str]:
     """Sentences about what the model has seen of this recording or its subject before."""
     training = model.record.training
+    elsewhere = dataset is not None and training.get("dataset") not in (None, dataset)
     adapted = model.record.about.get("adapted_to", {}).get("subjects", ())
     own = [e for e in model.record.files if e.subject is not None and e.subject == subject]
     said = []
-    if subject is not None and subject in training["subjects"]:
+    if subject is not None and subject in training["subjects"] and elsewhere:
+        said.append(
+            f"The model was trained on a subject called {subject}, of data set {training['dataset']}: if it is the "
+            "same person, agreement with a scorer says little."
+        )
+    elif subject is not None and subject in training["subjects"]:
         said.append(
             f"The model was trained on subject {subject}: agreement with a scorer says little here."
         )
@@ -198,27 +294,42 @@ def _known(model: LoadedModel, recording: str, subject: str | None) -> list[str]
     return said
 
 
-def _amplitudes(metadata: Mapping[str, Any]) -> list[str]:
-    said = []
-    for modality, channels in metadata["channels"].items():
-        for channel in channels:
-            if not channel["plausible"]:
-                factor = convert.implausible_by(channel["spread_uv"])
-                said.append(
-                    f"The amplitude of {channel['label']} ({modality}) is implausible, by a factor of about "
-                    f"{factor:.2g}: its unit or gain in the file is wrong. Each recording is scaled by its own "
-                    "spread, so stages do not suffer unless the gain changed within the recording."
-                )
-    return said
+def _late(metadata: Mapping[str, Any]) -> list[str]:
+    """Say that epochs begin where a scorer's do, so that the two can be compared epoch by epoch."""
+    onset_s = metadata.get("onset_s", 0.0)
+    if onset_s < 0.5:
+        return []
+    return [
+        f"The first epoch begins where the stages of the scorer do, {onset_s:g} s after the start of the signal; what "
+        "is before is not staged."
+    ]
 
 
-def _shown(table: pa.Table, metadata: Mapping[str, Any], modalities: Any) -> ShownChannel:
+def _amplitudes(metadata: Mapping[str, Any], record: ModelRecord) -> list[str]:
+    consequence = (
+        "Each recording is scaled by its own spread, so stages do not suffer unless the gain changed within the "
+        "recording."
+        if record.scale == "recording"
+        else "The model takes microvolts as they are, so its stages cannot be relied on."
+    )
+    return [
+        f"The amplitude of {channel['label']} ({modality}) is implausible, by a factor of about "
+        f"{convert.implausible_by(channel['spread_uv']):.2g}: its unit or gain in the file is wrong. {consequence}"
+        for modality in record.modalities
+        for channel in metadata["channels"].get(modality, ())
+        if not channel.get("plausible", True)
+    ]
+
+
+def _shown(table: pa.Table, metadata: Mapping[str, Any], modalities: Sequence[str]) -> ShownChannel:
     """Return the first channel of the first modality, as it was filtered, from the start of the signal."""
-    modality = next(m for m in modalities if m in metadata["channels"])
+    modality = modalities[0]
     about = metadata["channels"][modality][0]
     counts: NDArray[np.int16] = counts_of(table[modality])[:, 0]
-    before = np.zeros(round(metadata["onset_s"] * SFREQ), np.float32)
+    before = np.zeros(round(metadata.get("onset_s", 0.0) * SFREQ), np.float32)
     signal = counts.reshape(len(table) * EPOCH_N_TIMES) * np.float32(about["step_uv"])
     return ShownChannel(
-        label=about["label"], sfreq=float(SFREQ), signal_uv=np.concatenate([before, signal])
+        label=about.get("label", modality),
+        sfreq=float(SFREQ),
+        signal_uv=np.concatenate([before, signal]),
     )

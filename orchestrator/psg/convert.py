@@ -80,6 +80,8 @@ class Converted:
     """Seconds at the end of the signal that are no whole epoch."""
     start: datetime | None
     """When the recording starts, in the time of its place; None where the file does not say."""
+    stages: NDArray[np.int8]
+    """(n_epochs,), of a scorer: W N1 N2 N3 REM = 0..4, -1 unscored."""
 
 
 def epoch_table(
@@ -125,6 +127,7 @@ def converted(
             table=table,
             remainder_s=max(recording.duration_s - end_s, 0.0),
             start=recording.start,
+            stages=grid.stages,
         )
 
 

@@ -15,7 +15,7 @@ import edfio
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import RecordingError
+from orchestrator.errors import MissingChannelError, RecordingError
 from orchestrator.psg.edf_file import EdfFile, open_edf_file
 
 EDF_SUFFIXES = (".edf", ".rec")
@@ -88,16 +88,16 @@ class OpenRecording:
 
         Raises
         ------
-        RecordingError
-            ``missing_channel``.
+        MissingChannelError
         """
         found = []
         for names, index in zip(montage, _indices(self.labels, montage), strict=True):
             if index is None:
-                raise RecordingError(
-                    "missing_channel",
+                raise MissingChannelError(
                     f"{self.file_name} has no channel {' or '.join(map(repr, names))}; it has "
                     f"{', '.join(map(repr, self.labels))}. Add the name to `channels` of the dataset file.",
+                    names,
+                    self.labels,
                 )
             found.append(index)
         return found

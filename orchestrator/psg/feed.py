@@ -178,14 +178,7 @@ def read_signals(
     IntegrityError
         The file is not the one that the manifest describes.
     """
-    with _expected(store, recording):
-        data = store.read_bytes(recording.path)
-    if hashlib.sha256(data).hexdigest() != recording.epochs_sha256:
-        raise IntegrityError(
-            f"{store.uri_of(recording.path)} is not the file that the manifest of {recording.dataset!r} describes: its "
-            "SHA-256 differs. Remove it and ingest again."
-        )
-    file = pq.ParquetFile(io.BytesIO(data))
+    file = _checked_file(store, recording)
     uri = store.uri_of(recording.path)
     metadata = json_metadata(file.schema_arrow, METADATA_KEY, uri, _METADATA)
     _require_modality(recording, metadata, modality)
@@ -194,8 +187,41 @@ def read_signals(
     return scaled_signals(counts, channels, scale)
 
 
+def signal_table(store: Store, recording: StoredRecording, modalities: Sequence[str]) -> pa.Table:
+    """Return epochs of one recording without their stages: ``epoch_index``, ``flags`` and signals.
+
+    Parameters
+    ----------
+    modalities : sequence of str
+        One that the recording is without has no column.
+
+    Raises
+    ------
+    IntegrityError
+        The file is not the one that the manifest describes.
+    """
+    file = _checked_file(store, recording)
+    columns = ["epoch_index", "flags", *(m for m in MODALITIES if m in modalities)]
+    return file.read([name for name in columns if name in file.schema_arrow.names])
+
+
+def _checked_file(store: Store, recording: StoredRecording) -> pq.ParquetFile:
+    """Read an epoch file as a whole, and compare it with the manifest."""
+    with _expected(store, recording):
+        data = store.read_bytes(recording.path)
+    if hashlib.sha256(data).hexdigest() != recording.epochs_sha256:
+        raise IntegrityError(
+            f"{store.uri_of(recording.path)} is not the file that the manifest of {recording.dataset!r} describes: its "
+            "SHA-256 differs. Remove it and ingest again."
+        )
+    return pq.ParquetFile(io.BytesIO(data))
+
+
 def scaled_signals(
-    counts: NDArray[np.int16], channels: Sequence[Mapping[str, Any]], scale: Scale
+    counts: NDArray[np.int16],
+    channels: Sequence[Mapping[str, Any]],
+    scale: Scale,
+    clip_spreads: float = CLIP_SPREADS,
 ) -> NDArray[np.float32]:
     """Return signals of one modality as a network gets them.
 
@@ -207,6 +233,12 @@ def scaled_signals(
         What its metadata say of each channel.
     scale : "recording" or "microvolts"
         See `read_signals`.
+    clip_spreads : float
+        Where signals in spreads are clipped, up and down.
+
+    Returns
+    -------
+    (n, n_channels, 3000) float32
     """
     if scale == "microvolts":
         steps = np.array([c["step_uv"] for c in channels], np.float32)[:, None]
@@ -216,7 +248,7 @@ def scaled_signals(
         for key in ("step_uv", "center_uv", "spread_uv")
     )
     scaled = counts * (step / spread).astype(np.float32) - (center / spread).astype(np.float32)
-    return np.asarray(np.clip(scaled, -CLIP_SPREADS, CLIP_SPREADS), np.float32)
+    return np.asarray(np.clip(scaled, -clip_spreads, clip_spreads), np.float32)
 
 
 def counts_of(column: pa.ChunkedArray) -> NDArray[np.int16]:

@@ -35,7 +35,7 @@ MakeNight = Callable[..., StagedNight]
 
 def duration_s(night: StagedNight) -> float:
     """Of the signal."""
-    return night.onset_s + 30 * night.n_epochs + night.remainder_s
+    return night.onset_s + 30 * night.n_epochs + (night.remainder_s or 0)
 
 
 def assert_same(found: Hypnogram, night: StagedNight) -> None:
@@ -55,8 +55,8 @@ def test_every_file_is_named_after_the_recording_and_the_same_each_time(night: S
         "SC4001E0_hypnogram.edf",
         "SC4001E0_events.tsv",
         "SC4001E0.csv",
-        "SC4001E0_summary.json",
         "SC4001E0.png",
+        "SC4001E0_summary.json",
     ]
     assert files == night_files(night)
 

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RecordingError
 from orchestrator.psg import preprocess
-from orchestrator.psg.convert import METADATA_KEY, Settings, epoch_table, summary
+from orchestrator.psg.convert import (
+    METADATA_KEY,
+    Settings,
+    converted,
+    epoch_table,
+    implausible_by,
+    summary,
+)
 from orchestrator.psg.dataset import DatasetFile, load_dataset
 from orchestrator.psg.recordings import Source, find_recordings
 from orchestrator.psg.stages import NoStages
@@ -542,3 +549,41 @@ def test_settings_without_optional_modalities_are_those_of_before_there_were_any
         *("labels", "channels", "filter_hz", "labels_beyond_signal", "schema_version", "sfreq"),
         *("epoch_s", "lowest_sfreq", "flat_steps", "clipped_share"),
     }
+
+
+@pytest.mark.parametrize(
+    ("onset_s", "n_values", "n_epochs", "remainder_s"),
+    [(0.0, 4 * 3840, 4, 0.0), (0.0, 4 * 3840 - 128, 3, 29.0), (42.0, 4 * 3840, 2, 18.0)],
+)
+def test_what_is_not_in_the_epochs_is_told(
+    source: Source,
+    settings: Settings,
+    noise: Noise,
+    onset_s: float,
+    n_values: int,
+    n_epochs: int,
+    remainder_s: float,
+) -> None:
+    edf = edfio.Edf(
+        [edfio.EdfSignal(noise(4)[:n_values], 128, label="EEG", physical_range=(-500, 500))],
+        annotations=[edfio.EdfAnnotation(onset_s, 60, "Sleep stage 2")],
+        data_record_duration=1,
+    )
+    found = converted(source, settings, edf.to_bytes(), None)
+    assert found.remainder_s == pytest.approx(remainder_s)
+    assert found.stages.tolist() == [2, 2, -1, -1][:n_epochs]
+    assert found.table["stage"].to_pylist() == found.stages.tolist()
+    assert found.start is None
+    assert found.table.equals(epoch_table(source, settings, edf.to_bytes(), None))
+
+
+@pytest.mark.parametrize("gain", [1e-4, 1e-2, 1.0, 1e2, 1e4])
+def test_an_implausible_spread_has_a_factor_above_one(
+    source: Source, settings: Settings, make_edf: MakeEdf, noise: Noise, gain: float
+) -> None:
+    data = make_edf({"EEG": (noise(4) * gain, 128)}, "W12R", limit=500 * gain)
+    (channel,) = metadata(epoch_table(source, settings, data, None))["channels"]["eeg"]
+    factor = implausible_by(channel["spread_uv"])
+    assert (factor > 1) == (not channel["plausible"])
+    if gain in {1e-4, 1e4}:  # ten times more is ten times further away
+        assert implausible_by(channel["spread_uv"] * gain**0.25) == pytest.approx(10 * factor)

@@ -1,12 +1,15 @@
 """EDF and what MNE reads besides: units, names, rates; and every way a file can be broken."""
 
+import io
 import os
+import pickle
 import random
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 
 import edfio
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from orchestrator.errors import RecordingError
+from orchestrator.errors import MissingChannelError, RecordingError
 from orchestrator.psg.convert import Settings, epoch_table
 from orchestrator.psg.edf import Annotation, RawChannel, open_recording, read_annotations
 from orchestrator.psg.recordings import Source
@@ -399,3 +402,86 @@ def test_values_missing_in_other_formats_are_refused(tmp_path: Path) -> None:
     raw.save(tmp_path / "n_raw.fif", verbose="error")
     data = (tmp_path / "n_raw.fif").read_bytes()
     assert refused(data, "n.fif").startswith("not_finite: ")
+
+
+# When it starts
+
+
+def start_of(data: bytes, name: str = "n.edf") -> datetime | None:
+    with open_recording(data, name) as recording:
+        return recording.start
+
+
+def edf_of(
+    recording: edfio.Recording | None = None, starttime: time | None = None, stages: str = "W"
+) -> bytes:
+    edf = edfio.Edf(
+        [edfio.EdfSignal(np.arange(3000.0) % 7, 100, label="EEG", physical_range=(-10, 10))],
+        recording=recording,
+        starttime=starttime,
+        annotations=[edfio.EdfAnnotation(0, 30, f"Sleep stage {stages}")] if stages else None,
+    )
+    sink = io.BytesIO()
+    edf.write(sink)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize("stages", ["W", ""])
+def test_the_start_is_the_one_that_mne_reads(tmp_path: Path, stages: str) -> None:
+    starts = edfio.Recording(startdate=date(2031, 12, 24)), time(23, 59, 58)
+    data = edf_of(*starts, stages)
+    (tmp_path / "n.edf").write_bytes(data)
+    measured = mne.io.read_raw_edf(tmp_path / "n.edf", verbose="error").info["meas_date"]
+    assert start_of(data) == measured.replace(tzinfo=None) == datetime(2031, 12, 24, 23, 59, 58)
+
+
+def test_a_start_between_two_seconds_is_in_the_annotations() -> None:
+    data = edf_of(edfio.Recording(startdate=date(2024, 3, 5)), time(22, 47, 30, 250_000))
+    assert start_of(data) == datetime(2024, 3, 5, 22, 47, 30, 250_000)
+
+
+def test_a_date_that_is_not_to_be_known_is_no_start() -> None:
+    assert start_of(edf_of()) is None  # edfio writes X, and 1985 in the old field
+    in_1985 = edfio.Recording(startdate=date(1985, 1, 1))
+    assert start_of(edf_of(in_1985, time(22))) is None
+    assert start_of(edf_of(edfio.Recording(startdate=date(1985, 1, 2)), time(22))) is not None
+
+
+@pytest.mark.parametrize(
+    ("at", "text"), [(168, b"99.99.99"), (176, b"25.61.00"), (168, b"        ")]
+)
+def test_a_start_that_is_none_is_none(at: int, text: bytes) -> None:
+    """Of an EDF without annotations, whose header has the date once; the signal can be read nevertheless."""
+    data = bytearray(edf_of(stages=""))
+    data[88:168] = b" " * 80
+    data[192:236] = b" " * 44  # plain EDF
+    data[168:184] = b"05.03.2422.47.30"
+    assert start_of(bytes(data)) == datetime(2024, 3, 5, 22, 47, 30)
+    data[at : at + 8] = text
+    assert start_of(bytes(data)) is None
+
+
+def test_a_part_of_a_measurement_starts_where_it_was_cut(tmp_path: Path) -> None:
+    raw = mne.io.RawArray(
+        np.zeros((1, 6000)), mne.create_info(["EEG"], 100, "eeg"), verbose="error"
+    )
+    data = []
+    for measured in (datetime(2024, 3, 5, 22, 47, 30, tzinfo=UTC), None):
+        raw.set_meas_date(measured)
+        path = tmp_path / "part_raw.fif"
+        raw.copy().crop(tmin=12.5).save(path, overwrite=True, verbose="error")
+        data.append(path.read_bytes())
+    assert start_of(data[0], "part_raw.fif") == datetime(2024, 3, 5, 22, 47, 42, 500_000)
+    assert start_of(data[1], "part_raw.fif") is None
+
+
+def test_a_missing_channel_is_told_with_what_there_is(night: bytes) -> None:
+    with pytest.raises(MissingChannelError) as caught:
+        read_recording(night, "n.edf", [["EOG", "EOG left"]])
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert (error.reason, error.wanted, error.labels) == (
+            "missing_channel",
+            ("EOG", "EOG left"),
+            ("EEG",),
+        )
+        assert error.message == caught.value.message

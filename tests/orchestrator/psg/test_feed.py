@@ -16,12 +16,17 @@ from orchestrator.psg.convert import METADATA_KEY, Settings, epoch_table
 from orchestrator.psg.edf import open_recording
 from orchestrator.psg.feed import (
     CLIP_SPREADS,
+    Scale,
     StoredRecording,
     channel_labels,
     check_modality,
+    counts_of,
     has_modality,
+    preprocessing_of,
     read_signals,
+    scaled_signals,
     signal_epochs,
+    signal_table,
     stored_recordings,
     usable_epochs,
 )
@@ -286,3 +291,54 @@ def test_metadata_that_is_damaged_is_named(
         channel_labels(store, changed)
     with pytest.raises(IntegrityError, match=match):
         read_signals(store, changed, "eeg", [0])
+
+
+def test_a_table_of_signals_holds_no_stages(
+    store: Store, night: StoredRecording, settings: Settings
+) -> None:
+    table = signal_table(store, night, ["eeg", "eog", "stage"])
+    assert table.column_names == ["epoch_index", "flags", "eeg"]
+    assert table.equals(store.read_table(night.path, ["epoch_index", "flags", "eeg"]))
+    assert preprocessing_of(store, night) == settings.as_json()
+    assert table.schema.metadata[METADATA_KEY]  # scales are there, too
+
+
+def test_a_table_of_signals_is_the_one_of_the_manifest(
+    store: Store, night: StoredRecording
+) -> None:
+    with pytest.raises(IntegrityError, match="SHA-256 differs"):
+        signal_table(store, replace(night, epochs_sha256="0" * 64), ["eeg"])
+    store.delete(night.path)
+    with pytest.raises(IntegrityError, match="is missing"):
+        signal_table(store, night, ["eeg"])
+
+
+@pytest.mark.parametrize("scale", ["recording", "microvolts"])
+def test_scaling_a_table_is_what_reading_signals_does(
+    store: Store, night: StoredRecording, scale: Scale
+) -> None:
+    table = signal_table(store, night, ["eeg"])
+    (channel,) = json.loads(table.schema.metadata[METADATA_KEY])["channels"]["eeg"]
+    found = scaled_signals(counts_of(table["eeg"]), [channel], scale)
+    assert found.dtype == np.float32
+    assert found.tobytes() == read_signals(store, night, "eeg", range(6), scale).tobytes()
+    clipped = scaled_signals(counts_of(table["eeg"]), [channel], scale, 1.5)
+    limit = 1.5 if scale == "recording" else np.inf
+    assert np.array_equal(clipped, np.clip(found, -limit, limit))
+
+
+def test_counts_of_a_column_in_several_pieces(store: Store, night: StoredRecording) -> None:
+    table = signal_table(store, night, ["eeg"])
+    pieces = pa.concat_tables([table.slice(0, 1), table.slice(1, 4), table.slice(5)])
+    assert pieces["eeg"].num_chunks == 3
+    assert np.array_equal(counts_of(pieces["eeg"]), counts_of(table["eeg"]))
+    assert np.array_equal(counts_of(table.slice(2, 3)["eeg"]), counts_of(table["eeg"])[2:5])
+
+
+def test_a_file_that_does_not_say_how_it_was_preprocessed(
+    store: Store, night: StoredRecording
+) -> None:
+    table = store.read_table(night.path)
+    about = {METADATA_KEY: b'{"channels": {}}'}
+    digest = store.write_table(night.path, table.replace_schema_metadata(about))
+    assert preprocessing_of(store, replace(night, epochs_sha256=digest)) == {}

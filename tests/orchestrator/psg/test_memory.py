@@ -79,6 +79,7 @@ def test_one_channel_at_a_time_is_in_memory(night: Path, n_wanted: int) -> None:
         [sys.executable, "-c", CONVERT, str(night), names],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -109,10 +109,9 @@ def read_sweep(store: Store, name: str) -> Sweep:
 
 
 def _predicted(store: Store, name: str) -> tuple[PredictedRow, ...]:
-    path = paths.sweep_predicted(name)
-    if not store.exists(path):
+    if not store.exists(paths.sweep_predicted(name)):
         return ()
-    return rows_in(PredictedRow, store.read_table(path), "predicted.parquet")
+    return rows_in(PredictedRow, store.read_table(paths.sweep_predicted(name)), "predicted.parquet")
 
 
 def read_trials(rows: Iterable[Mapping[str, Any]]) -> tuple[TrialRow, ...]:
