@@ -37,7 +37,7 @@ def done_trial(method: Method[Any], frozen: FrozenTrial, front: Container[str] |
 
 
 def done_control(method: Method[Any], row: Mapping[str, Any]) -> Done[Any]:
-    """Return a control of a finished sweep.
+    """Return a control of a finished sweep, without the objective of each seed: the table has their mean.
 
     Parameters
     ----------
@@ -50,7 +50,6 @@ def done_control(method: Method[Any], row: Mapping[str, Any]) -> Done[Any]:
     if name not in method.controls:  # their own names begin with their kind
         name = row["trial"]
     trial = method.configured(name, None)
-    several = row["signature"] is not None and len(trial.stored) > 1
     return Done(
         name=name,
         trial=trial,
@@ -58,6 +57,6 @@ def done_control(method: Method[Any], row: Mapping[str, Any]) -> Done[Any]:
         enqueued=True,
         signature=row["signature"],
         objective=row["objective"],
-        replicates=method.judge(trial).replicates if several else (),
+        replicates=(),
         error=row["error"],
     )

@@ -89,7 +89,7 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> N
     written = [line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")]
     assert written == list(example_files())
     assert f"{len(written)} example files written into {work}." in lines
-    assert lines[-6:] == [f"cd '{work}'", *FIRST_COMMANDS.splitlines()]
+    assert lines[-8:] == [f"cd '{work}'", *FIRST_COMMANDS.splitlines()]
     again = CliRunner().invoke(commands, ["init", str(work)]).output.splitlines()
     assert again[0] == f"0 example files written into {work}; {len(written)} were there already."
 
@@ -179,6 +179,6 @@ def test_the_first_commands_do_what_the_demo_does() -> None:
     ]
     for line in FIRST_COMMANDS.splitlines():
         _, command, *words = line.split()
-        given = commands.commands[command].make_context(command, words).params
         hours = demo.NEW_HOURS if "new" in words else demo.HOURS
+        given = commands.commands[command].make_context(command, words).params
         assert given.get("hours", hours) == hours

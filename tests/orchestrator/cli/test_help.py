@@ -153,7 +153,7 @@ def test_a_missing_argument_and_a_missing_file_end_with_2(
         others = ["true"] * (sum(p.required for p in arguments_of(name)) - 1) if extra else []
         with pytest.raises(SystemExit) as end:
             main([name, *extra, *others, *required])
-        err = capsys.readouterr().err
+        err = " ".join(capsys.readouterr().err.split())
         assert end.value.code == 2, err
         without = "does not exist" if name == "status" else "Missing argument"  # the store
         assert ("nosuch" if extra else without) in err

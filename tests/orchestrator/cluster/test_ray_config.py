@@ -145,7 +145,7 @@ def test_what_only_rays_schema_knows_is_told_with_its_place(
 
     stricter = {**SCHEMA, "properties": {**SCHEMA["properties"], "upscaling_speed": {"maximum": 1}}}
     monkeypatch.setattr(cluster, "_ray_schema", lambda: stricter)
-    with pytest.raises(ConfigError, match=r"aws\.yaml:8:.*Ray's launcher does not take this"):
+    with pytest.raises(ConfigError, match=r"aws\.yaml:11:.*Ray's launcher does not take this"):
         load_cluster(CLUSTER / "aws.yaml")
     assert (
         yaml.safe_load((CLUSTER / "aws.yaml").read_text(encoding="utf-8"))["upscaling_speed"] == 4

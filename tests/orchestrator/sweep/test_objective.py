@@ -125,6 +125,11 @@ def test_no_epoch_of_a_declared_stage_is_a_named_error(store: Store) -> None:
         judge(store, Stage.REM).evaluate(predictions()[0])
 
 
+def test_positions_are_those_of_one_role() -> None:
+    table = pa.table({"role": ["test", "objective", "test"], "recording": [4, 5, 6]})
+    assert positions_of(table, "test").tolist() == [4, 6]
+
+
 @pytest.mark.parametrize(
     ("probability", "expected"),
     [
@@ -134,11 +139,6 @@ def test_no_epoch_of_a_declared_stage_is_a_named_error(store: Store) -> None:
         ([[0.9, 0.1], [0.1, 0.9]], 1 - (-0.9 * np.log2(0.9) - 0.1 * np.log2(0.1))),
     ],
 )
-def test_positions_are_those_of_one_role() -> None:
-    table = pa.table({"role": ["test", "objective", "test"], "recording": [4, 5, 6]})
-    assert positions_of(table, "test").tolist() == [4, 6]
-
-
 def test_information_of_predictions(probability: list[list[float]], expected: float) -> None:
     columns = dict(zip(("p_W", "p_N2"), np.array(probability, float).T, strict=True))
     table = pa.table({"role": ["test"] * len(probability), **columns})

@@ -92,7 +92,8 @@ def test_a_role_without_a_scored_epoch_is_refused(
     store: Store,
     add_night: AddNight,
 ) -> None:
-    for name in names:
-        add_night("home", name, [2 if name.endswith("1") else -1] * 8)
+    for name in names:  # whoever ends in 0 is labelled, but flat wherever there is a stage
+        stages, flat = ([2] * 8, []) if name.endswith("1") else ([2, *[-1] * 7], [0])
+        add_night("home", name, stages, flat=flat)
     with pytest.raises(ConfigError, match=f"no epoch of the {role} recordings"):
         plan_pretraining(make_pretrain(validation=f"[{', '.join(names)}]"), store)
