@@ -178,9 +178,15 @@ def _named(name: str, described: _Described | None) -> list[Input]:
 def _in_folder(folder: Path, described: _Described | None) -> list[Input]:
     if described is not None:
         try:
-            return list(described(folder))
+            inputs = list(described(folder))
         except DataError as error:
             raise ConfigError(str(error)) from error
+        if not inputs:
+            raise ConfigError(
+                f"the data-set file describes no recording in folder {folder}, only EDF files of annotations alone. "
+                "Correct its `recordings`."
+            )
+        return inputs
     files = sorted(p for p in folder.rglob("*") if p.name.lower().endswith(SUFFIXES))
     found = [path for path in files if path.is_file() and not _is_hypnogram(path)]
     if not found:

@@ -56,19 +56,30 @@ class LoadedModel:
         """Those that it can say."""
         return tuple(Stage[name] for name in self.record.stages)
 
-    def entries_for(self, subject: str | None) -> tuple[WeightsFile, ...]:
+    def adapted_to(self, subject: str | None, dataset: str | None) -> bool:
+        """Tell whether a subject's signals were adapted to; two data sets may have a subject of the same name."""
+        about = self.record.about.get("adapted_to", {})
+        is_there = dataset is None or about.get("dataset") in (None, dataset)
+        return subject is not None and is_there and subject in about.get("subjects", ())
+
+    def entries_for(
+        self, subject: str | None, dataset: str | None = None
+    ) -> tuple[WeightsFile, ...]:
         """Return the files that stage a subject: those adapted to that one, if there are any, else all."""
         own = tuple(e for e in self.record.files if e.subject is not None and e.subject == subject)
-        return own or self.record.files
+        return own if own and self.adapted_to(subject, dataset) else self.record.files
 
-    def probability(self, x: Signals, subject: str | None = None) -> NDArray[np.float32]:
+    def probability(
+        self, x: Signals, subject: str | None = None, dataset: str | None = None
+    ) -> NDArray[np.float32]:
         """Return the mean probability over the files that stage a subject, (n, 5).
 
         Parameters
         ----------
         x : mapping of str to (n, n_channels, 3000)
             Scaled signals by modality; without one that the recording lacks.
-        subject : str, optional
+        subject, dataset : str, optional
+            Who is recorded, and of which data set.
 
         Raises
         ------
@@ -76,7 +87,7 @@ class LoadedModel:
             ``not_finite``: the answer to these signals is no number.
         """
         try:
-            found = [self.answers[entry.file](x) for entry in self.entries_for(subject)]
+            found = [self.answers[entry.file](x) for entry in self.entries_for(subject, dataset)]
         except DivergedError as error:
             raise RecordingError("not_finite", f"{self.record.name}: {error}") from error
         return found[0] if len(found) == 1 else np.mean(found, axis=0, dtype=np.float32)
@@ -198,7 +209,10 @@ def _of_sweep(store: Store, sweep: str, trial: str | None) -> LoadedModel:
 
 
 def _chosen(sweep: str, rows: list[dict[str, Any]]) -> str:
-    """Return the trial with the highest objective, the first of equals: the one that a review calls chosen."""
+    """Return the trial with the highest objective, the one that a review calls chosen.
+
+    Of equals the first, but with several objectives one that no other is better than in all: that one is kept.
+    """
     found = [r for r in rows if r["kind"] == "trial" and r["objective"] is not None]
     finished = [row for row in found if row["state"] == "complete"]
     if not finished:
@@ -207,7 +221,15 @@ def _chosen(sweep: str, rows: list[dict[str, Any]]) -> str:
             f"no trial of sweep {sweep!r} has an objective, so none is chosen. Name one of its controls as "
             f"{sweep}:NAME: {controls}."
         )
-    best: str = min(finished, key=lambda row: (-row["objective"], row["trial"]))["trial"]
+    best: str = min(
+        finished,
+        key=lambda row: (
+            -row["objective"],
+            row.get("on_front") is False,
+            len(row["trial"]),  # t999 is before t1000
+            row["trial"],
+        ),
+    )["trial"]
     return best
 
 

@@ -113,7 +113,11 @@ class Outputs:
         ids : mapping of str to callable
             Recording -> returns the staging id that its files would have.
         """
-        whole = [name for name in ids if self.names.issuperset(output_names(name))]
+        whole = [
+            name
+            for name in ids
+            if self.names.issuperset(output_names(name)) and unfinished_name(name) not in self.names
+        ]
         return {name for name in whole if self._is_of(output_names(name)[-1], ids[name])}
 
     def check_free(

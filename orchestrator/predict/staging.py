@@ -129,7 +129,7 @@ def stage_table(
     }
     probability = np.full((len(table), len(Stage)), np.nan, np.float32)
     if has_signal.any():
-        probability[has_signal] = model.probability(x, subject)
+        probability[has_signal] = model.probability(x, subject, dataset)
     stages = np.full(len(table), UNSCORED, np.int8)
     stages[has_signal] = probability[has_signal].argmax(axis=1)
     night = StagedNight(
@@ -267,8 +267,7 @@ def _known(
     """Sentences about what the model has seen of this recording or its subject before."""
     training = model.record.training
     elsewhere = dataset is not None and training.get("dataset") not in (None, dataset)
-    adapted = model.record.about.get("adapted_to", {}).get("subjects", ())
-    own = [e for e in model.record.files if e.subject is not None and e.subject == subject]
+    is_adapted_to = model.adapted_to(subject, dataset)
     said = []
     if subject is not None and subject in training["subjects"] and elsewhere:
         said.append(
@@ -284,12 +283,15 @@ def _known(
             f"The model was trained on a recording called {recording}: if it is this one, agreement with a scorer says "
             "little."
         )
-    if subject is not None and subject in adapted:
+    if is_adapted_to:
         said.append(f"The model was adapted to the signals, not the stages, of subject {subject}.")
     if any(entry.subject is not None for entry in model.record.files):
-        which = (
-            f"those adapted to {subject}" if own else "all of them, as none was adapted to this one"
-        )
+        if subject is None:
+            which = "all of them, as nothing says who this is (--dataset-file would)"
+        elif is_adapted_to:
+            which = f"those adapted to {subject}"
+        else:
+            which = "all of them, as none was adapted to this one"
         said.append(f"The model has weights for each subject; used here: {which}.")
     return said
 

@@ -1,7 +1,7 @@
 """Recordings -> epoch store, one Ray Data task per recording; what is done is skipped, what is broken set aside."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,9 @@ import pyarrow as pa
 from orchestrator.errors import ConfigError, DataError, IntegrityError, RecordingError
 from orchestrator.psg import convert
 from orchestrator.psg.dataset import DatasetFile
+from orchestrator.psg.hypnogram import NO_STAGES
 from orchestrator.psg.recordings import Source, find_recordings
+from orchestrator.psg.stages import NoStages
 from orchestrator.store import paths
 from orchestrator.store.decoding import json_metadata
 from orchestrator.store.hashing import content_id
@@ -154,7 +156,6 @@ def ingest_id_of(source: Source, settings: convert.Settings, content_sha256: str
         {
             "settings": settings.as_json(),
             **source.stages.identity(),
-            **({"optional_stages": True} if source.stages.optional else {}),
             "subject": source.subject,
             "recording": source.recording,
             "problem": source.problem.reason if source.problem else None,
@@ -182,6 +183,8 @@ def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, d
     for job in jobs:
         path = paths.epochs(dataset, job.source.subject, job.source.recording)
         row = rows.get(job.ingest_id)
+        if row is not None and _is_otherwise_now(row, job.source):
+            continue
         if row is not None and (row["status"] == "quarantined" or path in present):
             known[job.ingest_id] = row
         elif path in present and _stored_metadata(store, path).get("ingest_id") == job.ingest_id:
@@ -192,6 +195,17 @@ def _known_rows(dataset: str, jobs: Sequence[_Job], store: Store) -> dict[str, d
                 epochs_sha256=sha256(store.read_bytes(path)),
             )
     return known
+
+
+def _is_otherwise_now(row: Mapping[str, Any], source: Source) -> bool:
+    """Whether the data-set file says otherwise than before what becomes of a recording that holds no stages.
+
+    That is no part of the id: with stages, a recording is the same whether or not it might lack them.
+    """
+    if row["status"] == "quarantined":
+        return source.stages.optional and row["reason"] == NO_STAGES
+    looked_for = not isinstance(source.stages, NoStages)
+    return looked_for and not source.stages.optional and not row[_LABELLED]
 
 
 def _rows_of_other_folders(

@@ -162,8 +162,9 @@ def plan_sweep(sweep: SelectiveSweep, store: Store) -> SweepPlan:
         source_batches=(),
         target_batches=(),
     )
-    for recordings in (plan.target_adapt, plan.target_test):
-        check_modality(store, recordings[0], sweep.modality)
+    for recordings in (plan.target_adapt, plan.target_test, plan.target_validation):
+        for recording in recordings[:1]:  # all of a data set have the same
+            check_modality(store, recording, sweep.modality)
     source_batches = cut_batches(
         [(r.subject, r.recording, usable_epochs(store, r)) for r in plan.source], sweep.batch_size
     )

@@ -104,5 +104,5 @@ class StageFormat(Section, ABC):
         """
 
     def identity(self) -> dict[str, Any]:
-        """Return what the id of an ingested recording depends on, besides the content of the files and ``optional``."""
+        """Return what the id of a recording depends on, besides the content of its files; not on ``optional``."""
         return {"stages": self.model_dump(mode="json", by_alias=True, exclude={"optional"})}

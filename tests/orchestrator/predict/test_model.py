@@ -315,13 +315,16 @@ def test_several_files_of_weights_are_averaged() -> None:
 @pytest.mark.heavy
 def test_a_subject_with_weights_of_its_own_has_those() -> None:
     weights = [to_stage.mrcnn_weights(seed) for seed in (0, 1, 2)]
-    record = to_stage.record(weights, subjects=["a", "b", "b"])
+    about = {"adapted_to": {"dataset": "home", "subjects": ["a", "b"]}}
+    record = to_stage.record(weights, subjects=["a", "b", "b"], about=about)
     model = LoadedModel(
         record=record,
         files={e.file: w for e, w in zip(record.files, weights, strict=True)},
     )
     used = {s: [e.seed for e in model.entries_for(s)] for s in ("a", "b", "c", None)}
     assert used == {"a": [0], "b": [1, 2], "c": [0, 1, 2], None: [0, 1, 2]}
+    of_a = {d: [e.seed for e in model.entries_for("a", d)] for d in ("home", "clinic", None)}
+    assert of_a == {"home": [0], "clinic": [0, 1, 2], None: [0]}  # another a
 
 
 @pytest.mark.heavy

@@ -155,6 +155,11 @@ def test_a_run_that_was_stopped_goes_on(folder: Path, out: Store) -> None:
         run(folder, out, made(stages=("W", "N2")))
     results = run(folder, out)
     assert [r.text == STAGED_BEFORE for r in results] == [True, False, False]
+    # A run that writes over them is stopped: what is whole by name may be of two models.
+    out.write_bytes(unfinished_name("a"), b'{"staging_id": "of another"}')
+    with pytest.raises(ConfigError, match="a_hypnogram"):
+        run(folder, out)
+    out.delete(unfinished_name("a"))
     assert set(files(out)) == {*output_names("a"), *output_names("c")}
 
 

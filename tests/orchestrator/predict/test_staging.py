@@ -295,7 +295,14 @@ def test_which_weights_were_used_is_said(tmp_path: Path) -> None:
     alone = described(tmp_path / "p9-n1.edf", "none", made(weights[1:]))
     assert of_p9.probability.tobytes() == alone.probability.tobytes()
     nobody = staged(tmp_path / "p9-n1.edf", model).night
-    assert "all of them" in nobody.notes[0]
+    assert "all of them, as nothing says who this is" in nobody.notes[0]
+    elsewhere = made(
+        weights, subjects=["p8", "p9"], about={"adapted_to": {"dataset": "far", "subjects": ["p9"]}}
+    )
+    other = described(tmp_path / "p9-n1.edf", "none", elsewhere)
+    assert [note for note in other.notes if "adapted to" in note] == [
+        "The model has weights for each subject; used here: all of them, as none was adapted to this one."
+    ]
 
 
 # What cannot be staged

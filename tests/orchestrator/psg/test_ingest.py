@@ -264,7 +264,7 @@ def test_labelled_and_unlabelled_recordings_are_counted_apart(
     assert exit_info.value.code == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == (
-        "tiny: 2 labelled and 1 unlabelled recordings of 3 subjects in the store (3 converted, 0 already done), "
+        "tiny: 2 labelled and 1 unlabelled recordings of 3 subjects in the store (1 converted, 2 already done), "
         "6 of 8 epochs usable where labelled, 4 of 4 not flat where unlabelled."
     )
     assert "unlabelled p2: no annotation is a sleep stage; texts found: none." in said.err
@@ -275,6 +275,12 @@ def test_labelled_and_unlabelled_recordings_are_counted_apart(
     assert (manifest["p2"]["status"], manifest["p2"]["reason"]) == ("ok", None)
     summary = json.loads(store.read_bytes(paths.manifest_json("tiny")))
     assert (summary["n_labelled"], summary["n_unlabelled"]) == (2, 1)
+
+    # Without `optional` it is set aside again, and the others stay what they are.
+    again = ingest(dataset(), str(folder), store)
+    assert (again.n_converted, [row["recording"] for row in again.quarantined]) == (1, ["p2"])
+    dataset_file = dataset({"from: annotations": "from: annotations\n      optional: true"})
+    assert ingest(dataset_file, str(folder), store).n_converted == 1
 
     # A killed ingest finds the same rows in the epochs alone.
     whole = contents(store)

@@ -100,12 +100,16 @@ class Agreement:
 
 
 def chosen_trial(trials: Sequence[TrialRow]) -> TrialRow | None:
-    """Return the trial that a user would deploy: highest objective, the first id among equals.
+    """Return the trial that a user would deploy: highest objective, the first id among equals that are on the front.
 
     Target metrics play no part. None when no trial has an objective.
     """
     ranked = [t for t in _searched(trials) if t.objective is not None]
-    return min(ranked, key=lambda t: (-_known(t.objective), t.trial), default=None)
+    return min(
+        ranked,
+        key=lambda t: (-_known(t.objective), t.on_front is False, len(t.trial), t.trial),
+        default=None,
+    )
 
 
 def n_runs(trials: Sequence[TrialRow]) -> int:

@@ -35,12 +35,12 @@ def trained(
         weights=[
             StoredWeights(
                 path=paths.trial_weights(sweep.name, name)
-                if configuration.is_trained
+                if _has_weights(configuration)
                 else paths.encoder_weights(scored.encoder.encoder_id),
                 seed=configuration.seed,
                 subject=configuration.subject,
                 record=None
-                if configuration.is_trained
+                if _has_weights(configuration)
                 else paths.encoder_json(scored.encoder.encoder_id),
             )
             for configuration, name in zip(one.trial.configurations, one.trial.stored, strict=True)
@@ -59,11 +59,16 @@ def trained(
             "score_id": scored.score_id,
             "adapted_to": {
                 "dataset": sweep.target.dataset,
-                "subjects": subjects_of(plan.target_adapt),
+                "subjects": list(plan.adapted_alone) or subjects_of(plan.target_adapt),
             },
             "early_stop_subjects": subjects_of(plan.early_stop),
         },
     )
+
+
+def _has_weights(configuration: Configuration) -> bool:
+    """Whether its training wrote weights: of a subject it does, even where nothing was trained for that one."""
+    return configuration.is_trained or configuration.subject is not None
 
 
 def _taus(configurations: Sequence[Configuration], n_selectable: int) -> dict[str, Any]:

@@ -10,7 +10,11 @@ from orchestrator.method import Scores
 from orchestrator.methods.selective.run.predictions import by_seed, joined, stored_predictions
 from orchestrator.methods.selective.run.tables import cost
 from orchestrator.methods.selective.trial.configuration import Trial, TrialInputs
-from orchestrator.methods.selective.trial.finetuning import PARTS_PER_FINETUNING, TARGET_EMD
+from orchestrator.methods.selective.trial.finetuning import (
+    PARTS_PER_FINETUNING,
+    TARGET_EMD,
+    part_name,
+)
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.objective import Judge, certainty, information, probabilities_of
@@ -123,7 +127,8 @@ class ObjectiveValues:
         n_done, part = divmod(int(report[N_PARTS]), PARTS_PER_FINETUNING)
         tables = list(self._stored(trial.stored[:n_done]))
         if part:
-            where = self._inputs.sweep_name, trial.stored[n_done], part
+            name = part_name(trial.signature, trial.stored[n_done])
+            where = self._inputs.sweep_name, name, part
             tables.append(self._store.read_table(paths.part_predictions(*where)))
             self._store.delete_if_there(paths.part_predictions(*where))
         return objective_value(self._inputs, self._judge, trial, tables)

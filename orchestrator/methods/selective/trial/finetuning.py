@@ -32,6 +32,7 @@ from orchestrator.methods.selective.trial.configuration import (
 )
 from orchestrator.methods.selective.trial.distance import target_emd
 from orchestrator.store import paths
+from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
 from orchestrator.sweep.epochs import predictions_table
 from orchestrator.sweep.failures import naming_checkpoint, persistently
@@ -188,7 +189,9 @@ def _finetune_and_predict(
 
     def after_step(n_steps: int) -> None:
         if after_tenth is not None and n_steps in tenths:
-            part = paths.part_predictions(inputs.sweep_name, name, tenths[n_steps])
+            part = paths.part_predictions(
+                inputs.sweep_name, part_name(watched, name), tenths[n_steps]
+            )
             without_labels = OBJECTIVES[inputs.sweep.search.objective].reads == "target signals"
             role = inputs.unlabelled_role if without_labels else OBJECTIVE
             table = _predicted(inputs, model, role, configuration.subject)
@@ -269,6 +272,17 @@ def _noted(
     if inputs.sweep.search.objective != "target_emd":
         return table
     return table.replace_schema_metadata({TARGET_EMD: repr(_target_emd(inputs, model, subject))})
+
+
+def part_name(trial: str, training: str) -> str:
+    """Return the name of what a trial tells of a training under way: another trial may run the same training.
+
+    Parameters
+    ----------
+    trial, training : str
+        Their signatures, which are the same for a trial of one training.
+    """
+    return training if trial == training else content_id({"trial": trial, "training": training})
 
 
 def _tenths(n_steps: int) -> dict[int, int]:

@@ -80,6 +80,15 @@ def test_a_target_without_labels_is_not_judged_and_what_can_be_shown_is(
     assert not CLAIMS.search(said.replace("whether adaptation helped or hurt", ""))
 
 
+def test_an_unjudged_sweep_of_which_no_trial_finished(save_sweep: SaveSweep, made: Any) -> None:
+    given = made.unjudged()
+    ended = {"state": "stopped", "objective": None, "stopped_after": 1, "signature": None}
+    given["trials"] = [row | (ended if row["kind"] == "trial" else {}) for row in given["trials"]]
+    html = page(save_sweep(**given))
+    assert "What the chosen trial and the arms say of the target" in html
+    assert "Predicted stages of each subject" not in html
+
+
 def test_the_page_ends_with_how_to_stage_a_night_where_the_model_is_kept(
     save_sweep: SaveSweep, made: Any
 ) -> None:

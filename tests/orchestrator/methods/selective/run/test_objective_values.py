@@ -14,7 +14,7 @@ from scipy.stats import entropy
 from orchestrator.methods.selective.run import objective_values
 from orchestrator.methods.selective.run.predictions import joined
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
-from orchestrator.methods.selective.trial.finetuning import TARGET_EMD
+from orchestrator.methods.selective.trial.finetuning import TARGET_EMD, part_name
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweep.reports import N_PARTS
@@ -94,11 +94,23 @@ def test_several_seeds_are_averaged_and_kept(made: objective_values.ObjectiveVal
 def test_a_training_under_way_is_judged_and_its_predictions_removed(
     made: objective_values.ObjectiveValues,
 ) -> None:
-    path = paths.part_predictions("probe", "s2", 3)
+    path = paths.part_predictions("probe", part_name("s1-s2", "s2"), 3)
     made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
     assert made.of_part(trial_of(1, 2), {N_PARTS: 13}) == (0.875 + (0.5 + 0) / 2) / 2
     assert not made._store.exists(path)
     assert made.of_part(trial_of(1, 2), {N_PARTS: 10}) == 0.875
+
+
+def test_two_trials_that_run_the_same_training_tell_of_it_apart(
+    made: objective_values.ObjectiveValues,
+) -> None:
+    """The driver removes what it has read, and the other trial is judged by it, too."""
+    one, two = trial_of(1, 2), replace(trial_of(1, 2), signature="another")
+    for trial in (one, two):
+        path = paths.part_predictions("probe", part_name(trial.signature, "s2"), 3)
+        made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
+    assert made.of_part(one, {N_PARTS: 13}) == made.of_part(two, {N_PARTS: 13})
+    assert part_name("s1", "s1") == "s1"  # of one training, as in 0.1
 
 
 def of_subjects(*numbers: int) -> Trial:
@@ -135,7 +147,7 @@ def test_a_training_that_serves_several_subjects_costs_once(
 def test_a_subjects_training_under_way_counts_with_those_that_are_done(
     made: objective_values.ObjectiveValues,
 ) -> None:
-    path = paths.part_predictions("probe", "s2", 3)
+    path = paths.part_predictions("probe", part_name("s1-s2", "s2"), 3)
     made._store.write_table(path, says(anna=[W, W, W, W], bert=[N2, W, W, W]))
     assert made.of_part(of_subjects(1, 2), {N_PARTS: 13}) == (0.875 + (0.5 + 0) / 2) / 2
     assert made.of_part(of_subjects(1, 2), {N_PARTS: 10}) == 0.875
