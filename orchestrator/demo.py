@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.config.sweep import load_sweep
 from orchestrator.errors import DataError
@@ -76,14 +77,19 @@ def _staged_night(store: Store, sweep: str, say: Say) -> str:
     """Stage a night that no part of the sweep has seen, and return the URI of its picture."""
     from orchestrator.predict.inputs import find_inputs, settings_for
     from orchestrator.predict.model import load_model
-    from orchestrator.predict.run import check_results, stage_files
+    from orchestrator.predict.run import Outputs, check_results, stage_files
+    from orchestrator.predict.staging import file_staging_id
 
     out = Store.open(f"{store.uri}/{STAGED}")
     model = load_model(store, sweep)
     with tempfile.TemporaryDirectory() as scratch:
         (file,) = write_domain(scratch, n_subjects=1, shift=SHIFT, seed=NEW_SEED, hours=NEW_HOURS)
-        inputs = find_inputs([f"{scratch}/{file}"])
-        results = stage_files(inputs, model, settings_for(model.record), out, overwrite=True)
+        (night,) = find_inputs([f"{scratch}/{file}"])
+        settings = settings_for(model.record)
+        # A demo of before may have left a night that another model has staged.
+        ids = {night.source.recording: partial(file_staging_id, night, model, settings)}
+        is_there = bool(Outputs.of(out).done(ids))
+        results = stage_files([night], model, settings, out, overwrite=not is_there)
     check_results(results, strict=True)
     (result,) = results
     say(f"{result.recording}: {result.text}")
