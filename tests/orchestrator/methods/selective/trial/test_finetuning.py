@@ -456,7 +456,7 @@ def test_a_finetuning_tells_the_scheduler_after_each_tenth(
         parts.append(n_done)
         if n_done % trial.PARTS_PER_FINETUNING:  # else the whole predictions are there
             configuration = seeds[n_done // trial.PARTS_PER_FINETUNING]
-            name = signature(watched, configuration)
+            name = trial.part_name(whole.signature, signature(watched, configuration))
             path = paths.part_predictions("probe", name, n_done % trial.PARTS_PER_FINETUNING)
             assert set(store.read_table(path)["role"].to_pylist()) == {"objective"}
 
@@ -687,7 +687,9 @@ def test_a_scheduler_hears_of_each_subjects_training(
         parts.append(n_done)
         training, part = divmod(n_done, trial.PARTS_PER_FINETUNING)
         if part:
-            path = paths.part_predictions("probe", whole.stored[training], part)
+            path = paths.part_predictions(
+                "probe", trial.part_name(whole.signature, whole.stored[training]), part
+            )
             assert rows_of(store.read_table(path), "test") == (
                 [1, 1, 1] if training % 2 else [0, 0]
             )
