@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 IN_TWO := --numprocesses 2 --dist worksteal
 # The ignored folders hold none of them, and importing these takes seconds.
 UNIT := --ignore=tests/e2e --ignore=tests/ray -m 'not ray and not e2e and not slow'
-# What has tests of its own: `make quick PKG=sweep` runs tests/orchestrator/sweep.
+# What has tests of its own: `make quick PKG=sweeps` runs tests/orchestrator/sweeps.
 PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard tests/orchestrator/*/)))) search_spaces trainables
 
 .PHONY: demo quick test test-unit test-long test-cluster test-chaos lint lint-style lint-types lint-imports lint-examples format bench ablations studies reference clean
@@ -22,7 +22,7 @@ PACKAGES := $(notdir $(patsubst %/,%,$(filter-out %/__pycache__/,$(wildcard test
 demo: .venv/installed  ## the whole story on made-up recordings; prints where the page is
 	$(BIN)/orchestrator demo
 
-quick: .venv/installed  ## after each change: all tests that take less than a fifth of a second; PKG=sweep: of one package
+quick: .venv/installed  ## after each change: all tests that take less than a fifth of a second; PKG=sweeps: of one package
 	$(if $(filter-out $(PACKAGES),$(PKG)),$(error PKG=$(PKG): no such package; allowed: $(PACKAGES)))
 	$(PYTEST) -q $(UNIT:slow'=slow and not heavy') \
 	  $(if $(PKG),$(wildcard tests/orchestrator/$(PKG) tests/$(PKG)),$(IN_TWO)) $(PYTEST_ARGS)

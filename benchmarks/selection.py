@@ -46,9 +46,9 @@ from orchestrator.methods.selective.run.batches import batch_signals, batch_stag
 from orchestrator.psg.dataset import load_dataset  # noqa: E402
 from orchestrator.psg.ingest import ingest  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
-from orchestrator.sweep.epochs import unlabelled_epochs  # noqa: E402
-from orchestrator.sweep.objective import key_of  # noqa: E402
-from orchestrator.sweep.runner import run_sweep  # noqa: E402
+from orchestrator.sweeps.epochs import unlabelled_epochs  # noqa: E402
+from orchestrator.sweeps.objective import key_of  # noqa: E402
+from orchestrator.sweeps.runner import run_sweep  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 from trainables import inference, metrics, selective  # noqa: E402

@@ -36,10 +36,10 @@ from orchestrator.method import (  # noqa: E402
 )
 from orchestrator.store import paths  # noqa: E402
 from orchestrator.store.store import Store  # noqa: E402
-from orchestrator.sweep.execution import Run  # noqa: E402
-from orchestrator.sweep.halt import Halt  # noqa: E402
-from orchestrator.sweep.reports import SIGNATURE, Outcome  # noqa: E402
-from orchestrator.sweep.search.tuning import run_search  # noqa: E402
+from orchestrator.sweeps.execution import Run  # noqa: E402
+from orchestrator.sweeps.halt import Halt  # noqa: E402
+from orchestrator.sweeps.reports import SIGNATURE, Outcome  # noqa: E402
+from orchestrator.sweeps.search.tuning import run_search  # noqa: E402
 from orchestrator.telemetry.events import EventLog  # noqa: E402
 from orchestrator.telemetry.session import ray_session  # noqa: E402
 from search_spaces.space import Uniform  # noqa: E402

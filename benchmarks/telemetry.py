@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.long_sweep import search
 from orchestrator.store.store import Store
-from orchestrator.sweep.surroundings import LOCAL_S, TrainingWatch
+from orchestrator.sweeps.surroundings import LOCAL_S, TrainingWatch
 from orchestrator.telemetry.session import ray_session
 from trainables.surroundings import Pulse
 

@@ -6,7 +6,7 @@ from orchestrator.config.reference import keys_in, reference, table_of_keys
 from orchestrator.config.yaml_source import load
 from orchestrator.psg.dataset import DatasetFile
 from orchestrator.psg.stages import STAGE_FORMATS
-from orchestrator.sweep.watch import metric_names
+from orchestrator.sweeps.watch import metric_names
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "sweeps.md"

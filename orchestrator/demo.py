@@ -11,11 +11,11 @@ from orchestrator.example_files import example_file
 from orchestrator.psg.dataset import load_dataset
 from orchestrator.psg.ingest import ingest
 from orchestrator.psg.synthetic import write_domain
-from orchestrator.review import write_review
+from orchestrator.reviews import write_review
 from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.store import Store
-from orchestrator.sweep.runner import run_sweep
+from orchestrator.sweeps.runner import run_sweep
 from orchestrator.telemetry.session import ray_session
 
 N_SOURCE, N_TARGET = 8, 4

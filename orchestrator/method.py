@@ -1,6 +1,6 @@
 """What a method is to the engine: one object from which a sweep, what is left of it, and a replay are run.
 
-A method is made from a sweep file and the manifests of a store. The engine (:mod:`orchestrator.sweep`) asks it what is
+A method is made from a sweep file and the manifests of a store. The engine (:mod:`orchestrator.sweeps`) asks it what is
 searched, has it read what trials share, trains what it configures in other processes, has it judge the predictions, and
 writes the tables that it makes of what came out.
 """

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import cpus_option, store_option, writable_store
+from orchestrator.cli.options import cpus_option, store_option
 
 if TYPE_CHECKING:
     from orchestrator.config.fields import Modality
-    from orchestrator.psg.ingest import IngestReport
 
 
 @click.command()
@@ -30,16 +29,13 @@ def ingest(
 
     A recording that is done is skipped; a broken one is quarantined with a reason, and the rest goes on.
     """
+    from orchestrator.api import data
     from orchestrator.errors import DataError
-    from orchestrator.psg.dataset import load_dataset
-    from orchestrator.psg.ingest import ingest as run_ingest
-    from orchestrator.store import paths
 
-    dataset = load_dataset(dataset_file)
-    store = writable_store(store_uri)
-    report = run_ingest(dataset, data_uri, store, n_cpus=n_cpus)
+    done = data.ingest(dataset_file, data_uri, store=store_uri, n_cpus=n_cpus)
+    report = done.report
     rows = report.usable
-    click.echo(f"{dataset.name}: {_stored_text(report)}.")
+    click.echo(str(done))
     for row in report.quarantined:
         click.echo(f"quarantined {row['recording']} ({row['reason']}): {row['message']}", err=True)
     implausible = [r["recording"] for r in rows if r["implausible_amplitude"]]
@@ -52,36 +48,15 @@ def ingest(
     for row in rows:
         if row["message"]:
             click.echo(f"unlabelled {row['recording']}: {row['message']}", err=True)
-    for modality in dataset.optional:
+    for modality in done.optional:
         without = [r["recording"] for r in rows if modality in r["missing_modalities"]]
         if without:
             click.echo(f"without {modality}: {', '.join(without)}", err=True)
     if report.quarantined and strict:
         raise DataError(
             f"{len(report.quarantined)} recordings were quarantined and --strict was given. Reasons: "
-            f"{store.uri_of(paths.manifest_json(dataset.name))}."
+            f"{done.manifest_uri}."
         )
-
-
-def _stored_text(report: "IngestReport") -> str:
-    """What of a data set is in the store; labelled and unlabelled recordings are counted apart."""
-    rows = report.usable
-    labelled = [row for row in rows if row["labelled"]]
-    unlabelled = [row for row in rows if not row["labelled"]]
-    counted = f"{len(rows)} recordings"
-    epochs = f"{sum(r['n_usable'] for r in labelled)} of {sum(r['n_epochs'] for r in labelled)} epochs usable"
-    if unlabelled:
-        counted = f"{len(labelled)} labelled and {len(unlabelled)} unlabelled recordings"
-        n_with_signal = sum(r["n_epochs"] - r["n_flat"] for r in unlabelled)
-        epochs = (
-            f"{epochs} where labelled, {n_with_signal} of {sum(r['n_epochs'] for r in unlabelled)} not flat where "
-            "unlabelled"
-        )
-    kept = f", {report.n_kept} of earlier folders" if report.n_kept else ""
-    return (
-        f"{counted} of {len({r['subject'] for r in rows})} subjects in the store ({report.n_converted} converted, "
-        f"{report.n_skipped} already done{kept}), {epochs}"
-    )
 
 
 @click.command()
@@ -129,17 +104,15 @@ def synth(
     give the same bytes. A shifted domain has other gain, noise and spectra: it is another laboratory. Only shift and
     seed are in the name of a file, so files made with another montage, dominance or spread need a folder of their own.
     """
-    from orchestrator.config.montage import load_montage
-    from orchestrator.psg.synthetic import write_domain
+    from orchestrator.api import data
 
-    channels = load_montage(montage)
-    names = write_domain(
+    names = data.synth(
         out,
         n_subjects=n_subjects,
         shift=shift,
         seed=seed,
         hours=hours,
-        montage=channels,
+        montage=montage,
         dominance=_dominance(dominances),
         spread=spread,
     )

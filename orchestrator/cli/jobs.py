@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.store import VARIABLE
+
 
 @click.command()
 @click.argument("sweep_file", metavar="FILE")
@@ -20,9 +22,9 @@ import click
 @click.option(
     "--store",
     "store_uri",
-    envvar="ORCHESTRATOR_STORE",
+    envvar=VARIABLE,
     metavar="URI",
-    help="s3://bucket/prefix, or a folder that every node sees. Also: ORCHESTRATOR_STORE.",
+    help=f"s3://bucket/prefix, or a folder that every node sees. Also: {VARIABLE}.",
 )
 @click.option("--as", "name", metavar="NAME", help="Run it under another name than the file's.")
 @click.option(

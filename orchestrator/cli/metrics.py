@@ -7,8 +7,8 @@ import click
 from orchestrator.cli.options import cluster_option, store_of, store_option
 
 if TYPE_CHECKING:
-    from orchestrator.sweep.watch.cluster_metrics import ClusterCollector
-    from orchestrator.sweep.watch.metrics_server import Targets
+    from orchestrator.sweeps.watch.cluster_metrics import ClusterCollector
+    from orchestrator.sweeps.watch.metrics_server import Targets
 
 
 @click.command()
@@ -29,8 +29,8 @@ def metrics(store_uri: str, cluster_file: str | None, host: str, port: int) -> N
     machines of a cluster with Ray's own metrics.
     """
     from orchestrator.store.store import Store
-    from orchestrator.sweep.watch.metrics import StoreCollector
-    from orchestrator.sweep.watch.metrics_server import MetricsServer, WatchingCollector
+    from orchestrator.sweeps.watch.metrics import StoreCollector
+    from orchestrator.sweeps.watch.metrics_server import MetricsServer, WatchingCollector
 
     store = Store.open(store_of(store_uri, cluster_file), existing=True)
     collectors: list[WatchingCollector] = [StoreCollector(store)]
@@ -50,7 +50,7 @@ def _of_cluster(file: str) -> "tuple[ClusterCollector, Targets]":
     from orchestrator.cluster.launch import ray_targets
     from orchestrator.cluster.status import cluster_status
     from orchestrator.config.cluster import load_cluster
-    from orchestrator.sweep.watch.cluster_metrics import ClusterCollector
+    from orchestrator.sweeps.watch.cluster_metrics import ClusterCollector
 
     cluster, source = load_cluster(file)
     collector = ClusterCollector(cluster.cluster_name, lambda: cluster_status(cluster, source.data))

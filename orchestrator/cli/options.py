@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.store import DEFAULT, VARIABLE
+
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
 
 store_option: Callable[..., Any] = click.option(
     "--store",
     "store_uri",
-    default="runs",
+    default=DEFAULT,
     show_default=True,
-    envvar="ORCHESTRATOR_STORE",
+    envvar=VARIABLE,
     metavar="URI",
-    help="Folder, or s3://bucket/prefix, of everything durable. Also: ORCHESTRATOR_STORE.",
+    help=f"Folder, or s3://bucket/prefix, of everything durable. Also: {VARIABLE}.",
 )
 
 cluster_option: Callable[..., Any] = click.option(
@@ -45,10 +47,7 @@ def store_of(uri: str, cluster_file: str | None) -> str:
 
 
 def writable_store(uri: str) -> "Store":
-    """Open the store that a command writes to, wherever the command runs."""
-    from orchestrator.store.placement import check_outlives_job
-    from orchestrator.store.store import Store
+    """Open the store that a command writes to."""
+    from orchestrator.store.placement import open_store  # here: pyarrow is no matter of --help
 
-    store = Store.open(uri, writable=True)
-    check_outlives_job(store)
-    return store
+    return open_store(uri, writable=True)

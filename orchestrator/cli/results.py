@@ -13,9 +13,9 @@ from orchestrator.cli.watch import json_option
 @store_option
 def review(name: str, store_uri: str) -> None:
     """Write the review of the finished sweep NAME, and print the path of its page."""
-    from orchestrator.review import write_review
+    from orchestrator.api import search
 
-    click.echo(write_review(writable_store(store_uri), name))
+    click.echo(search.review(name, store=store_uri).uri)
 
 
 @click.command()
@@ -40,8 +40,8 @@ def replay(
     anything differs.
     """
     store = writable_store(store_uri)
-    from orchestrator.sweep.replay import replay as run_replay
-    from orchestrator.sweep.replay import replay_data, replay_text
+    from orchestrator.sweeps.replay import replay as run_replay
+    from orchestrator.sweeps.replay import replay_data, replay_text
 
     found = run_replay(store, name, trials, n_cpus=n_cpus)
     click.echo(json.dumps(replay_data(found)) if as_json else replay_text(found))

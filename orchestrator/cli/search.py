@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import cpus_option, store_option, writable_store
+from orchestrator.cli.options import cpus_option, store_option
 from orchestrator.errors import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.config.sweep_sections import SweepBase
     from orchestrator.methods.selective.config.sweep import SelectiveSweep
     from orchestrator.store.store import Store
 
@@ -96,6 +95,7 @@ def sweep(
     With --keep TRIAL, a finished one keeps another trial, too: that is trained again and, if it predicts what it did,
     the folder of its model is printed. Ends with 4 where it does not.
     """
+    from orchestrator.api import search
     from orchestrator.cli.trials import print_trials
     from orchestrator.store import paths
 
@@ -103,19 +103,19 @@ def sweep(
         raise ConfigError(
             "--keep is for a sweep that has finished, and --retry-failed for one that has not. Give one of them."
         )
-    file, store = _open(sweep_file, store_uri, name)
     if to_keep:
-        from orchestrator.sweep.keep import keep_trials
+        from orchestrator.sweeps.keep import keep_trials
 
+        file, store = search.open_sweep(sweep_file, store_uri, name)
         for folder in keep_trials(store, file.name, to_keep, n_cpus=n_cpus):
             click.echo(folder)
         return
-    from orchestrator.sweep.runner import run_sweep
-
-    table = run_sweep(store, file, n_cpus=n_cpus, retry_failed=retry_failed)
-    print_trials(file, table)
+    found = search.sweep(
+        sweep_file, store=store_uri, name=name, n_cpus=n_cpus, retry_failed=retry_failed
+    )
+    print_trials(found.settings, found.table)
     click.echo(
-        f"{store.uri_of(paths.sweep_trials(file.name))}\nnext: orchestrator review {file.name}"
+        f"{found.store.uri_of(paths.sweep_trials(found.name))}\nnext: orchestrator review {found.name}"
     )
 
 
@@ -126,28 +126,16 @@ def schema(events: bool) -> None:
     import json
 
     from orchestrator.config.reference import sweep_schema
-    from orchestrator.sweep.watch.event_schema import event_schema
+    from orchestrator.sweeps.watch.event_schema import event_schema
 
     click.echo(json.dumps(event_schema() if events else sweep_schema(), indent=1))
-
-
-def _open(sweep_file: str, store_uri: str, name: str | None = None) -> tuple["SweepBase", "Store"]:
-    """Read a sweep file, whose mistakes are told before the store is asked, and open the store."""
-    from orchestrator.config.sweep import load_sweep, renamed
-
-    sweep = load_sweep(sweep_file)
-    if name is not None:
-        renamed(sweep, name)
-    store = writable_store(store_uri)
-    from orchestrator.sweep.begun import read_sweep
-
-    return read_sweep(sweep_file, store, name), store
 
 
 def _open_selective(
     sweep_file: str, store_uri: str, command: str
 ) -> tuple["SelectiveSweep", "Store"]:
     """The same for sweeps of the method that has an encoder and rewards."""
+    from orchestrator.api import search
     from orchestrator.config.sweep import load_sweep
     from orchestrator.methods.selective.config.sweep import SelectiveSweep
 
@@ -156,7 +144,7 @@ def _open_selective(
             f"{sweep_file}: `orchestrator {command}` is for sweeps of method 'selective', and this one has method "
             f"{sweep.method!r}. Run `orchestrator sweep {sweep_file}`."
         )
-    begun, store = _open(sweep_file, store_uri)
+    begun, store = search.open_sweep(sweep_file, store_uri)
     assert isinstance(begun, SelectiveSweep)
     return begun, store
 

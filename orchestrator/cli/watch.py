@@ -33,9 +33,9 @@ def status(
 
     Without NAME, all sweeps of the store, a line each; with --cluster alone, where the cluster stands.
     """
-    from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.watch.status import sweep_status
-    from orchestrator.sweep.watch.status_text import status_text
+    from orchestrator.sweeps.lock import Holders
+    from orchestrator.sweeps.watch.status import sweep_status
+    from orchestrator.sweeps.watch.status_text import status_text
     from orchestrator.telemetry.progress import on_terminal
 
     if name is None:
@@ -61,7 +61,7 @@ def status(
 
 def _all_sweeps(store_uri: str, as_json: bool) -> None:
     from orchestrator.store.store import Store
-    from orchestrator.sweep.watch.sweep_list import sweeps_of, sweeps_text
+    from orchestrator.sweeps.watch.sweep_list import sweeps_of, sweeps_text
 
     begin = "`orchestrator sweep FILE` begins one, and `orchestrator init DIR` writes files to begin with"
     hint = f"No sweep has begun there: {begin}; or name another store with --store."
@@ -89,9 +89,9 @@ def _watch(store: "Store", name: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.watch.status import sweep_status
-    from orchestrator.sweep.watch.status_table import StatusTable
+    from orchestrator.sweeps.lock import Holders
+    from orchestrator.sweeps.watch.status import sweep_status
+    from orchestrator.sweeps.watch.status_table import StatusTable
 
     holders = Holders(store)
     with Live(console=Console(), auto_refresh=False) as shown:
@@ -111,9 +111,9 @@ def _watch(store: "Store", name: str) -> None:
 @click.option("--follow", is_flag=True, help="Go on with what comes, until it ends.")
 def logs(name: str, store_uri: str, cluster_file: str | None, as_json: bool, follow: bool) -> None:
     """Print the event log of sweep NAME."""
-    from orchestrator.sweep.lock import Holders
-    from orchestrator.sweep.watch.event_text import event_text
-    from orchestrator.sweep.watch.status import sweep_events, sweep_status
+    from orchestrator.sweeps.lock import Holders
+    from orchestrator.sweeps.watch.event_text import event_text
+    from orchestrator.sweeps.watch.status import sweep_events, sweep_status
 
     store = _store(store_of(store_uri, cluster_file))
     holders = Holders(store)
@@ -137,8 +137,8 @@ def logs(name: str, store_uri: str, cluster_file: str | None, as_json: bool, fol
 def stop(name: str, store_uri: str, cluster_file: str | None, now: bool) -> None:
     """Let sweep NAME end after the trials that run now, wherever it runs. `orchestrator sweep` takes it up again."""
     from orchestrator.errors import ConfigError
-    from orchestrator.sweep.lock import BEAT_S, ask_to_stop
-    from orchestrator.sweep.watch.status import sweep_status
+    from orchestrator.sweeps.lock import BEAT_S, ask_to_stop
+    from orchestrator.sweeps.watch.status import sweep_status
 
     store = _store(store_of(store_uri, cluster_file))
     found = sweep_status(store, name)

@@ -40,7 +40,7 @@ def findings(cluster: ClusterFile, source: YamlSource) -> list[Finding]:
     )
     return [
         Finding(
-            where=f"{source.path}:{at.line}:{at.column}",
+            where=source.place(at),
             key=".".join(map(str, path)),
             problem=what,
             refused=refused,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, RootModel, ValidationError
 
@@ -16,7 +16,7 @@ from orchestrator.config.defaults import as_meant, newest
 from orchestrator.config.methods import METHODS, room
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.config.validation import validated
-from orchestrator.config.yaml_source import dump_yaml, load
+from orchestrator.config.yaml_source import dump_yaml, source_of
 from orchestrator.errors import ConfigError
 
 SWEEP_CLASSES: Mapping[str, type[SweepBase]] = {
@@ -34,21 +34,23 @@ class AnySweep(RootModel[_OfAnyMethod]):
     """A sweep file, of whichever method: ``method`` says which."""
 
 
-def load_sweep(path: str | Path, *, unnumbered: int | None = None) -> SweepBase:
-    """Read a sweep file.
+def load_sweep(
+    given: str | Path | Mapping[str, Any], *, unnumbered: int | None = None
+) -> SweepBase:
+    """Read a sweep file, or a mapping with the same keys.
 
     Parameters
     ----------
-    path : str or Path
+    given : str, Path or mapping
     unnumbered : int, optional
         Number of the defaults that a file without ``defaults`` means; those of today unless given.
 
     Raises
     ------
     ConfigError
-        Everything that is wrong with the file, each at file:line:column.
+        Everything that is wrong with it, in a file each at file:line:column.
     """
-    source = load(path)
+    source = source_of(given)
     number = source.data.get("defaults", newest() if unnumbered is None else unnumbered)
     if isinstance(number, int) and number < newest():  # any other value is for the model to refuse
         meant = as_meant(source.data, number) | {"defaults": number}

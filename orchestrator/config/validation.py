@@ -119,7 +119,7 @@ def check(
 
 def as_error(source: YamlSource, mistakes: Iterable[Mistake]) -> ConfigError:
     """Return the error of a file with these mistakes, a line each, in the order of the file."""
-    lines = (f"{source.path}:{at.line}:{at.column}: {what}" for at, what in sorted(set(mistakes)))
+    lines = (f"{source.place(at)}: {what}" for at, what in sorted(set(mistakes)))
     return ConfigError("\n".join(lines))
 
 

@@ -32,14 +32,18 @@ class Position(NamedTuple):
 class YamlSource:
     """A YAML file as plain data, and where everything in it stood."""
 
-    path: Path
-    """The file, as the caller named it."""
+    path: Path | None
+    """The file, as the caller named it; None for data that were in no file."""
     data: Any
     """Dicts with text keys, lists, str, int, float, bool and None."""
     values: Mapping[KeyPath, Position]
     """Where each value starts; ``()`` is the whole file."""
     keys: Mapping[KeyPath, Position]
     """Where the key of each mapping entry stands."""
+
+    def place(self, at: Position) -> str:
+        """Return a place as an error begins with it."""
+        return "the mapping" if self.path is None else f"{self.path}:{at.line}:{at.column}"
 
     def position(self, path: KeyPath, *, of_key: bool = False) -> Position:
         """Place of a value (or of its key), or of the nearest enclosing value in the file."""
@@ -155,6 +159,26 @@ class _Reader:
     def error(self, node: yaml.Node, message: str) -> ConfigError:
         position = _position(node.start_mark)
         return ConfigError(f"{self.file}:{position.line}:{position.column}: {message}.")
+
+
+def source_of(given: str | Path | Mapping[str, Any]) -> YamlSource:
+    """Return what a file says; or a mapping, as a file would say it.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`load`; or the mapping holds what no file can, such as an array.
+    """
+    if not isinstance(given, Mapping):
+        return load(given)
+    try:
+        data = json.loads(json.dumps(given))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"the mapping holds what a YAML file cannot: {error}. Allowed: mappings, lists, text, numbers, True, False "
+            "and None."
+        ) from None
+    return YamlSource(path=None, data=data, values={(): Position(1, 1)}, keys={})
 
 
 def load(path: str | Path) -> YamlSource:

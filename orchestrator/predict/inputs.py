@@ -3,7 +3,7 @@
 import glob
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -21,7 +21,10 @@ SUFFIXES = (*EDF_SUFFIXES, ".bdf", ".gdf", ".fif", ".fif.gz", ".set", ".cnt")
 """Files that are taken from a folder without a data-set file; any other may be named itself. Formats of several files,
 such as BrainVision, are none of them: a recording is read alone."""
 
-_IN_THE_RECORDING = StagesFromAnnotations.model_validate({"from": "annotations", "optional": True})
+STAGES_IN_THE_RECORDING = StagesFromAnnotations.model_validate(
+    {"from": "annotations", "optional": True}
+)
+"""Where stages to compare with are looked for, where nothing says where they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,10 @@ class Input:
     def file(self) -> Path:
         """The recording."""
         return Path(self.data_uri, self.source.path)
+
+    def of_subject(self, subject: str | None) -> "Input":
+        """Return the same recording with its subject, where somebody says who it is."""
+        return self if subject is None else replace(self, subject=subject)
 
 
 def find_inputs(names: Sequence[str], dataset: DatasetFile | None = None) -> list[Input]:
@@ -225,7 +232,7 @@ def _of_file(path: Path, described: _Described | None) -> Input:
         recording=path.stem,
         path=path.name,
         stage_path=None,
-        stages=_IN_THE_RECORDING,
+        stages=STAGES_IN_THE_RECORDING,
     )
     notes = () if described is None else (note,)
     return Input(data_uri=str(folder), source=source, subject=None, notes=notes)

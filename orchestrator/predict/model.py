@@ -23,6 +23,7 @@ from orchestrator.store import paths
 from orchestrator.store.decoding import read_json
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
+from orchestrator.tables.trials import chosen_row
 from trainables.errors import CheckpointError, DivergedError
 from trainables.stages import Stage
 
@@ -209,28 +210,15 @@ def _of_sweep(store: Store, sweep: str, trial: str | None) -> LoadedModel:
 
 
 def _chosen(sweep: str, rows: list[dict[str, Any]]) -> str:
-    """Return the trial with the highest objective, the one that a review calls chosen.
-
-    Of equals the first, but with several objectives one that no other is better than in all: that one is kept.
-    """
-    found = [r for r in rows if r["kind"] == "trial" and r["objective"] is not None]
-    finished = [row for row in found if row["state"] == "complete"]
-    if not finished:
+    """Return the chosen trial; DataError where there is none."""
+    chosen = chosen_row(rows)
+    if chosen is None:
         controls = ", ".join(row["trial"] for row in rows) or "none"
         raise DataError(
             f"no trial of sweep {sweep!r} has an objective, so none is chosen. Name one of its controls as "
             f"{sweep}:NAME: {controls}."
         )
-    best: str = min(
-        finished,
-        key=lambda row: (
-            -row["objective"],
-            row.get("on_front") is False,
-            len(row["trial"]),  # t999 is before t1000
-            row["trial"],
-        ),
-    )["trial"]
-    return best
+    return str(chosen["trial"])
 
 
 def _named(sweep: str, rows: list[dict[str, Any]], name: str) -> str:

@@ -1,6 +1,7 @@
 """Kinds of networks that a kept model may hold: from the bytes of its weights to what it says of epochs."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -53,6 +54,17 @@ NETWORKS: Mapping[str, Callable[[bytes, Sequence[str], Sequence[Stage]], Answer]
     "sleepmg": _sleepmg,
 }
 """By what ``model.json`` writes under ``network``: from weights, modalities and stages that may be said."""
+
+
+@contextlib.contextmanager
+def in_one_thread() -> Iterator[None]:
+    """Let torch use one thread inside the block, and as many as before after it."""
+    before = torch.get_num_threads()
+    one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def one_thread() -> None:

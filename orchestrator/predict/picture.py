@@ -1,6 +1,6 @@
 """The picture of one staged recording: stages over their probabilities over the spectrogram of a channel, as PNG.
 
-Drawn as the figures of a review are (:mod:`orchestrator.review.drawing`): the same recording gives the same bytes, and
+Drawn as the figures of a review are (:mod:`orchestrator.reviews.drawing`): the same recording gives the same bytes, and
 colours are told apart by colour-blind people. Panels are placed in inches, since matplotlib's own layout would take as
 long as the rest of the picture.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from orchestrator.predict.staged import ShownChannel, StagedNight
 from orchestrator.predict.statistics import IntArray, bouts
 from orchestrator.psg.epoch_grid import EPOCH_S
-from orchestrator.review.drawing import (
+from orchestrator.reviews.drawing import (
     BLUE,
     GREY,
     INK,
@@ -31,7 +31,7 @@ from orchestrator.review.drawing import (
     plain,
     png,
 )
-from orchestrator.review.formats import counted, number, percent
+from orchestrator.reviews.formats import counted, number, percent
 from trainables.stages import UNSCORED, Stage
 
 TOP_DOWN: tuple[Stage, ...] = (Stage.W, Stage.REM, Stage.N1, Stage.N2, Stage.N3)
@@ -86,6 +86,12 @@ class _Clock:
 
 
 def night_png(night: StagedNight, channel: ShownChannel | None = None) -> bytes:
+    """Return the picture of one staged recording as PNG, nearly 2000 pixels wide; see :func:`night_figure`."""
+    with fixed_style():
+        return png(night_figure(night, channel))
+
+
+def night_figure(night: StagedNight, channel: ShownChannel | None = None) -> Figure:
     """Draw one staged recording.
 
     From the top: what the scorer says, if there is a reference, with marks where the model differs; what the model
@@ -100,8 +106,8 @@ def night_png(night: StagedNight, channel: ShownChannel | None = None) -> bytes:
 
     Returns
     -------
-    bytes
-        PNG, nearly 2000 pixels wide.
+    matplotlib.figure.Figure
+        On no screen. Its colours and sizes are ours; what it is saved with decides a few others.
     """
     clock = _clock(night)
     small_print = _small_print(night)
@@ -130,7 +136,7 @@ def night_png(night: StagedNight, channel: ShownChannel | None = None) -> bytes:
             va="top",
             linespacing=1.3,
         )
-        return png(figure)
+        return figure
 
 
 def epoch_spectra(channel: ShownChannel, night: StagedNight) -> tuple[Any, Any]:

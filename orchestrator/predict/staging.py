@@ -1,7 +1,7 @@
 """From a recording and a model to the stages of its epochs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -14,14 +14,21 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import MissingChannelError, RecordingError
 from orchestrator.models.record import ModelRecord
-from orchestrator.predict.inputs import Input, optional_of, wanted_text
+from orchestrator.predict.inputs import (
+    STAGES_IN_THE_RECORDING,
+    Input,
+    optional_of,
+    wanted_text,
+)
 from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import Signals
 from orchestrator.predict.staged import ShownChannel, StagedNight
 from orchestrator.psg import convert
+from orchestrator.psg.edf import OpenRecording
 from orchestrator.psg.feed import counts_of, scaled_signals
 from orchestrator.psg.preprocess import EPOCH_N_TIMES, SFREQ
 from orchestrator.psg.quality import Flag
+from orchestrator.psg.recordings import Source
 from orchestrator.psg.stages import NoStages
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store, sha256
@@ -45,19 +52,70 @@ def stage_file(given: Input, model: LoadedModel, settings: convert.Settings) -> 
         It cannot be read, lacks a channel, or is too short.
     """
     files = _Files.of(given)
-    converted, unread = _converted(given, settings, files.stages)
+
+    def read(source: Source) -> convert.Converted:
+        content = None if source.stage_path is None else files.stages
+        return convert.converted(source, settings, given.file, content)
+
+    converted, unread = _converted(given.source, settings, read)
+    return _staged(
+        converted,
+        model,
+        given.source.recording,
+        subject=given.subject,
+        dataset=given.dataset,
+        source_sha256=files.sha256,
+        staging_id=files.staging_id(given, model, settings),
+        notes=(*given.notes, *unread),
+    )
+
+
+def stage_recording(
+    recording: OpenRecording, model: LoadedModel, settings: convert.Settings, subject: str | None
+) -> Staged:
+    """Stage a recording that is open already, such as one that MNE has in memory.
+
+    Parameters
+    ----------
+    recording : OpenRecording
+        Its file name without suffix is its name; stages to compare with are looked for among its annotations.
+    model : LoadedModel
+    settings : Settings
+    subject : str, optional
+        Who is recorded.
+
+    Raises
+    ------
+    RecordingError
+        It lacks a channel, or is too short.
+    """
+    name = recording.file_name.partition(".")[0] or recording.file_name
+    source = Source(
+        subject=subject or name,
+        recording=name,
+        path=recording.file_name,
+        stage_path=None,
+        stages=STAGES_IN_THE_RECORDING,
+    )
+
+    def read(source: Source) -> convert.Converted:
+        return convert.converted_recording(source, settings, recording)
+
+    converted, unread = _converted(source, settings, read)
+    return _staged(converted, model, name, subject=subject, notes=unread)
+
+
+def _staged(
+    converted: convert.Converted, model: LoadedModel, recording: str, **known: Any
+) -> Staged:
     return stage_table(
         converted.table,
         model,
-        recording=given.source.recording,
-        subject=given.subject,
-        dataset=given.dataset,
+        recording=recording,
         start=converted.start,
         remainder_s=converted.remainder_s,
         reference=converted.stages,
-        source_sha256=files.sha256,
-        staging_id=files.staging_id(given, model, settings),
-        notes=(*given.notes, *([] if unread is None else [f"No stages to compare with: {unread}"])),
+        **known,
     )
 
 
@@ -78,8 +136,8 @@ def stage_table(
     *,
     recording: str,
     subject: str | None,
-    source_sha256: str,
-    staging_id: str,
+    source_sha256: str | None = None,
+    staging_id: str | None = None,
     dataset: str | None = None,
     start: datetime | None = None,
     remainder_s: float | None = None,
@@ -94,9 +152,9 @@ def stage_table(
         As :func:`orchestrator.psg.convert.epoch_table` gives it; its stages are not read.
     model : LoadedModel
     recording, subject : str
-    source_sha256 : str
-        Of the recording.
-    staging_id : str
+    source_sha256 : str, optional
+        Of the recording, where it is a file.
+    staging_id : str, optional
         Of all that the result depends on.
     dataset : str, optional
         Data set that the subject is of; None if unknown.
@@ -210,20 +268,20 @@ class _Files:
 
 
 def _converted(
-    given: Input, settings: convert.Settings, stage_content: bytes | None
-) -> tuple[convert.Converted, str | None]:
-    """Return the epochs of a recording, and why its stages cannot be used, if they cannot.
+    source: Source, settings: convert.Settings, read: Callable[[Source], convert.Converted]
+) -> tuple[convert.Converted, list[str]]:
+    """Return the epochs of a recording, and a note on why its stages cannot be used, if they cannot.
 
     Stages are no reason to leave a recording unstaged: they only judge.
     """
-    unlabelled = replace(given.source, problem=None, stages=NoStages(), stage_path=None)
+    unlabelled = replace(source, problem=None, stages=NoStages(), stage_path=None)
     try:
         try:
-            return convert.converted(given.source, settings, given.file, stage_content), None
+            return read(source), []
         except MissingChannelError:
             raise
         except RecordingError as error:
-            return convert.converted(unlabelled, settings, given.file, None), error.message
+            return read(unlabelled), [f"No stages to compare with: {error.message}"]
     except MissingChannelError as error:
         raise _what_is_missing(error, settings) from None
 

@@ -121,14 +121,24 @@ def converted(
     if source.problem is not None:
         raise source.problem
     with edf.open_recording(content, source.path) as recording:
-        table, grid = _table(source, settings, recording, stage_content)
-        end_s = grid.onset_s + hypnogram.EPOCH_S * len(grid.stages)
-        return Converted(
-            table=table,
-            remainder_s=max(recording.duration_s - end_s, 0.0),
-            start=recording.start,
-            stages=grid.stages,
-        )
+        return converted_recording(source, settings, recording, stage_content)
+
+
+def converted_recording(
+    source: Source,
+    settings: Settings,
+    recording: edf.OpenRecording,
+    stage_content: bytes | None = None,
+) -> Converted:
+    """Do the same for a recording that is open already."""
+    table, grid = _table(source, settings, recording, stage_content)
+    end_s = grid.onset_s + hypnogram.EPOCH_S * len(grid.stages)
+    return Converted(
+        table=table,
+        remainder_s=max(recording.duration_s - end_s, 0.0),
+        start=recording.start,
+        stages=grid.stages,
+    )
 
 
 def _table(

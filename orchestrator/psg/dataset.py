@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
 from orchestrator.config.montage import BundledMontage, Channels, bundled_montage
 from orchestrator.config.validation import Section, validated, wrong_key
-from orchestrator.config.yaml_source import load
+from orchestrator.config.yaml_source import source_of
 from orchestrator.psg.epoch_grid import STORE_SFREQ, BeyondSignal
 from orchestrator.psg.file_names import Glob, Regex, found_in
 from orchestrator.psg.stages import NONE, Stages
@@ -175,15 +175,15 @@ def _channels(values: Mapping[str, Any]) -> Channels | None:
     return listed
 
 
-def load_dataset(path: str | Path) -> DatasetFile:
-    """Read a data set file.
+def load_dataset(given: str | Path | Mapping[str, Any]) -> DatasetFile:
+    """Read a data set file, or a mapping with the same keys.
 
     Raises
     ------
     ConfigError
-        Everything that is wrong with the file, each at file:line:column.
+        Everything that is wrong with it, in a file each at file:line:column.
     """
-    source = load(path)
+    source = source_of(given)
     return validated(DatasetFile, replace(source, data=_spelt_out(source.data)))
 
 

@@ -299,6 +299,22 @@ def _open_with_mne(path: str, file_name: str) -> OpenRecording:
     with _mne_errors(path, file_name):
         raw = mne.io.read_raw(path, preload=False, verbose="error")
         _read_through(raw)
+    return recording_of_raw(raw, file_name, path)
+
+
+def recording_of_raw(raw: Any, file_name: str, path: str = "") -> OpenRecording:
+    """Return a recording that MNE has opened.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        Its signals are read when they are asked for. MNE keeps volts, and neither the steps nor the range of the
+        converter.
+    file_name : str
+        What errors call it.
+    path : str
+        What MNE calls it in errors, to be replaced in them.
+    """
     annotations = tuple(
         Annotation(
             # MNE counts from the start of the measurement, of which a cropped file holds a part.
@@ -348,7 +364,9 @@ def _mne_errors(path: str, file_name: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        what = f"{type(error).__name__}: {error}".replace(path, file_name)
+        what = f"{type(error).__name__}: {error}"
+        if path:
+            what = what.replace(path, file_name)
         raise RecordingError(
             "unreadable",
             f"{file_name} can be read neither as EDF nor by MNE: {' '.join(what.split()).rstrip('.')}.",

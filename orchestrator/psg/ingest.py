@@ -78,6 +78,27 @@ class IngestReport:
         rows: list[dict[str, Any]] = self.manifest.to_pylist()
         return [row for row in rows if row["status"] == "quarantined"]
 
+    @property
+    def text(self) -> str:
+        """What of the data set is in the store, in a line; labelled and unlabelled recordings are counted apart."""
+        rows = self.usable
+        labelled = [row for row in rows if row["labelled"]]
+        unlabelled = [row for row in rows if not row["labelled"]]
+        counted = f"{len(rows)} recordings"
+        epochs = f"{sum(r['n_usable'] for r in labelled)} of {sum(r['n_epochs'] for r in labelled)} epochs usable"
+        if unlabelled:
+            counted = f"{len(labelled)} labelled and {len(unlabelled)} unlabelled recordings"
+            n_with_signal = sum(r["n_epochs"] - r["n_flat"] for r in unlabelled)
+            epochs = (
+                f"{epochs} where labelled, {n_with_signal} of {sum(r['n_epochs'] for r in unlabelled)} not flat where "
+                "unlabelled"
+            )
+        kept = f", {self.n_kept} of earlier folders" if self.n_kept else ""
+        return (
+            f"{counted} of {len({r['subject'] for r in rows})} subjects in the store ({self.n_converted} converted, "
+            f"{self.n_skipped} already done{kept}), {epochs}"
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Job:

@@ -4,12 +4,34 @@ import os
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
+from orchestrator.store import DEFAULT, VARIABLE
 from orchestrator.store.store import Store
 
 SHARED = "ORCHESTRATOR_STORE_SHARED"
 """Set to 1, it declares that the store's folder is the same on every node."""
 
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by Ray in the driver of a submitted job
+
+
+def open_store(uri: str | Path | None = None, *, writable: bool = False) -> Store:
+    """Open the store that a command means.
+
+    Parameters
+    ----------
+    uri : str or Path, optional
+        By default that of the environment variable ORCHESTRATOR_STORE, or else the folder ``runs``.
+    writable : bool
+        Also prove that it can be written to, and that what is written stays.
+
+    Raises
+    ------
+    ConfigError, StoreUnreachableError, SetupError
+        See :meth:`Store.open` and :func:`check_outlives_job`.
+    """
+    store = Store.open(str(uri or os.environ.get(VARIABLE) or DEFAULT), writable=writable)
+    if writable:
+        check_outlives_job(store)
+    return store
 
 
 def in_job() -> bool:

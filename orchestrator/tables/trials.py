@@ -1,5 +1,8 @@
 """What the rows of trials of all methods have in common."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 
 class Outcome:
     """How a trial ended: a part of the rows, which hold the fields."""
@@ -52,3 +55,30 @@ def state_of(error: str | None, stopped_after: int | None = None) -> str:
     if error is not None:
         return "failed"
     return "complete" if stopped_after is None else "stopped"
+
+
+def chosen_row(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the row of the trial with the highest objective, the one that a review calls chosen; None without any.
+
+    Of equals the first, but with several objectives one that no other is better than in all: that one is kept.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Of a final table, column -> value.
+    """
+    finished = [
+        row
+        for row in rows
+        if row["kind"] == "trial" and row["state"] == "complete" and row["objective"] is not None
+    ]
+    return min(
+        finished,
+        key=lambda row: (
+            -row["objective"],
+            row.get("on_front") is False,
+            len(row["trial"]),  # t999 is before t1000
+            row["trial"],
+        ),
+        default=None,
+    )

@@ -39,7 +39,7 @@ from orchestrator.psg.recordings import find_recordings
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweeps.epochs import UnlabelledEpochs
 from orchestrator.tables.by_subject import BySubjectRow
 from orchestrator.tables.rows import schema_of
 from trainables.epochs import MultimodalEpochs

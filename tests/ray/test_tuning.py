@@ -23,14 +23,14 @@ from orchestrator.labels import LabelGate, Split
 from orchestrator.method import AfterPart, InputsRef, Scores
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.execution import Run, run_fixed
-from orchestrator.sweep.failures import DIED, MAX_RETRIES
-from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.reports import ERROR, SIGNATURE, Outcome, Trial, outcome_of
-from orchestrator.sweep.search import tuning
-from orchestrator.sweep.search.study import error_of, name_of, reused_from, stopped_after
-from orchestrator.sweep.search.tuning import run_search
-from orchestrator.sweep.watch.event_schema import event_schema
+from orchestrator.sweeps.execution import Run, run_fixed
+from orchestrator.sweeps.failures import DIED, MAX_RETRIES
+from orchestrator.sweeps.halt import Halt
+from orchestrator.sweeps.reports import ERROR, SIGNATURE, Outcome, Trial, outcome_of
+from orchestrator.sweeps.search import tuning
+from orchestrator.sweeps.search.study import error_of, name_of, reused_from, stopped_after
+from orchestrator.sweeps.search.tuning import run_search
+from orchestrator.sweeps.watch.event_schema import event_schema
 from orchestrator.telemetry.events import EventLog, read_events
 from search_spaces.space import Uniform
 from trainables.errors import DivergedError

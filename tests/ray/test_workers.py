@@ -13,8 +13,8 @@ from ray import train
 
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError
-from orchestrator.sweep.failures import LostError
-from orchestrator.sweep.workers import Feed, Room, Rows, check_fits, n_that_fit, run_on_workers
+from orchestrator.sweeps.failures import LostError
+from orchestrator.sweeps.workers import Feed, Room, Rows, check_fits, n_that_fit, run_on_workers
 from orchestrator.telemetry.growth import GROWS_TO
 from trainables.errors import DivergedError
 

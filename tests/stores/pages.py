@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from orchestrator.review.report import write_review
+from orchestrator.reviews.report import write_review
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 

@@ -4,12 +4,12 @@ import pytest
 import yaml
 
 from orchestrator.config.sweep import dump
-from orchestrator.review.report import write_review
+from orchestrator.reviews.report import write_review
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.begun import check_changes, read_sweep, stored_sweep
-from orchestrator.sweep.watch.status import sweep_status
-from orchestrator.sweep.watch.sweep_list import sweeps_of
+from orchestrator.sweeps.begun import check_changes, read_sweep, stored_sweep
+from orchestrator.sweeps.watch.status import sweep_status
+from orchestrator.sweeps.watch.sweep_list import sweeps_of
 from orchestrator.telemetry.events import read_events
 from tests.stores.conftest import SWEEPS
 from tests.stores.pages import FINISHED, FOLDER, pages_of
@@ -84,7 +84,7 @@ def test_its_review(store_of_0_1: Store, name: str) -> None:
 @pytest.mark.parametrize("name", FINISHED)
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_finished_one_is_looked_up(store_of_0_1: Store, name: str) -> None:
-    from orchestrator.sweep.runner import run_sweep
+    from orchestrator.sweeps.runner import run_sweep
 
     before = files(store_of_0_1, "")
     table = run_sweep(store_of_0_1, read_sweep(FOLDER / f"{name}.yaml", store_of_0_1))
@@ -96,7 +96,7 @@ def test_a_finished_one_is_looked_up(store_of_0_1: Store, name: str) -> None:
 @pytest.mark.parametrize("name", KILLED)
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_one_goes_on(store_of_0_1: Store, name: str) -> None:
-    from orchestrator.sweep.runner import run_sweep
+    from orchestrator.sweeps.runner import run_sweep
 
     trained = [
         path

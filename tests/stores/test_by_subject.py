@@ -12,13 +12,13 @@ from orchestrator.labels import LabelGate
 from orchestrator.method import method_of
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import loop
-from orchestrator.sweep.begun import stored_sweep
-from orchestrator.sweep.execution import Run
-from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.reports import SIGNATURE
-from orchestrator.sweep.search.study import Study
-from orchestrator.sweep.search.tuning import SearchResult
+from orchestrator.sweeps import loop
+from orchestrator.sweeps.begun import stored_sweep
+from orchestrator.sweeps.execution import Run
+from orchestrator.sweeps.halt import Halt
+from orchestrator.sweeps.reports import SIGNATURE
+from orchestrator.sweeps.search.study import Study
+from orchestrator.sweeps.search.tuning import SearchResult
 from orchestrator.tables.by_subject import BySubjectRow, pair_of
 from orchestrator.tables.rows import read_rows
 from orchestrator.telemetry.events import EventLog

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.models.record import record_of
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.keep import keep_trials
+from orchestrator.sweeps.keep import keep_trials
 
 pytestmark = pytest.mark.heavy
 

@@ -19,8 +19,8 @@ from optuna.storages import JournalStorage
 
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.search.journal import OwnBackend
-from orchestrator.sweep.search.study import Study
+from orchestrator.sweeps.search.journal import OwnBackend
+from orchestrator.sweeps.search.study import Study
 
 PAGE = Path(__file__).parents[2] / "docs" / "tables.md"
 COMMANDS = [

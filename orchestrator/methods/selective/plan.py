@@ -28,7 +28,7 @@ from orchestrator.psg.feed import (
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.begun import stored_sweep
+from orchestrator.sweeps.begun import stored_sweep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

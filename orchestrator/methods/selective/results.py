@@ -120,7 +120,7 @@ class PredictedRow:
     """Epochs that are not flat."""
     certainty: float
     """1 where each epoch is certain, 0 where all stages are as probable; see ``certainty`` in
-    ``orchestrator.sweep.objective``."""
+    ``orchestrator.sweeps.objective``."""
     information: float
     """The same for the spread over the stages, too: 1 where each epoch is certain and the stages are even."""
     epochs: Mapping[str, int] = spread(_COUNTS)

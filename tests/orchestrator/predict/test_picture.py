@@ -12,7 +12,7 @@ from PIL import Image
 
 from orchestrator.predict.picture import COLOURS, epoch_spectra, night_png
 from orchestrator.predict.staged import ShownChannel, StagedNight
-from orchestrator.review.drawing import LIGHT
+from orchestrator.reviews.drawing import LIGHT
 from trainables.stages import Stage
 
 MakeNight = Callable[..., StagedNight]

@@ -122,7 +122,7 @@ def test_a_checkout_has_its_commit(checkout: Path, git: Git) -> None:
     [
         ("trainables/__init__.py", True),
         ("search_spaces/new.py", True),
-        ("orchestrator/review/page.html.j2", True),
+        ("orchestrator/reviews/page.html.j2", True),
         ("README.md", False),
         ("runs/sweeps/tau/manifest.json", False),
         ("trainables/__pycache__/a.pyc", False),

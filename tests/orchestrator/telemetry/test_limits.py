@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from orchestrator import doctor
-from orchestrator.sweep.workers import Room
+from orchestrator.sweeps.workers import Room
 from orchestrator.telemetry import limits
 from orchestrator.telemetry.limits import (
     SMALLEST_STORE,

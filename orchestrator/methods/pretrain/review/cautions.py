@@ -1,14 +1,14 @@
 """What limits the answer of a review of pretrainings. Pure."""
 
 from orchestrator.methods.pretrain.review.findings import Findings
-from orchestrator.review.cautions import (
+from orchestrator.reviews.cautions import (
     Caution,
     Level,
     encoders_of_other_code,
     failures_named,
     loudest_first,
 )
-from orchestrator.review.formats import counted, number, some
+from orchestrator.reviews.formats import counted, number, some
 
 FEW_SUBJECTS = 20
 """Below this many held-out subjects the page says so (a convention)."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from orchestrator.config.yaml_source import dump_yaml
 from orchestrator.methods.pretrain.results import SubjectRow, TrialRow
 from orchestrator.methods.pretrain.review.records import Sweep
-from orchestrator.review import known
-from orchestrator.review.parameters import Sensitivity, sensitivities
+from orchestrator.reviews import known
+from orchestrator.reviews.parameters import Sensitivity, sensitivities
 from search_spaces.pretrain import PARAMETERS, SECTIONS
 from search_spaces.space import titles_of
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.methods.pretrain.results import SubjectRow, TrialRow
-from orchestrator.review.parameters import Range
-from orchestrator.review.stored import (
+from orchestrator.reviews.parameters import Range
+from orchestrator.reviews.stored import (
     MANIFEST,
     Majority,
     other_code_of,

@@ -1,4 +1,4 @@
-"""A sweep of pretrainings -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
+"""A sweep of pretrainings -> the files of its review. Reads the store; `orchestrator.reviews.report` writes."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,9 @@ from orchestrator.methods.pretrain.review import wording
 from orchestrator.methods.pretrain.review.cautions import cautions
 from orchestrator.methods.pretrain.review.findings import TITLES, Findings, find
 from orchestrator.methods.pretrain.review.records import read_sweep
-from orchestrator.review.page import Figure, Section, drawn, rendered, rows_csv, table_csv
-from orchestrator.review.parameters import sensitivity_note
-from orchestrator.review.parameters_plot import parameters_png
+from orchestrator.reviews.page import Figure, Section, drawn, rendered, rows_csv, table_csv
+from orchestrator.reviews.parameters import sensitivity_note
+from orchestrator.reviews.parameters_plot import parameters_png
 from orchestrator.store.store import Store
 
 _OWN = "methods/pretrain/review/sections"
@@ -33,12 +33,12 @@ PARAMETERS: Figure[Findings] = Figure(
 SECTIONS: tuple[Section[Findings], ...] = (
     f"{_OWN}/header.html.j2",
     f"{_OWN}/answer.html.j2",
-    "review/sections/limits.html.j2",
+    "reviews/sections/limits.html.j2",
     PARAMETERS,
     f"{_OWN}/trials.html.j2",
     f"{_OWN}/subjects.html.j2",
-    "review/sections/reading.html.j2",
-    "review/sections/provenance.html.j2",
+    "reviews/sections/reading.html.j2",
+    "reviews/sections/provenance.html.j2",
 )
 """The page, from top to bottom."""
 

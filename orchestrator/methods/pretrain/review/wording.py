@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.methods.pretrain.results import TrialRow
 from orchestrator.methods.pretrain.review.findings import TITLES, Findings
-from orchestrator.review.formats import counted, number, rate, some
+from orchestrator.reviews.formats import counted, number, rate, some
 
 
 def value_text(name: str, value: float | None) -> str:

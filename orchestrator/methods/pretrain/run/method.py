@@ -17,10 +17,10 @@ from orchestrator.methods.pretrain.trial import pretraining as trial
 from orchestrator.methods.pretrain.trial.pretraining import Trial, TrialInputs
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import predictions_table
-from orchestrator.sweep.manifest import tell_encoders_of_other_code, write_manifest
-from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.reports import so_far
+from orchestrator.sweeps.epochs import predictions_table
+from orchestrator.sweeps.manifest import tell_encoders_of_other_code, write_manifest
+from orchestrator.sweeps.objective import Judge
+from orchestrator.sweeps.reports import so_far
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, as_data
 from trainables.stages import Stage

@@ -13,9 +13,9 @@ from orchestrator.methods.pretrain.trial.encoder import stored_encoder
 from orchestrator.methods.pretrain.trial.pretraining import Trial
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
-from orchestrator.sweep.by_subject import by_subject_table, rows_by_subject
-from orchestrator.sweep.objective import Evaluation, Judged, evaluation
-from orchestrator.sweep.search.study import in_order
+from orchestrator.sweeps.by_subject import by_subject_table, rows_by_subject
+from orchestrator.sweeps.objective import Evaluation, Judged, evaluation
+from orchestrator.sweeps.search.study import in_order
 from orchestrator.tables.by_subject import Replicate
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of

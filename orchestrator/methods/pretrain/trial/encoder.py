@@ -16,8 +16,8 @@ from orchestrator.store import paths
 from orchestrator.store.decoding import Kinds, read_json
 from orchestrator.store.provenance import KEY, this_code
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.epochs import LabelledEpochs, labelled_epochs
-from orchestrator.sweep.failures import naming_checkpoint
+from orchestrator.sweeps.epochs import LabelledEpochs, labelled_epochs
+from orchestrator.sweeps.failures import naming_checkpoint
 from orchestrator.telemetry.events import EventLog
 from orchestrator.telemetry.progress import progress
 from trainables import inference, selective

@@ -22,8 +22,8 @@ from orchestrator.methods.pretrain.trial.encoder import (
 )
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import UnlabelledEpochs, predictions_table, unlabelled_epochs
-from orchestrator.sweep.surroundings import TrainingWatch
+from orchestrator.sweeps.epochs import UnlabelledEpochs, predictions_table, unlabelled_epochs
+from orchestrator.sweeps.surroundings import TrainingWatch
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params
 from trainables import inference

@@ -17,14 +17,14 @@ from orchestrator.methods.selective.review.statistics import (
     strongest_confound,
 )
 from orchestrator.methods.selective.review.wording import runs
-from orchestrator.review.cautions import (
+from orchestrator.reviews.cautions import (
     Caution,
     Level,
     encoders_of_other_code,
     failures_named,
     loudest_first,
 )
-from orchestrator.review.formats import (
+from orchestrator.reviews.formats import (
     counted,
     listed,
     number,

@@ -10,7 +10,7 @@ from orchestrator.methods.selective.config.arms import ARMS
 from orchestrator.methods.selective.config.objectives import OBJECTIVES
 from orchestrator.methods.selective.config.sweep import SUBJECT
 from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
-from orchestrator.review.stored import MANIFEST, kept_models, other_code_of, read_json, rows_in
+from orchestrator.reviews.stored import MANIFEST, kept_models, other_code_of, read_json, rows_in
 from orchestrator.store import paths
 from orchestrator.store.provenance import OtherCode
 from orchestrator.store.store import Store

@@ -1,4 +1,4 @@
-"""A selective sweep -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
+"""A selective sweep -> the files of its review. Reads the store; `orchestrator.reviews.report` writes."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from orchestrator.methods.selective.review.findings import Findings, find
 from orchestrator.methods.selective.review.records import Manifest, read_sweep
 from orchestrator.methods.selective.review.rewards_plot import rewards_png
 from orchestrator.methods.selective.review.tau_plot import tau_curve_png
-from orchestrator.review.formats import DASH, number, range_text, rate, some
-from orchestrator.review.page import Figure, Section, drawn, records_csv, rendered, rows_csv
-from orchestrator.review.trials import front_of
+from orchestrator.reviews.formats import DASH, number, range_text, rate, some
+from orchestrator.reviews.page import Figure, Section, drawn, records_csv, rendered, rows_csv
+from orchestrator.reviews.trials import front_of
 from orchestrator.store.store import Store
 
 _OWN = "methods/selective/review/sections"
@@ -42,14 +42,14 @@ SECTIONS: tuple[Section[Findings], ...] = (
     TAU_CURVE,
     f"{_OWN}/arms.html.j2",
     f"{_OWN}/unjudged.html.j2",
-    "review/sections/limits.html.j2",
+    "reviews/sections/limits.html.j2",
     f"{_OWN}/stages.html.j2",
     f"{_OWN}/trials.html.j2",
     f"{_OWN}/tradeoffs.html.j2",
     REWARDS,
-    "review/sections/reading.html.j2",
-    "review/sections/provenance.html.j2",
-    "review/sections/predict.html.j2",
+    "reviews/sections/reading.html.j2",
+    "reviews/sections/provenance.html.j2",
+    "reviews/sections/predict.html.j2",
 )
 """The page, from top to bottom."""
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from orchestrator.methods.selective.results import BatchRow, TrialRow
 from orchestrator.methods.selective.review.records import Manifest
 from orchestrator.methods.selective.review.wording import domains
-from orchestrator.review.drawing import (
+from orchestrator.reviews.drawing import (
     BLUE,
     INK,
     LIGHT,

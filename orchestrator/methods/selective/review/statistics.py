@@ -7,7 +7,7 @@ from orchestrator.config.objectives import MACRO_F1
 from orchestrator.methods.selective.config.arms import ARMS, DEFAULT, RANDOM
 from orchestrator.methods.selective.results import BatchRow, TrialRow
 from orchestrator.methods.selective.review.records import Manifest
-from orchestrator.review.verdicts import NO_DIFFERENCE, rank_correlation
+from orchestrator.reviews.verdicts import NO_DIFFERENCE, rank_correlation
 from trainables.stages import STAGE_NAMES
 
 STRONG_SENSITIVITY = 0.05

@@ -19,7 +19,7 @@ from orchestrator.methods.selective.review.tau import (
     sampled_rows,
 )
 from orchestrator.methods.selective.review.wording import domains, n_alone, runs
-from orchestrator.review.drawing import (
+from orchestrator.reviews.drawing import (
     BLUE,
     GREY,
     INK,
@@ -31,7 +31,7 @@ from orchestrator.review.drawing import (
     png,
     title,
 )
-from orchestrator.review.formats import counted, range_text
+from orchestrator.reviews.formats import counted, range_text
 
 
 def tau_curve_png(

@@ -10,7 +10,7 @@ from orchestrator.methods.selective.review.statistics import (
     Comparison,
     TauRange,
 )
-from orchestrator.review.formats import (
+from orchestrator.reviews.formats import (
     DASH,
     counted,
     listed,
@@ -20,7 +20,7 @@ from orchestrator.review.formats import (
     signed,
     significant,
 )
-from orchestrator.review.verdicts import NO_DIFFERENCE
+from orchestrator.reviews.verdicts import NO_DIFFERENCE
 
 
 def domains(manifest: Manifest) -> str:

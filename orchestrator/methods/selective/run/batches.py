@@ -9,7 +9,7 @@ from orchestrator.alignment.batches import Batch
 from orchestrator.labels import LabelGate, Split
 from orchestrator.psg.feed import StoredRecording, read_signals
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import key_of
+from orchestrator.sweeps.objective import key_of
 
 
 def batch_signals(

@@ -10,8 +10,8 @@ from orchestrator.methods.selective.run.batches import batch_signals, batch_stag
 from orchestrator.methods.selective.run.scoring import Scored
 from orchestrator.methods.selective.trial.configuration import TargetSubject, TrialInputs
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import unlabelled_epochs
-from orchestrator.sweep.objective import Judge
+from orchestrator.sweeps.epochs import unlabelled_epochs
+from orchestrator.sweeps.objective import Judge
 from trainables.stage_loss import class_weights
 from trainables.stages import Stage
 

@@ -37,10 +37,10 @@ from orchestrator.methods.selective.trial.configuration import TEST, Trial, Tria
 from orchestrator.methods.selective.trial.finetuning import described
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.by_subject import by_subject_table
-from orchestrator.sweep.manifest import tell_encoders_of_other_code
-from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.replicates import mean_evaluation
+from orchestrator.sweeps.by_subject import by_subject_table
+from orchestrator.sweeps.manifest import tell_encoders_of_other_code
+from orchestrator.sweeps.objective import Judge
+from orchestrator.sweeps.replicates import mean_evaluation
 from orchestrator.tables.rows import table_of
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params

@@ -17,8 +17,8 @@ from orchestrator.methods.selective.trial.finetuning import (
 )
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge, certainty, information, probabilities_of
-from orchestrator.sweep.reports import N_PARTS
+from orchestrator.sweeps.objective import Judge, certainty, information, probabilities_of
+from orchestrator.sweeps.reports import N_PARTS
 from trainables.stages import Stage
 
 

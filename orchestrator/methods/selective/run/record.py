@@ -10,8 +10,8 @@ from orchestrator.methods.selective.run.tables import batches_table
 from orchestrator.psg.feed import signal_epochs
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import manifest
-from orchestrator.sweep.objective import Judge
+from orchestrator.sweeps import manifest
+from orchestrator.sweeps.objective import Judge
 
 
 def write_batches(

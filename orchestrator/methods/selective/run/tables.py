@@ -12,8 +12,8 @@ from orchestrator.method import Done
 from orchestrator.methods.selective.results import BatchRow, PredictedRow, TrialRow
 from orchestrator.methods.selective.trial.configuration import TEST, Configuration, Trial
 from orchestrator.psg.feed import StoredRecording
-from orchestrator.sweep.by_subject import rows_by_subject
-from orchestrator.sweep.objective import (
+from orchestrator.sweeps.by_subject import rows_by_subject
+from orchestrator.sweeps.objective import (
     Evaluation,
     Judged,
     certainty,
@@ -21,8 +21,8 @@ from orchestrator.sweep.objective import (
     positions_of,
     probabilities_of,
 )
-from orchestrator.sweep.replicates import replicate_columns
-from orchestrator.sweep.search.study import in_order
+from orchestrator.sweeps.replicates import replicate_columns
+from orchestrator.sweeps.search.study import in_order
 from orchestrator.tables.by_subject import BySubjectRow, Replicate
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of

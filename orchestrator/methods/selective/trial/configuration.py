@@ -11,7 +11,7 @@ from orchestrator.alignment.selection import select_quantile
 from orchestrator.methods.selective.config.arms import ARMS, QUANTILE, Batches
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.store.hashing import content_id
-from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweeps.epochs import UnlabelledEpochs
 from search_spaces.space import Params
 from trainables.stages import Stage
 

@@ -34,10 +34,10 @@ from orchestrator.methods.selective.trial.distance import target_emd
 from orchestrator.store import paths
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import predictions_table
-from orchestrator.sweep.failures import naming_checkpoint, persistently
-from orchestrator.sweep.surroundings import TrainingWatch
-from orchestrator.sweep.workers import Feed, Rows, run_on_workers
+from orchestrator.sweeps.epochs import predictions_table
+from orchestrator.sweeps.failures import naming_checkpoint, persistently
+from orchestrator.sweeps.surroundings import TrainingWatch
+from orchestrator.sweeps.workers import Feed, Rows, run_on_workers
 from trainables import inference, selective
 from trainables.models.mrcnn import StageClassifier
 from trainables.settings import FinetuneSettings

@@ -8,7 +8,7 @@ from typing import Literal
 
 from orchestrator.methods.sleepmg.results import FoldRow, ModalityRow, TrialRow
 from orchestrator.methods.sleepmg.review.entries import Entry
-from orchestrator.review import known
+from orchestrator.reviews import known
 
 Quantity = Literal["rho_y", "k_y", "rho_d", "k_d", "k_f", "macro_f1"]
 QUANTITIES: tuple[Quantity, ...] = ("rho_y", "k_y", "rho_d", "k_d", "k_f", "macro_f1")

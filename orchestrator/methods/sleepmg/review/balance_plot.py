@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from orchestrator.methods.sleepmg.review.balance import Quantity, TracePoint
 from orchestrator.methods.sleepmg.review.findings import Findings, folds_of
-from orchestrator.review import known
-from orchestrator.review.drawing import (
+from orchestrator.reviews import known
+from orchestrator.reviews.drawing import (
     BLUE,
     GREEN,
     GREY,

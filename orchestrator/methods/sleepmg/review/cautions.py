@@ -3,11 +3,11 @@
 from orchestrator.methods.sleepmg.review.balance import never_left_chance
 from orchestrator.methods.sleepmg.review.entries import Entry
 from orchestrator.methods.sleepmg.review.findings import Findings
-from orchestrator.review import known
-from orchestrator.review.cautions import Caution, Level, failures_named, loudest_first
-from orchestrator.review.formats import counted, listed, number, signed, some
-from orchestrator.review.paired import FEW_PAIRS
-from orchestrator.review.verdicts import Verdict
+from orchestrator.reviews import known
+from orchestrator.reviews.cautions import Caution, Level, failures_named, loudest_first
+from orchestrator.reviews.formats import counted, listed, number, signed, some
+from orchestrator.reviews.paired import FEW_PAIRS
+from orchestrator.reviews.verdicts import Verdict
 
 FEW_SUBJECTS = 20
 """Below this many test subjects the page says so (a convention)."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from orchestrator.methods.sleepmg.results import RecordingRow
 from orchestrator.methods.sleepmg.review.entries import Entry
-from orchestrator.review.paired import Paired, paired
-from orchestrator.review.verdicts import Verdict, verdict_of
+from orchestrator.reviews.paired import Paired, paired
+from orchestrator.reviews.verdicts import Verdict, verdict_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from orchestrator.methods.sleepmg.review.confusion import Matrix
 from orchestrator.methods.sleepmg.review.findings import Findings
 from orchestrator.methods.sleepmg.review.wording import confusion_caption, confusion_title
-from orchestrator.review.drawing import GREY, WIDTH, fixed_style, plain, png
-from orchestrator.review.formats import spread
+from orchestrator.reviews.drawing import GREY, WIDTH, fixed_style, plain, png
+from orchestrator.reviews.formats import spread
 
 N_COLUMNS = 3
 DARK = 0.55

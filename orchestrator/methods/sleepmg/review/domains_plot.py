@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from orchestrator.methods.sleepmg.review.findings import Findings
-from orchestrator.review.drawing import (
+from orchestrator.reviews.drawing import (
     BLUE,
     GREEN,
     GREY,

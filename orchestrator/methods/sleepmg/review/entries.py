@@ -6,7 +6,7 @@ from typing import Literal
 
 from orchestrator.methods.sleepmg.results import TrialRow
 from orchestrator.methods.sleepmg.review.records import Sweep
-from orchestrator.review import known
+from orchestrator.reviews import known
 
 Metric = Literal[
     "objective",

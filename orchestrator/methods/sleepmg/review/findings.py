@@ -23,7 +23,7 @@ from orchestrator.methods.sleepmg.review.entries import (
 from orchestrator.methods.sleepmg.review.parameters import sensitivities
 from orchestrator.methods.sleepmg.review.recordings import ByRecording, by_recording
 from orchestrator.methods.sleepmg.review.records import Sweep
-from orchestrator.review.parameters import Contrast, Sensitivity
+from orchestrator.reviews.parameters import Contrast, Sensitivity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,9 +3,9 @@
 from orchestrator.methods.sleepmg.review.findings import Findings
 from orchestrator.methods.sleepmg.review.parameters import TITLES
 from orchestrator.methods.sleepmg.review.records import Manifest
-from orchestrator.review.formats import counted, number, some
-from orchestrator.review.paired import FEW_PAIRS
-from orchestrator.review.verdicts import NO_DIFFERENCE
+from orchestrator.reviews.formats import counted, number, some
+from orchestrator.reviews.paired import FEW_PAIRS
+from orchestrator.reviews.verdicts import NO_DIFFERENCE
 from search_spaces.sleepmg import PARAMETERS
 
 FOLD_KINDS = {"leave_one_subject_out": "leave one subject out", "k_fold": "groups of subjects"}

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from orchestrator.methods.sleepmg.results import TrialRow
 from orchestrator.methods.sleepmg.review.records import Manifest
-from orchestrator.review import parameters
-from orchestrator.review.formats import number, rate, significant
-from orchestrator.review.parameters import Contrast, Sensitivity
+from orchestrator.reviews import parameters
+from orchestrator.reviews.formats import number, rate, significant
+from orchestrator.reviews.parameters import Contrast, Sensitivity
 from search_spaces.sleepmg import PARAMETERS
 from search_spaces.space import titles_of
 

@@ -1,7 +1,7 @@
 """The parameter figure of a sleepmg review: each searched parameter against the objective, rows as horizontal lines."""
 
 from orchestrator.methods.sleepmg.review.findings import Findings
-from orchestrator.review import parameters_plot
+from orchestrator.reviews import parameters_plot
 
 
 def parameters_png(found: Findings) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.methods.sleepmg.results import RecordingRow
 from orchestrator.methods.sleepmg.review.entries import Entry
-from orchestrator.review import known
+from orchestrator.reviews import known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

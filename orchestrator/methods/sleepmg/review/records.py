@@ -11,8 +11,8 @@ from orchestrator.methods.sleepmg.results import (
     RecordingRow,
     TrialRow,
 )
-from orchestrator.review.parameters import Options, Range
-from orchestrator.review.stored import (
+from orchestrator.reviews.parameters import Options, Range
+from orchestrator.reviews.stored import (
     MANIFEST,
     Majority,
     part_of_manifest,

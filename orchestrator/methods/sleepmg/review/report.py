@@ -1,4 +1,4 @@
-"""A sleepmg sweep -> the files of its review. Reads the store; `orchestrator.review.report` writes."""
+"""A sleepmg sweep -> the files of its review. Reads the store; `orchestrator.reviews.report` writes."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -16,10 +16,10 @@ from orchestrator.methods.sleepmg.review.parameters import TITLES, value_of, val
 from orchestrator.methods.sleepmg.review.parameters_plot import parameters_png
 from orchestrator.methods.sleepmg.review.records import read_sweep
 from orchestrator.methods.sleepmg.review.tables import tables
-from orchestrator.review.formats import range_text
-from orchestrator.review.page import Figure, Section, drawn, rendered
-from orchestrator.review.parameters import Contrast, Sensitivity, sensitivity_note
-from orchestrator.review.trials import front_of
+from orchestrator.reviews.formats import range_text
+from orchestrator.reviews.page import Figure, Section, drawn, rendered
+from orchestrator.reviews.parameters import Contrast, Sensitivity, sensitivity_note
+from orchestrator.reviews.trials import front_of
 from orchestrator.store.store import Store
 
 _OWN = "methods/sleepmg/review/sections"
@@ -71,7 +71,7 @@ SECTIONS: tuple[Section[Findings], ...] = (
     f"{_OWN}/header.html.j2",
     f"{_OWN}/answer.html.j2",
     f"{_OWN}/comparisons.html.j2",
-    "review/sections/limits.html.j2",
+    "reviews/sections/limits.html.j2",
     PARAMETERS,
     BALANCE,
     DOMAINS,
@@ -80,8 +80,8 @@ SECTIONS: tuple[Section[Findings], ...] = (
     f"{_OWN}/rows.html.j2",
     f"{_OWN}/recordings.html.j2",
     f"{_OWN}/folds.html.j2",
-    "review/sections/reading.html.j2",
-    "review/sections/provenance.html.j2",
+    "reviews/sections/reading.html.j2",
+    "reviews/sections/provenance.html.j2",
 )
 """The page, from top to bottom."""
 

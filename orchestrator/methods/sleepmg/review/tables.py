@@ -3,7 +3,7 @@
 from orchestrator.methods.sleepmg.results import FoldRow, RecordingRow, TrialRow
 from orchestrator.methods.sleepmg.review.balance import QUANTITIES
 from orchestrator.methods.sleepmg.review.findings import Findings
-from orchestrator.review.page import records_csv, rows_csv, table_csv
+from orchestrator.reviews.page import records_csv, rows_csv, table_csv
 
 
 def tables(found: Findings) -> dict[str, bytes]:

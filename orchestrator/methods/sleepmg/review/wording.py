@@ -7,8 +7,8 @@ from orchestrator.methods.sleepmg.review.entries import Entry
 from orchestrator.methods.sleepmg.review.findings import Findings, steps_per_fold
 from orchestrator.methods.sleepmg.review.parameters import settings_text
 from orchestrator.methods.sleepmg.review.records import Manifest
-from orchestrator.review.formats import counted, listed, number, range_text, signed, spread
-from orchestrator.review.verdicts import Verdict
+from orchestrator.reviews.formats import counted, listed, number, range_text, signed, spread
+from orchestrator.reviews.verdicts import Verdict
 
 VERBS = {
     Verdict.HELPED: "helped",

@@ -25,10 +25,10 @@ from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs, cro
 from orchestrator.psg import feed
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.failures import digest, digest_text
-from orchestrator.sweep.manifest import write_manifest
-from orchestrator.sweep.objective import Judge
-from orchestrator.sweep.reports import so_far
+from orchestrator.sweeps.failures import digest, digest_text
+from orchestrator.sweeps.manifest import write_manifest
+from orchestrator.sweeps.objective import Judge
+from orchestrator.sweeps.reports import so_far
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, as_data
 from trainables.settings import SleepMGSettings

@@ -10,7 +10,7 @@ from orchestrator.methods.sleepmg.trial.cross_validation import Trial, fold_reco
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judge
+from orchestrator.sweeps.objective import Judge
 
 
 class ObjectiveValues:

@@ -21,10 +21,10 @@ from orchestrator.methods.sleepmg.trial.cross_validation import Trial, fold_reco
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store.store import Store
-from orchestrator.sweep.by_subject import by_subject_table, rows_by_subject
-from orchestrator.sweep.objective import Evaluation, Judged, evaluation
-from orchestrator.sweep.replicates import mean_evaluation, replicate_columns
-from orchestrator.sweep.search.study import in_order
+from orchestrator.sweeps.by_subject import by_subject_table, rows_by_subject
+from orchestrator.sweeps.objective import Evaluation, Judged, evaluation
+from orchestrator.sweeps.replicates import mean_evaluation, replicate_columns
+from orchestrator.sweeps.search.study import in_order
 from orchestrator.tables.by_subject import BySubjectRow, Replicate
 from orchestrator.tables.rows import table_of
 from orchestrator.tables.trials import state_of

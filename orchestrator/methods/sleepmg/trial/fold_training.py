@@ -20,10 +20,10 @@ from orchestrator.methods.sleepmg.plan import FoldPlan
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.epochs import predictions_table
-from orchestrator.sweep.failures import naming_checkpoint, persistently
-from orchestrator.sweep.surroundings import TrainingWatch
-from orchestrator.sweep.workers import Feed, Rows, run_on_workers
+from orchestrator.sweeps.epochs import predictions_table
+from orchestrator.sweeps.failures import naming_checkpoint, persistently
+from orchestrator.sweeps.surroundings import TrainingWatch
+from orchestrator.sweeps.workers import Feed, Rows, run_on_workers
 from trainables.epochs import MultimodalBatch, MultimodalEpochs, Signals
 from trainables.fold import (
     Fold,

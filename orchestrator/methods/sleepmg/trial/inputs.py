@@ -14,7 +14,7 @@ from orchestrator.methods.sleepmg.plan import CrossValidationPlan, FoldPlan
 from orchestrator.psg import feed
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import key_of
+from orchestrator.sweeps.objective import key_of
 from trainables.epochs import MultimodalEpochs
 from trainables.errors import EpochsError, SettingsError
 from trainables.fold import VERSION, Fold, n_batches_of_pass

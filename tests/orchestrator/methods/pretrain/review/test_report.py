@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import DataError
 from orchestrator.methods.pretrain.review import review_files
-from orchestrator.review import write_review
+from orchestrator.reviews import write_review
 from orchestrator.store import paths
 
 pytestmark = pytest.mark.heavy

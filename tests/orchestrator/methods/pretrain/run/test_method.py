@@ -16,11 +16,11 @@ from orchestrator.methods.pretrain.run.method import PretrainMethod
 from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep import loop
-from orchestrator.sweep.epochs import predictions_table
-from orchestrator.sweep.execution import Run
-from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.search.tuning import SearchResult
+from orchestrator.sweeps import loop
+from orchestrator.sweeps.epochs import predictions_table
+from orchestrator.sweeps.execution import Run
+from orchestrator.sweeps.halt import Halt
+from orchestrator.sweeps.search.tuning import SearchResult
 from orchestrator.telemetry.events import EventLog
 
 CODES = {"e0": "b" * 64, "e1": this_code().trainables_sha256, "e2": "b" * 64}

@@ -15,7 +15,7 @@ from orchestrator.methods.pretrain.trial.pretraining import Trial
 from orchestrator.psg.feed import StoredRecording
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
-from orchestrator.sweep.objective import Judged
+from orchestrator.sweeps.objective import Judged
 from orchestrator.tables.by_subject import BySubjectRow
 from orchestrator.tables.rows import read_rows, schema_of
 from trainables.settings import EncoderSettings, PretrainSettings

@@ -21,7 +21,7 @@ from orchestrator.methods.selective.config.sweep import SelectiveSweep
 from orchestrator.methods.selective.plan import plan_sweep
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweeps.epochs import UnlabelledEpochs
 from orchestrator.telemetry.events import EventLog, read_events
 from trainables import inference, selective
 from trainables.stages import Stage

@@ -10,7 +10,7 @@ from orchestrator.errors import IntegrityError
 from orchestrator.methods.selective.review.findings import find
 from orchestrator.methods.selective.review.records import read_sweep
 from orchestrator.methods.selective.review.report import SECTIONS, render_page
-from orchestrator.review.page import Figure
+from orchestrator.reviews.page import Figure
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 

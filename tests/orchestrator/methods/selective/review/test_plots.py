@@ -14,7 +14,7 @@ from orchestrator.methods.selective.review.rewards_plot import rewards_png
 from orchestrator.methods.selective.review.statistics import chosen_trial
 from orchestrator.methods.selective.review.tau import curve_rows
 from orchestrator.methods.selective.review.tau_plot import tau_curve_png
-from orchestrator.review import drawing
+from orchestrator.reviews import drawing
 from orchestrator.tables.rows import read_rows
 
 pytestmark = pytest.mark.heavy

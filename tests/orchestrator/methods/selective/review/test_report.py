@@ -13,8 +13,8 @@ from orchestrator.errors import DataError, IntegrityError
 from orchestrator.methods.selective.review.findings import find
 from orchestrator.methods.selective.review.records import read_sweep
 from orchestrator.methods.selective.review.report import SECTIONS, render_page
-from orchestrator.review import write_review
-from orchestrator.review.page import Figure
+from orchestrator.reviews import write_review
+from orchestrator.reviews.page import Figure
 from orchestrator.store import paths
 from orchestrator.store.store import Store, parquet_bytes
 

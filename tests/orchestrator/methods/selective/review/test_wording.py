@@ -6,7 +6,7 @@ from orchestrator.methods.selective.results import BatchRow, TrialRow
 from orchestrator.methods.selective.review import statistics, wording
 from orchestrator.methods.selective.review.cautions import cautions
 from orchestrator.methods.selective.review.records import Manifest
-from orchestrator.review.cautions import Caution, Level
+from orchestrator.reviews.cautions import Caution, Level
 
 
 def cautions_of(

@@ -25,16 +25,16 @@ from orchestrator.methods.selective.run.method import SelectiveMethod
 from orchestrator.methods.selective.run.predictions import joined
 from orchestrator.methods.selective.run.scoring import rewards_by_subject, stored_scoring
 from orchestrator.psg.feed import read_signals, signal_epochs
-from orchestrator.review import write_review
+from orchestrator.reviews import write_review
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep import loop, remote
-from orchestrator.sweep.begun import stored_sweep
-from orchestrator.sweep.execution import Run
-from orchestrator.sweep.halt import Halt
-from orchestrator.sweep.replay import replay
+from orchestrator.sweeps import loop, remote
+from orchestrator.sweeps.begun import stored_sweep
+from orchestrator.sweeps.execution import Run
+from orchestrator.sweeps.halt import Halt
+from orchestrator.sweeps.replay import replay
 from orchestrator.telemetry.events import EventLog
-from tests.orchestrator.sweep.in_process import fixed_here, search_here
+from tests.orchestrator.sweeps.in_process import fixed_here, search_here
 from trainables.stages import STAGE_NAMES
 
 pytestmark = pytest.mark.heavy

@@ -17,7 +17,7 @@ from orchestrator.methods.selective.trial.configuration import Configuration, Tr
 from orchestrator.methods.selective.trial.finetuning import TARGET_EMD, part_name
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.reports import N_PARTS
+from orchestrator.sweeps.reports import N_PARTS
 from trainables.stages import Stage
 
 W, N2 = Stage.W, Stage.N2

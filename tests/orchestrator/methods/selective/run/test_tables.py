@@ -19,7 +19,7 @@ from orchestrator.methods.selective.run.tables import (
 )
 from orchestrator.methods.selective.trial.configuration import Configuration, Trial
 from orchestrator.psg.feed import StoredRecording
-from orchestrator.sweep.objective import Evaluation, Judged
+from orchestrator.sweeps.objective import Evaluation, Judged
 from orchestrator.tables.rows import schema_of, values_of
 from trainables.stages import Stage
 

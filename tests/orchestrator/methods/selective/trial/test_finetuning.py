@@ -34,7 +34,7 @@ from orchestrator.methods.selective.trial.configuration import (
 from orchestrator.methods.selective.trial.distance import target_emd
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.epochs import UnlabelledEpochs
+from orchestrator.sweeps.epochs import UnlabelledEpochs
 from trainables import checkpoint, inference, selective
 from trainables.seeding import seed_everything
 from trainables.settings import EncoderSettings

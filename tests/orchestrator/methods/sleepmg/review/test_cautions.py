@@ -3,7 +3,7 @@ from typing import Any
 
 from orchestrator.methods.sleepmg.review.cautions import cautions
 from orchestrator.methods.sleepmg.review.findings import find
-from orchestrator.review.cautions import Caution, Level
+from orchestrator.reviews.cautions import Caution, Level
 
 SUBJECTS = [f"s{i:02d}" for i in range(20)]
 

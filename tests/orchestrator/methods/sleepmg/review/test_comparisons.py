@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from orchestrator.methods.sleepmg.review.comparisons import compare, judge, ranking, subject_scores
-from orchestrator.review.paired import paired
-from orchestrator.review.verdicts import Verdict
+from orchestrator.reviews.paired import paired
+from orchestrator.reviews.verdicts import Verdict
 
 
 def test_subject_scores_average_recordings_and_seeds(made: Any) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from orchestrator.methods.sleepmg.review.parameters import sensitivities, settings_text, value_of
-from orchestrator.review.parameters import Contrast, OptionMean, Sensitivity
+from orchestrator.reviews.parameters import Contrast, OptionMean, Sensitivity
 
 
 def test_correlation_over_finished_trials_by_hand(made: Any) -> None:

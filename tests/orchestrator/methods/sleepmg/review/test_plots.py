@@ -12,7 +12,7 @@ from orchestrator.methods.sleepmg.review.confusion_plot import confusion_png
 from orchestrator.methods.sleepmg.review.domains_plot import domains_png
 from orchestrator.methods.sleepmg.review.findings import Findings, find
 from orchestrator.methods.sleepmg.review.parameters_plot import parameters_png
-from orchestrator.review import drawing
+from orchestrator.reviews import drawing
 
 pytestmark = pytest.mark.heavy
 

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import DataError
 from orchestrator.methods.sleepmg.review.records import read_manifest, read_sweep
-from orchestrator.review.parameters import Range
+from orchestrator.reviews.parameters import Range
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 

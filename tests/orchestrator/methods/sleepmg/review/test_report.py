@@ -10,8 +10,8 @@ from orchestrator.methods.sleepmg.review.findings import Findings, find
 from orchestrator.methods.sleepmg.review.records import read_sweep
 from orchestrator.methods.sleepmg.review.report import SECTIONS, render_page
 from orchestrator.methods.sleepmg.review.tables import tables as tables_of
-from orchestrator.review import write_review
-from orchestrator.review.page import Figure
+from orchestrator.reviews import write_review
+from orchestrator.reviews.page import Figure
 from orchestrator.store import paths
 from orchestrator.store.store import Store
 

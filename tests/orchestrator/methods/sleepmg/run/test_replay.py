@@ -19,11 +19,11 @@ from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from orchestrator.store import paths
 from orchestrator.store.provenance import this_code
 from orchestrator.store.store import Store
-from orchestrator.sweep.comparison import Comparison
-from orchestrator.sweep.finished import other_code
-from orchestrator.sweep.replay import replay, replay_text
+from orchestrator.sweeps.comparison import Comparison
+from orchestrator.sweeps.finished import other_code
+from orchestrator.sweeps.replay import replay, replay_text
 from orchestrator.telemetry.events import read_events
-from tests.orchestrator.sweep.in_process import run_here
+from tests.orchestrator.sweeps.in_process import run_here
 
 pytestmark = pytest.mark.heavy
 SEARCH = """\

@@ -17,10 +17,10 @@ from orchestrator.methods.sleepmg.run.method import SleepMGMethod
 from orchestrator.methods.sleepmg.run.tables import Tables
 from orchestrator.methods.sleepmg.trial.cross_validation import configured
 from orchestrator.psg.feed import stored_recordings
-from orchestrator.review.parameters import Options, Range
+from orchestrator.reviews.parameters import Options, Range
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweep.objective import Judged
+from orchestrator.sweeps.objective import Judged
 from orchestrator.tables.by_subject import BySubjectRow
 from orchestrator.tables.rows import read_rows
 from orchestrator.telemetry.events import EventLog

@@ -1,0 +1,1 @@
+"""What ``import orchestrator`` offers; the command line prints what these return."""
