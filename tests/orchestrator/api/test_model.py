@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,3 +229,16 @@ def test_a_store_is_found_as_the_commands_find_it(
         so.results("tau")
     with pytest.raises(ConfigError, match=f"no sweep 'tau' in {tmp_path / 'third'}"):
         so.results("tau", store=tmp_path / "third")
+
+
+@pytest.mark.heavy
+def test_the_lines_of_the_page_run(
+    model: so.Model, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[3] / "docs/predict.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    file.rename("night.edf")
+    exec(block.replace('"tau"', '"./kept"'), {})
+    assert Path("night.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in Path("staged").iterdir()} == set(output_names("night"))
