@@ -18,8 +18,9 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config.fields import MODALITIES, Modality, Slug, StageLabel, Text
 from orchestrator.config.montage import BundledMontage, Channels, bundled_montage
-from orchestrator.config.validation import Section, validated, wrong_key
-from orchestrator.config.yaml_source import source_of
+from orchestrator.config.suggest import did_you_mean
+from orchestrator.config.validation import Section, as_error, validated, wrong_key
+from orchestrator.config.yaml_source import YamlSource, shown, source_of
 from orchestrator.psg.epoch_grid import STORE_SFREQ, BeyondSignal
 from orchestrator.psg.file_names import Glob, Regex, found_in
 from orchestrator.psg.stages import NONE, Stages
@@ -184,7 +185,26 @@ def load_dataset(given: str | Path | Mapping[str, Any]) -> DatasetFile:
         Everything that is wrong with it, in a file each at file:line:column.
     """
     source = source_of(given)
+    _check_words(source)
     return validated(DatasetFile, replace(source, data=_spelt_out(source.data)))
+
+
+def _check_words(source: YamlSource) -> None:
+    """Refuse a word for ``stages`` that is not ``none``: a model would ask for a section."""
+    forms = source.data.get("recordings")
+    mistakes = [
+        (
+            source.position(("recordings", number, "stages")),
+            f"recordings[{number}].stages is {shown(form['stages'])}: not allowed."
+            f"{did_you_mean(form['stages'], [NONE])} Allowed: none, or a section that says where they are, as in "
+            "{from: annotations}.",
+        )
+        for number, form in enumerate(forms if isinstance(forms, list) else ())
+        if isinstance(form, Mapping) and isinstance(form.get("stages"), str)
+        if form["stages"] != NONE
+    ]
+    if mistakes:
+        raise as_error(source, mistakes)
 
 
 def _spelt_out(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -298,6 +298,16 @@ def test_none_in_a_word_is_the_section_that_it_stands_for(tmp_path: Path) -> Non
         assert form.stages == NoStages()
 
 
+def test_another_word_is_answered_with_the_word_that_there_is(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("stages:\n      from: annotations", "stages: nne"))
+    with pytest.raises(ConfigError) as caught:
+        load_dataset(path)
+    assert str(caught.value) == (
+        f"{path}:6:13: recordings[0].stages is \"nne\": not allowed. Did you mean 'none'? Allowed: none, or a section "
+        "that says where they are, as in {from: annotations}."
+    )
+
+
 def test_a_repeated_code_is_a_duplicate_key_with_or_without_quotes(tmp_path: Path) -> None:
     stages = 'stages: {from: codes, file: a.txt, codes: {0: W, "0": N1}}'
     text = GOOD.replace("stages:\n      from: annotations", stages)
