@@ -272,7 +272,7 @@ STAGES = {
     'recordings[0].stages.file is "a.txt": has no effect, because no stage is looked for': (
         "{from: none, file: a.txt}"
     ),
-    'recordings[0].stages is "nothing": must be a mapping': "nothing",
+    'recordings[0].stages is "nothing": not allowed': "nothing",
     "recordings[0].stages is empty: must be a mapping": "null",
     "recordings[0].stages.epoch_s is 20: must be a multiple of 30": (
         "{from: codes, file: a.txt, codes: {0: W}, epoch_s: 20}"
@@ -303,7 +303,7 @@ def test_another_word_is_answered_with_the_word_that_there_is(tmp_path: Path) ->
     with pytest.raises(ConfigError) as caught:
         load_dataset(path)
     assert str(caught.value) == (
-        f"{path}:6:13: recordings[0].stages is \"nne\": not allowed. Did you mean 'none'? Allowed: none, or a section "
+        f"{path}:7:13: recordings[0].stages is \"nne\": not allowed. Did you mean 'none'? Allowed: none, or a section "
         "that says where they are, as in {from: annotations}."
     )
 
