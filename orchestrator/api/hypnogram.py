@@ -133,9 +133,6 @@ class Hypnogram:
 
     def plot(self) -> "Figure":
         """Draw hypnogram, probabilities and the spectrogram of a channel, as in the PNG that ``predict`` writes."""
-        # Imported for what it does: a notebook learns from it how figures are shown.
-        import matplotlib.pyplot  # noqa: F401
-
         from orchestrator.predict.picture import night_figure
 
         return night_figure(self.staged.night, self.staged.channel)

@@ -85,13 +85,21 @@ class _Clock:
         return np.repeat(self.edges_h, 2)[1:-1]
 
 
+class NightFigure(Figure):
+    """A figure that a notebook shows, without the figures of pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        with fixed_style():
+            return png(self)
+
+
 def night_png(night: StagedNight, channel: ShownChannel | None = None) -> bytes:
     """Return the picture of one staged recording as PNG, nearly 2000 pixels wide; see :func:`night_figure`."""
     with fixed_style():
         return png(night_figure(night, channel))
 
 
-def night_figure(night: StagedNight, channel: ShownChannel | None = None) -> Figure:
+def night_figure(night: StagedNight, channel: ShownChannel | None = None) -> NightFigure:
     """Draw one staged recording.
 
     From the top: what the scorer says, if there is a reference, with marks where the model differs; what the model
@@ -106,15 +114,15 @@ def night_figure(night: StagedNight, channel: ShownChannel | None = None) -> Fig
 
     Returns
     -------
-    matplotlib.figure.Figure
-        On no screen. Its colours and sizes are ours; what it is saved with decides a few others.
+    NightFigure
+        A figure of matplotlib, on no screen.
     """
     clock = _clock(night)
     small_print = _small_print(night)
     heights = _heights(night, channel)
     height = _TITLE + sum(heights) + _GAP * len(heights) + _AXIS + _LINE * len(small_print)
     with fixed_style():
-        figure = Figure(figsize=(WIDTH, height))
+        figure = NightFigure(figsize=(WIDTH, height))
         all_panels = list(_panels(figure, heights))
         panels = iter(all_panels)
         _write_title(figure, night)

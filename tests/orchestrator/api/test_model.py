@@ -125,7 +125,7 @@ def test_annotations_lie_where_the_stages_are(model: so.Model, file: Path, crop_
 
 @pytest.mark.heavy
 def test_it_is_drawn_and_shown_without_changing_the_settings_of_the_user(
-    model: so.Model, file: Path
+    model: so.Model, file: Path, tmp_path: Path
 ) -> None:
     before, threads = dict(mpl.rcParams), torch.get_num_threads()
     torch.set_num_threads(2)
@@ -137,6 +137,7 @@ def test_it_is_drawn_and_shown_without_changing_the_settings_of_the_user(
     figure = night.plot()
     assert isinstance(figure, Figure)
     assert len(figure.axes) >= 4  # scorer, model, probabilities, spectrogram
+    assert figure._repr_png_() == Path(night.save(tmp_path / "drawn")[3]).read_bytes()
     assert dict(mpl.rcParams) == before
     shown = night._repr_html_()
     assert shown.count("data:image/png;base64,") == 1
