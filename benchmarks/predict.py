@@ -100,7 +100,9 @@ def write_night(folder: Path, hours: float) -> Path:
 def untrained_model() -> LoadedModel:
     """Return an MRCNN of one channel, as a sweep would keep it."""
     torch.manual_seed(0)
-    weights = classifier_to_bytes(build_model(EncoderSettings()), EncoderSettings(), 1)
+    weights = classifier_to_bytes(
+        build_model(EncoderSettings(), n_channels=1), EncoderSettings(), 1
+    )
     name = "seed-1.safetensors"
     settings = Settings(
         labels=dict(ANNOTATION_STAGES),

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import mne
     import pandas as pd
     import yasa
-    from matplotlib.figure import Figure
+
+    from orchestrator.predict.picture import NightFigure
 
 _NAMES = np.array([*STAGE_NAMES, UNSTAGED])  # the last one is that of -1
 
@@ -131,7 +132,7 @@ class Hypnogram:
             proba=probability if whole else None,
         )
 
-    def plot(self) -> "Figure":
+    def plot(self) -> "NightFigure":
         """Draw hypnogram, probabilities and the spectrogram of a channel, as in the PNG that ``predict`` writes."""
         from orchestrator.predict.picture import night_figure
 

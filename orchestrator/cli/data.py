@@ -116,8 +116,11 @@ def synth(
         dominance=_dominance(dominances),
         spread=spread,
     )
+    several = len(names) > 1
+    of_all = f"{len(names)} recordings" if several else "1 recording"
+    which = f", from {names[0]} to {names[-1]}" if several else f", {names[0]}"
     click.echo(
-        f"{len(names)} recordings of {hours:g} h in {out}, from {names[0]} to {names[-1]}. "
+        f"{of_all} of {hours:g} h in {out}{which}. "
         f"{_dataset_file(montage)} to `orchestrator ingest`."
     )
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import orchestrator
 from orchestrator.config.cluster import ClusterFile
 from orchestrator.errors import ConfigError, SetupError
 
@@ -39,7 +38,7 @@ def make_wheel(cluster: ClusterFile, folder: Path) -> Path | None:
     wheels.mkdir(parents=True)
     if options.wheel is not None:
         return Path(shutil.copy(Path(options.wheel).expanduser().resolve(), wheels))
-    root = Path(orchestrator.__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / "pyproject.toml").exists():
         raise ConfigError(
             "orchestrator.wheel: name the file of the wheel that the machines are to install; it can only be built "

@@ -89,9 +89,11 @@ class IngestReport:
         if unlabelled:
             counted = f"{len(labelled)} labelled and {len(unlabelled)} unlabelled recordings"
             n_with_signal = sum(r["n_epochs"] - r["n_flat"] for r in unlabelled)
+            not_flat = f"{n_with_signal} of {sum(r['n_epochs'] for r in unlabelled)}"
             epochs = (
-                f"{epochs} where labelled, {n_with_signal} of {sum(r['n_epochs'] for r in unlabelled)} not flat where "
-                "unlabelled"
+                f"{epochs} where labelled, {not_flat} not flat where unlabelled"
+                if labelled
+                else f"{not_flat} epochs not flat"
             )
         kept = f", {self.n_kept} of earlier folders" if self.n_kept else ""
         return (

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import orchestrator
 from orchestrator.store import paths
 from orchestrator.store.checkout import checkout_state
 from orchestrator.store.decoding import damaged, read_json
@@ -53,7 +52,7 @@ class OtherCode:
 @cache
 def this_code() -> Code:
     """Return the code of this process. To be asked for before a training: files may change under a running one."""
-    return code_in(Path(orchestrator.__file__).parents[1])
+    return code_in(Path(__file__).parents[2])
 
 
 def code_in(root: Path) -> Code:

@@ -15,10 +15,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "first_night.ipynb"
 
 
+def notebook() -> Any:
+    return nbformat.reads(NOTEBOOK.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     folder = tmp_path_factory.mktemp("notebook")
-    book = nbformat.read(NOTEBOOK, as_version=4)
+    book = notebook()
     environment = {k: v for k, v in os.environ.items() if k != "ORCHESTRATOR_STORE"}
     client = NotebookClient(book, timeout=500, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
@@ -46,7 +50,7 @@ def test_it_shows_frames_the_page_and_pictures(ran: tuple[Any, Path]) -> None:
 
 
 def test_it_is_kept_without_outputs() -> None:
-    book = nbformat.read(NOTEBOOK, as_version=4)
+    book = notebook()
     for cell in book.cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None

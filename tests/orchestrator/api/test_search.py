@@ -1,6 +1,7 @@
 """What a finished sweep is in Python: frames, the chosen trial, and a page that a notebook shows."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,7 +14,7 @@ from orchestrator.store.store import Store
 from orchestrator.tables.by_subject import BySubjectRow
 from orchestrator.tables.rows import schema_of
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"trial": "t000", "kind": "trial", "state": "complete", "objective": 0.5},
     {"trial": "t001", "kind": "trial", "state": "complete", "objective": 0.7},
     {"trial": "t002", "kind": "trial", "state": "failed", "objective": None},

@@ -298,6 +298,10 @@ def test_a_site_that_nobody_scored(
     unlabelled = dataset({"stages:\n      from: annotations": "stages: none"})
     report = ingest(unlabelled, str(folder), store)
     assert report.quarantined == []
+    assert report.text == (
+        "0 labelled and 3 unlabelled recordings of 3 subjects in the store (3 converted, 0 already done), "
+        "12 of 12 epochs not flat"
+    )
     assert not any(row["labelled"] for row in rows(store).values())
     assert all(row["n_unscored"] == 4 and row["n_usable"] == 0 for row in rows(store).values())
     assert [r.labelled for r in stored_recordings(store, "tiny")] == [False] * 3
