@@ -23,10 +23,10 @@ def main() -> None:
         path = Path(line.strip())
         began = perf_counter()
         raw = mne.io.read_raw_edf(path, include=[channel], preload=True)
-        staging = yasa.SleepStaging(raw, eeg_name=channel)
-        probability = staging.predict_proba()
-        probability.insert(0, "stage", probability.idxmax(axis=1))
-        probability.to_csv(path.with_suffix(".yasa.csv"))
+        hypnogram = yasa.SleepStaging(raw, eeg_name=channel).predict()
+        table = hypnogram.proba.copy()
+        table.insert(0, "stage", hypnogram.hypno.to_numpy())
+        table.to_csv(path.with_suffix(".yasa.csv"))
         print(perf_counter() - began, flush=True)
 
 
