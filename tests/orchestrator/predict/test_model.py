@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -392,6 +393,25 @@ def test_a_fold_of_sleepmg_says_what_version_0_1_said(fold_id: str) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=2**-22)
         n_epochs += len(rows)
     assert n_epochs == 36 * len(about["test"])
+
+
+@pytest.mark.heavy
+def test_weights_are_not_given_a_modality_that_they_have_not_learned() -> None:
+    weights = to_stage.sleepmg_weights({"eeg": 1, "eog": 1})
+    whole = to_stage.record([weights], network="sleepmg", modalities=("eeg", "eog"))
+    of_eeg = replace(whole, files=(replace(whole.files[0], modalities=("eeg",)),))
+    usual, model = (
+        LoadedModel(record=record, files={whole.files[0].file: weights})
+        for record in (whole, of_eeg)
+    )
+    x = epochs()
+    both = {"eeg": x, "eog": x}
+    assert model.probability(both).tobytes() == usual.probability({"eeg": x}).tobytes()
+    assert model.probability(both).tobytes() != usual.probability(both).tobytes()
+    assert model.model_id != usual.model_id
+    with pytest.raises(RecordingError, match="had none of eog, which is all that this") as caught:
+        model.probability({"eog": x})
+    assert caught.value.reason == "missing_channel"
 
 
 def test_a_modality_that_a_recording_lacks_is_no_zeros() -> None:
