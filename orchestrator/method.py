@@ -124,6 +124,8 @@ class StoredWeights:
     subject: str | None = None
     record: str | None = None
     """The JSON file beside it that has its SHA-256 as ``weights_sha256``; None where its training left no such file."""
+    modalities: Sequence[str] | None = None
+    """Those of the model that were learned, where the training lacked one; None: all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from orchestrator.errors import IntegrityError, SetupError
+from orchestrator.errors import ConfigError, IntegrityError, SetupError
 from orchestrator.models.record import ModelRecord, WeightsFile
 from orchestrator.models.words import scaling_words
 from orchestrator.psg.preprocess import EPOCH_N_TIMES, SFREQ
@@ -96,10 +96,18 @@ def onnx_file(record: ModelRecord, entry: WeightsFile, weights: bytes) -> bytes:
     ------
     SetupError
         The extra ``onnx`` is not installed.
+    ConfigError
+        The training recordings of these weights lacked a modality of the model.
     IntegrityError
         The weights are of another network, or ONNX Runtime says something else than PyTorch.
     """
     check_installed()
+    if entry.modalities is not None:
+        unseen = [modality for modality in record.modalities if not entry.seen(modality)]
+        raise ConfigError(
+            f"{record.name}, {entry.file}: the recordings that it was trained on had no {', '.join(unseen)}, and an "
+            "ONNX file takes all modalities. Nothing was written. Export the model without --format onnx."
+        )
     network = _network(record, entry.file, weights)
     exported = _exported(network)
     _describe(exported, record, entry)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args
 
 from orchestrator.config.fields import MODALITIES
@@ -41,6 +41,7 @@ _OF_FILE: Kinds = {
     "seed": int | None,
     "fold": int | None,
     "subject": str | None,
+    "modalities": tuple | None,
 }
 
 
@@ -56,6 +57,13 @@ class WeightsFile:
     """Of a cross-validation; None without one."""
     subject: str | None
     """The target subject that it was adapted to, where each has a file of its own."""
+    modalities: tuple[str, ...] | None = None
+    """Those of the model that it has learned, where its training recordings lacked one: of the others it knows nothing,
+    and is not given them. None, which is not written: all."""
+
+    def seen(self, modality: str) -> bool:
+        """Whether it has learned from a modality of the model."""
+        return self.modalities is None or modality in self.modalities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +103,9 @@ class ModelRecord:
     def as_json(self) -> bytes:
         """Return the content of the file; equal records give equal bytes. Its ``sha256`` is of all the rest."""
         content = json.loads(json.dumps(asdict(self)))  # as it is read back
+        for entry in content["files"]:
+            if entry["modalities"] is None:
+                del entry["modalities"]
         return _text({**content, "sha256": sha256(_text(content))})
 
 
@@ -122,7 +133,7 @@ def record_of(data: bytes, where: str) -> ModelRecord:
     if stored.pop("sha256") != sha256(_text(stored)):
         raise damaged(where, "its content does not have the SHA-256 that it names")
     try:
-        files = tuple(WeightsFile(**entry) for entry in stored.pop("files"))
+        files = tuple(_weights_file(entry) for entry in stored.pop("files"))
         record = ModelRecord(
             **{
                 one.name: _plain(stored[one.name])
@@ -136,6 +147,12 @@ def record_of(data: bytes, where: str) -> ModelRecord:
     if problem := _problem(record):
         raise damaged(where, problem)
     return record
+
+
+def _weights_file(entry: Any) -> WeightsFile:
+    """Return an entry of the file; TypeError where it is none."""
+    read = WeightsFile(**entry)
+    return replace(read, modalities=_plain(read.modalities))
 
 
 def _problem(record: ModelRecord) -> str | None:
@@ -156,6 +173,8 @@ def _problem(record: ModelRecord) -> str | None:
         )
         if wrong is not None:
             return f"of one of its files, {wrong!r} is {getattr(entry, wrong)!r}"
+        if any(name not in record.modalities for name in entry.modalities or ()):
+            return f"of one of its files, 'modalities' are {list(entry.modalities or ())}"
     if not isinstance(record.training.get("subjects"), list | tuple):
         return "its 'training' names no subjects"
     return None

@@ -9,7 +9,7 @@ from orchestrator.predict.inputs import check_names, optional_of
 from orchestrator.predict.model import LoadedModel
 from orchestrator.predict.networks import one_thread
 from orchestrator.predict.run import STAGED_BEFORE, Outputs, Result, night_text, write_night
-from orchestrator.predict.staging import stage_table, staging_id
+from orchestrator.predict.staging import Staged, stage_table, staging_id
 from orchestrator.psg.feed import (
     StoredRecording,
     check_modality,
@@ -114,17 +114,8 @@ def _staged(
     store: Store, out: Store, model: LoadedModel, recording: StoredRecording
 ) -> dict[str, Any]:
     """Stage one recording in this process, and return JSON values of its result."""
-    one_thread()
     try:
-        staged = stage_table(
-            signal_table(store, recording, model.record.modalities),
-            model,
-            recording=recording.recording,
-            subject=recording.subject,
-            dataset=recording.dataset,
-            source_sha256=recording.epochs_sha256,
-            staging_id=_id_of(recording, model),
-        )
+        staged = stage_stored(store, recording, model)
     except RecordingError as error:
         found = {"text": error.message, "is_staged": False, "notes": []}
     else:
@@ -136,6 +127,28 @@ def _staged(
             "notes": [*night.notes, *night.cautions],
         }
     return {"recording": recording.recording, **found}
+
+
+def stage_stored(store: Store, recording: StoredRecording, model: LoadedModel) -> Staged:
+    """Stage one recording of the store in this process; its stages are not read.
+
+    Raises
+    ------
+    RecordingError
+        It lacks a modality that the model cannot do without.
+    IntegrityError
+        Its file is not the one that the manifest describes.
+    """
+    one_thread()
+    return stage_table(
+        signal_table(store, recording, model.record.modalities),
+        model,
+        recording=recording.recording,
+        subject=recording.subject,
+        dataset=recording.dataset,
+        source_sha256=recording.epochs_sha256,
+        staging_id=_id_of(recording, model),
+    )
 
 
 def _check_preprocessing(store: Store, recording: StoredRecording, record: ModelRecord) -> None:

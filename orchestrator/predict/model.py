@@ -43,7 +43,7 @@ class LoadedModel:
         return content_id(
             {
                 "network": record.network,
-                "files": [[entry.sha256, entry.subject] for entry in record.files],
+                "files": [_identity(entry) for entry in record.files],
                 "stages": list(record.stages),
                 "modalities": list(record.modalities),
                 "scale": record.scale,
@@ -85,12 +85,23 @@ class LoadedModel:
         Raises
         ------
         RecordingError
-            ``not_finite``: the answer to these signals is no number.
+            ``not_finite``: the answer to these signals is no number. ``missing_channel``: no file has learned from any
+            of them.
         """
         try:
-            found = [self.answers[entry.file](x) for entry in self.entries_for(subject, dataset)]
+            found = [
+                self.answers[entry.file](own)
+                for entry in self.entries_for(subject, dataset)
+                if (own := {m: signal for m, signal in x.items() if entry.seen(m)})
+            ]
         except DivergedError as error:
             raise RecordingError("not_finite", f"{self.record.name}: {error}") from error
+        if not found:
+            raise RecordingError(
+                "missing_channel",
+                f"{self.record.name}: its training recordings had none of {', '.join(x)}, which is all that this "
+                "recording has. Choose another model, or leave the recording out.",
+            )
         return found[0] if len(found) == 1 else np.mean(found, axis=0, dtype=np.float32)
 
     @cached_property
@@ -101,6 +112,11 @@ class LoadedModel:
             name: build(weights, self.record.modalities, self.stages)
             for name, weights in self.files.items()
         }
+
+
+def _identity(entry: WeightsFile) -> list[Any]:
+    learned = [] if entry.modalities is None else [list(entry.modalities)]
+    return [entry.sha256, entry.subject, *learned]
 
 
 def load_model(store: Store, name: str) -> LoadedModel:

@@ -19,14 +19,35 @@ Answer = Callable[[Signals], NDArray[np.float32]]
 """Returns the probability of each stage, (n, 5)."""
 
 
+_BATCH = 64
+"""Epochs predicted at a time, as in a trial."""
+
+_FEWEST = 16
+"""Epochs of a batch from which on an epoch has the same bits as in a full one: PyTorch has another library compute 1x1
+convolutions of fewer (``use_mkldnn`` in ATen's ``Convolution.cpp``), with one thread."""
+
+
 def _mrcnn(weights: bytes, modalities: Sequence[str], stages: Sequence[Stage]) -> Answer:
     model = classifier_from_bytes(weights)
     (modality,) = modalities
 
     def answer(x: Signals) -> NDArray[np.float32]:
-        return inference.predict(model, x[modality], declared=stages)
+        epochs = _without_small_batch(x[modality])
+        found = inference.predict(model, epochs, declared=stages, batch_size=_BATCH)
+        return found[: len(x[modality])]
 
     return answer
+
+
+def _without_small_batch(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return epochs with others of zeros after them, where the last batch would be too small.
+
+    A trial predicts several recordings together, so that an epoch of it is rarely in such a batch.
+    """
+    in_last = len(x) % _BATCH
+    if in_last == 0 or in_last >= _FEWEST:
+        return x
+    return np.concatenate([x, np.zeros((_FEWEST - in_last, *x.shape[1:]), x.dtype)])
 
 
 def _sleepmg(weights: bytes, modalities: Sequence[str], stages: Sequence[Stage]) -> Answer:

@@ -105,6 +105,7 @@ def write_model(
                 seed=weights.seed,
                 fold=weights.fold,
                 subject=weights.subject,
+                modalities=None if weights.modalities is None else tuple(weights.modalities),
             )
         )
     record = _record(store, sweep, trial, trained, files)

@@ -188,7 +188,9 @@ def test_finetuning_gets_the_selectable_batches_alone(
     log = EventLog(Store.open(str(tmp_path)), "events.jsonl")
     selectable = [plan.source_batches[i] for i in plan.selectable]
     gate = LabelGate(ucddb_store, log)
-    stages = batch_stages(gate, plan.train, selectable, Split.SOURCE_TRAIN, "test")
+    stages = batch_stages(
+        gate, plan.train, selectable, plan.sweep.batch_size, Split.SOURCE_TRAIN, "test"
+    )
     inputs = trial_inputs(ucddb_store, scored, stages)
     assert inputs.batches_x.shape == (98, 32, 1, 3000)
     assert inputs.batches_stages.shape == (98, 32)

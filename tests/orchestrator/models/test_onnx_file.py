@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from orchestrator.errors import IntegrityError
+from orchestrator.errors import ConfigError, IntegrityError
 from orchestrator.models.card import model_card
 from orchestrator.models.export import exported_files
 from orchestrator.models.onnx_file import check_same, onnx_file
@@ -75,6 +76,13 @@ def made(make_record: "MakeRecord") -> dict[str, tuple[ModelRecord, bytes]]:
         kind: (record, onnx_file(record, record.files[0], weights_of(kind)))
         for kind, record in records.items()
     }
+
+
+def test_weights_that_have_not_learned_a_modality_are_refused(make_record: "MakeRecord") -> None:
+    record = record_of_kind(make_record, "sleepmg")
+    entry = replace(record.files[0], modalities=("eeg", "emg"))
+    with pytest.raises(ConfigError, match="had no eog, and an ONNX file takes all"):
+        onnx_file(record, entry, weights_of("sleepmg"))
 
 
 def by_torch(kind: str, x: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +24,12 @@ def changed(**fields: Any) -> bytes:
     return json.dumps(whole).encode()
 
 
+def of_file(**fields: Any) -> dict[str, Any]:
+    """The entry of the weights with other fields."""
+    (entry,) = json.loads(RECORD.as_json())["files"]
+    return {**entry, **fields}
+
+
 def refused(data: bytes) -> str:
     with pytest.raises(IntegrityError) as caught:
         record_of(data, WHERE)
@@ -36,6 +43,15 @@ def test_a_record_is_read_as_it_was_written() -> None:
     assert read == RECORD
     assert read.as_json() == RECORD.as_json()
     assert read.subjects == ("p1",)
+
+
+def test_modalities_of_weights_are_written_where_some_were_not_learned() -> None:
+    assert b'"modalities"' not in json.dumps(of_file()).encode()
+    entry = replace(RECORD.files[0], modalities=("eeg",))
+    several = replace(RECORD, modalities=("eeg", "eog"), files=(entry, RECORD.files[0]))
+    read = record_of(several.as_json(), WHERE)
+    assert read == several
+    assert [(e.seen("eeg"), e.seen("eog")) for e in read.files] == [(True, False), (True, True)]
 
 
 def test_every_changed_byte_is_found() -> None:
@@ -77,6 +93,11 @@ def test_a_later_version_is_named_before_anything_else_is_read() -> None:
             {"files": [dict.fromkeys(("file", "sha256", "seed", "fold", "subject"), 7)]},
             "'file' is 7",
         ),
+        (
+            {"files": [of_file(modalities=["eog"])]},
+            "of one of its files, 'modalities' are ['eog']",
+        ),
+        ({"files": [of_file(modalities="eeg")]}, "of one of its files, 'modalities' is 'eeg'"),
         ({"training": {}}, "'training' names no subjects"),
         ({"clip_spreads": "20"}, "'clip_spreads'"),
     ],

@@ -217,6 +217,7 @@ def test_what_is_written_of_a_model(filled: Store, method: Method) -> None:
             "seed": seed,
             "fold": None,
             "subject": None,
+            "modalities": None,
         }
     assert record.as_json() == filled.read_bytes(path)
     assert record_of(record.as_json(), path) == record

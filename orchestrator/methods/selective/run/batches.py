@@ -30,12 +30,14 @@ def batch_stages(
     gate: LabelGate,
     recordings: Sequence[StoredRecording],
     batches: Sequence[Batch],
+    batch_size: int,
     split: Split,
     purpose: str,
 ) -> NDArray[np.int64]:
-    """Return the stages of source batches, (n_batches, batch_size)."""
+    """Return the stages of source batches, (n_batches, batch_size); there may be no batch."""
     keys = {(r.subject, r.recording): key_of(r) for r in recordings}
     wanted = sorted({(b.subject, b.recording) for b in batches})
     stages = gate.read([keys[key] for key in wanted], split, purpose)
     by_key = dict(zip(wanted, stages, strict=True))
-    return np.stack([by_key[b.subject, b.recording][b.epochs] for b in batches]).astype(np.int64)
+    of_batches = [by_key[b.subject, b.recording][b.epochs] for b in batches]
+    return np.array(of_batches, np.int64).reshape(len(batches), batch_size)

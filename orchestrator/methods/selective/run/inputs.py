@@ -20,7 +20,12 @@ def finetuning_stages(gate: LabelGate, plan: SweepPlan) -> NDArray[np.int64]:
     """Return the stages of the source batches that trials learn from, (n_selectable, batch_size)."""
     selectable = [plan.source_batches[i] for i in plan.selectable]
     return batch_stages(
-        gate, plan.train, selectable, Split.SOURCE_TRAIN, "finetuning on source batches"
+        gate,
+        plan.train,
+        selectable,
+        plan.sweep.batch_size,
+        Split.SOURCE_TRAIN,
+        "finetuning on source batches",
     )
 
 

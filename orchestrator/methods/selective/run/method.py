@@ -91,7 +91,12 @@ class SelectiveMethod(MethodBase[SelectiveSweep]):
         tell_encoders_of_other_code(self._store, self.sweep.name, log, [scored.encoder.encoder_id])
         held_out = [b for b in plan.source_batches if b.batch_id not in set(plan.selectable)]
         held_out_stages = batch_stages(
-            gate, plan.source, held_out, Split.SOURCE_VALIDATION, "stage mix of held-out batches"
+            gate,
+            plan.source,
+            held_out,
+            self.sweep.batch_size,
+            Split.SOURCE_VALIDATION,
+            "stage mix of held-out batches",
         )
         record.write_batches(self._store, scored, self._inputs.batches_stages, held_out_stages)
 

@@ -169,11 +169,13 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
 
     def _weights(self, fold: FoldPlan, settings: SleepMGSettings, seed: int) -> StoredWeights:
         fold_id = self._inputs.fold_id(fold, settings, seed)
+        learned = self._inputs.learned(fold)
         return StoredWeights(
             path=paths.fold_weights(fold_id),
             seed=seed,
             fold=fold.number,
             record=paths.fold_json(fold_id),
+            modalities=None if learned == tuple(self.sweep.modalities) else learned,
         )
 
     def _about(self) -> dict[str, Any]:

@@ -43,6 +43,11 @@ class CrossValidationInputs:
         wanted = [self.subjects.index(subject) for subject in subjects]
         return np.flatnonzero(np.isin(self.epochs.subject, wanted))
 
+    def learned(self, plan: FoldPlan) -> tuple[str, ...]:
+        """Return the modalities that a training subject of a fold has."""
+        has = np.atleast_1d(self.epochs.present[self.rows_of(plan.train)].any(axis=0))
+        return tuple(m for m, is_there in zip(self.epochs.modalities, has, strict=True) if is_there)
+
     def fold(self, plan: FoldPlan, settings: SleepMGSettings) -> tuple[MultimodalEpochs, Fold]:
         """Return what one fold may see: the stages of its test subjects are masked.
 
@@ -54,7 +59,7 @@ class CrossValidationInputs:
         stages = self.epochs.stages.copy()
         stages[self.rows_of(plan.test)] = UNSCORED
         # What no training subject has, no extractor learns: its random weights must not answer for others.
-        learned = np.atleast_1d(self.epochs.present[self.rows_of(plan.train)].any(axis=0))
+        learned = np.isin(self.epochs.modalities, self.learned(plan))
         groups = None
         if settings.adversary.domains == "group":
             group_of = {subject: fold.number for fold in self.folds for subject in fold.test}

@@ -1,7 +1,7 @@
 """A store of small made-up nights with several modalities, and a sweep file over it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,13 @@ def store(tmp_path: Path) -> Store:
 def add_subject(store: Store) -> Callable[..., None]:
     """Add a recording whose stages go round and whose signals say them."""
 
-    def add(subject: str, *, stages: Any = None, channels: Mapping[str, int] = CHANNELS) -> None:
+    def add(
+        subject: str,
+        *,
+        stages: Any = None,
+        channels: Mapping[str, int] = CHANNELS,
+        optional: Sequence[str] = (),
+    ) -> None:
         stages = np.arange(N_EPOCHS) % 5 if stages is None else np.array(stages)
         n = len(stages)
         rng = np.random.default_rng([ord(c) for c in subject])
@@ -62,6 +68,9 @@ def add_subject(store: Store) -> Callable[..., None]:
                 {"label": f"{modality}{i}", "step_uv": 0.5, "center_uv": 0.0, "spread_uv": 50.0}
                 for i in range(n_channels)
             ]
+        about: dict[str, Any] = {"channels": metadata}
+        if optional:
+            about["preprocessing"] = {"channels": dict(CHANNELS), "optional": list(optional)}
         table = pa.table(
             {
                 "epoch_index": pa.array(np.arange(n, dtype=np.int32)),
@@ -69,7 +78,7 @@ def add_subject(store: Store) -> Callable[..., None]:
                 "flags": pa.array(np.where(stages < 0, 2, 0).astype(np.uint8)),
                 **columns,
             }
-        ).replace_schema_metadata({METADATA_KEY: json.dumps({"channels": metadata})})
+        ).replace_schema_metadata({METADATA_KEY: json.dumps(about)})
         row: dict[str, Any] = {"subject": subject, "recording": f"{subject}-n1", "status": "ok"}
         row["labelled"] = bool((stages >= 0).any())
         row["epochs_sha256"] = store.write_table(

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Callable, Mapping
 from html import unescape
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,27 +13,21 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from orchestrator.alignment import encode, scores
-from orchestrator.alignment.emd import emd_matrix
-from orchestrator.config.sweep import dump
+from orchestrator.alignment import scores
 from orchestrator.labels import LabelGate
-from orchestrator.methods.pretrain.trial.encoder import encoder_function, ensure_encoder
 from orchestrator.methods.selective.config.sweep import SelectiveSweep
-from orchestrator.methods.selective.plan import SweepPlan, plan_sweep
+from orchestrator.methods.selective.plan import plan_sweep
 from orchestrator.methods.selective.run.method import SelectiveMethod
 from orchestrator.methods.selective.run.predictions import joined
 from orchestrator.methods.selective.run.scoring import rewards_by_subject, stored_scoring
-from orchestrator.psg.feed import read_signals, signal_epochs
 from orchestrator.reviews import write_review
 from orchestrator.store import paths
 from orchestrator.store.store import Store
-from orchestrator.sweeps import loop, remote
 from orchestrator.sweeps.begun import stored_sweep
-from orchestrator.sweeps.execution import Run
-from orchestrator.sweeps.halt import Halt
 from orchestrator.sweeps.replay import replay
 from orchestrator.telemetry.events import EventLog
-from tests.orchestrator.sweeps.in_process import fixed_here, search_here
+from tests.orchestrator.methods.selective.scored import score_here
+from tests.orchestrator.sweeps.in_process import run_here
 from trainables.stages import STAGE_NAMES
 
 pytestmark = pytest.mark.heavy
@@ -46,49 +39,11 @@ ALL = ["arm-all_source", "arm-lowest", "arm-no_adapt", "arm-random", "t000", "t0
 MakeSweep = Callable[..., SelectiveSweep]
 
 
-def score_here(store: Store, plan: SweepPlan) -> None:
-    """Have encoder, features and score table in the store, as Ray would make them in tasks."""
-    encoder = ensure_encoder(store, plan.encoder_request())
-    layer = plan.sweep.score.layer
-    features_of = encoder_function(encoder, layer)
-    for recording in (*plan.source, *plan.target_adapt):
-        epochs = signal_epochs(store, recording)
-        features = features_of(read_signals(store, recording, plan.sweep.modality, epochs))
-        path = encode._path(recording, encoder.encoder_id, layer)
-        store.write_table(path, encode._table(recording, epochs, features))
-    request = plan.score_request(encoder.encoder_id)
-    prepared = scores._Features(store, request)
-    for tile in scores._tiles(len(request.source_batches), len(request.target_batches)):
-        source, target = (
-            prepared.batches([batches[i] for i in ids], target=batches is request.target_batches)
-            for batches, ids in (
-                (request.source_batches, tile.source),
-                (request.target_batches, tile.target),
-            )
-        )
-        values = emd_matrix(source, target, request.metric)
-        table = scores._tile_table(tile, values, source.shape[1], target.shape[1])
-        store.write_table(paths.score_tile(request.score_id, tile.name), table)
-    with EventLog(store, paths.score_events(request.score_id)) as log:
-        scores.score(store, request, log)  # every tile is there
-
-
-def run_here(
-    store: Store, named: str, sweep: SelectiveSweep, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def run_named(store: Store, named: str, sweep: SelectiveSweep) -> None:
     """Run a sweep under a name in this process, as the driver does."""
     sweep = sweep.model_copy(update={"name": named})
     score_here(store, plan_sweep(sweep, store))
-    here = SimpleNamespace(put=lambda value: value, get=lambda value: value)
-    with monkeypatch.context() as patch, EventLog(store, paths.sweep_events(sweep.name)) as log:
-        patch.setattr(loop, "run_fixed", fixed_here)
-        patch.setattr(loop, "run_search", search_here)
-        patch.setattr(loop, "ray", here)
-        patch.setattr(remote, "ray", here)
-        store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
-        run = Run(store=store, sweep=sweep, log=log, halt=Halt())
-        table = loop.run_method(SelectiveMethod(store, sweep), LabelGate(store, log), run)
-        store.write_table(paths.sweep_trials(sweep.name), table)
+    table = run_here(store, sweep)
     assert table["error"].to_pylist() == [None] * len(ALL)
 
 
@@ -105,7 +60,6 @@ def finished(
     two_sites: None,
     add_night: Callable[..., None],
     make_sweep: MakeSweep,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Finished sweeps: ``each`` adapts to every subject by itself, and ``alone-t1`` ... have one subject."""
     if kept.exists():
@@ -116,10 +70,10 @@ def finished(
     add_night("clinic", "t3", [0, 2] * 7)
     more = {"more_search": f"  max_concurrent: 1\n{SHORT}\n{ARMS}"}
     each = make_sweep(more_target="adapt_to: subject", **more)
-    run_here(store, "each", each, monkeypatch)
+    run_named(store, "each", each)
     for subject in SUBJECTS:
         alone = make_sweep(target_subjects=f"[{subject}]", **more)
-        run_here(store, f"alone-{subject}", alone, monkeypatch)
+        run_named(store, f"alone-{subject}", alone)
     shutil.copytree(store.uri, kept)
 
 

@@ -22,7 +22,7 @@ def test_batches_come_in_the_order_of_their_ids(
     batches = [plan.source_batches[i] for i in plan.selectable]
     x = batch_signals(store, plan.train, batches, "eeg")
     gate = LabelGate(store, EventLog(store, "events.jsonl"))
-    stages = batch_stages(gate, plan.train, batches, Split.SOURCE_TRAIN, "test")
+    stages = batch_stages(gate, plan.train, batches, 8, Split.SOURCE_TRAIN, "test")
     assert x.shape == (8, 8, 1, 3000)
     assert stages.shape == (8, 8)
     by_subject = {r.subject: r for r in plan.train}
@@ -33,3 +33,10 @@ def test_batches_come_in_the_order_of_their_ids(
         truth = store.read_table(recording.path)["stage"].to_numpy()[batch.epochs]
         assert batch_stage.tolist() == truth.tolist()
         assert batch_stage.min() >= 0
+
+
+def test_held_out_subjects_may_give_no_batch(store: Store) -> None:
+    gate = LabelGate(store, EventLog(store, "events.jsonl"))
+    stages = batch_stages(gate, [], [], 8, Split.SOURCE_VALIDATION, "test")
+    assert stages.shape == (0, 8)
+    assert stages.dtype == np.int64
