@@ -64,7 +64,7 @@ class Results:
                 f"sweep {self.name!r} has no table of subjects, {self.store.uri_of(path)}: its target has no labels, "
                 "or version 0.1 ran it. Run it again under another name to have one."
             )
-        return self.store.read_table(path).to_pandas()
+        return self.store.read_table(paths.sweep_trials_by_subject(self.name)).to_pandas()
 
     @property
     def best(self) -> "pd.Series[Any]":
