@@ -42,9 +42,10 @@ def stage_dataset(
     ------
     ConfigError
         The data set is unknown, lacks a modality of the model, or was preprocessed otherwise than its training data;
-        or a file that would be written is there already, from another recording or model.
+        or a file that would be written is there already, from another recording or model; or `out` is a folder that
+        the job or a node of the cluster has for itself.
     """
-    check_outlives_job(out)
+    check_outlives_job(out, "--out")
     recordings = stored_recordings(store, dataset)
     if not recordings:
         raise ConfigError(
@@ -60,7 +61,7 @@ def stage_dataset(
     todo = [recording for recording in recordings if recording.recording not in done]
     results = [Result(recording=name, text=STAGED_BEFORE, is_staged=True) for name in done]
     if todo:
-        with ray_session(n_cpus, store):
+        with ray_session(n_cpus, store, out):
             results += _stage(todo, model, store, out)
     return sorted(results, key=lambda result: result.recording)
 

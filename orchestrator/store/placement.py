@@ -39,8 +39,14 @@ def in_job() -> bool:
     return _JOB in os.environ
 
 
-def check_outlives_job(store: Store) -> None:
+def check_outlives_job(store: Store, option: str = f"--store or {VARIABLE}") -> None:
     """Refuse a store in the working directory of a job: Ray removes that directory some time after the job.
+
+    Parameters
+    ----------
+    store : Store
+    option : str
+        What names another one.
 
     Raises
     ------
@@ -51,13 +57,21 @@ def check_outlives_job(store: Store) -> None:
     folder = Path.cwd().resolve()
     if Path(store.uri).is_relative_to(folder):
         raise ConfigError(
-            f"the store {store.uri} lies in this job's own working directory, which Ray removes. Give --store or "
-            "ORCHESTRATOR_STORE an s3://bucket/prefix, or a folder that every node sees."
+            f"{store.uri} lies in this job's own working directory, which Ray removes. Give {option} an "
+            "s3://bucket/prefix, or a folder that every node sees."
         )
 
 
-def check_is_shared(store: Store, n_nodes: int) -> None:
+def check_is_shared(store: Store, n_nodes: int, option: str = "--store") -> None:
     """Refuse a local folder as the store of a cluster: each node would have one of its own.
+
+    Parameters
+    ----------
+    store : Store
+    n_nodes : int
+        Of the cluster.
+    option : str
+        What names another one.
 
     Raises
     ------
@@ -65,6 +79,6 @@ def check_is_shared(store: Store, n_nodes: int) -> None:
     """
     if store.is_local and n_nodes > 1 and os.environ.get(SHARED) != "1":
         raise ConfigError(
-            f"the store {store.uri} is a local folder, and the cluster has {n_nodes} nodes, each with a folder of its "
-            f"own. Give --store s3://bucket/prefix; or set {SHARED}=1 if that folder is the same on every node."
+            f"{store.uri} is a local folder, and the cluster has {n_nodes} nodes, each with a folder of its own. Give "
+            f"{option} s3://bucket/prefix; or set {SHARED}=1 if that folder is the same on every node."
         )

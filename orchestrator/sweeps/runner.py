@@ -128,6 +128,7 @@ def _run_locked(
         if changes:
             _tell_changes(sweep.name, changes, log)
         tell_other_code(store, sweep.name, log)  # now: files may change while much is prepared
+        _remove_partials(store, sweep.name)
         method.prepare()
         _tell_other_version(store, sweep.name, log)
         store.write_bytes(paths.sweep_file(sweep.name), dump(sweep).encode())
@@ -179,6 +180,16 @@ def _has_finished(log: EventLog) -> bool:
 
 def _interrupted(name: str, kind: type[InterruptedSweepError]) -> InterruptedSweepError:
     return kind(f"sweep {name!r} was interrupted. The same command goes on where it was.")
+
+
+def _remove_partials(store: Store, name: str) -> None:
+    """Remove what killed writers left of models, weights and predictions.
+
+    Not beside the lock: another process that asks for it may just be writing there.
+    """
+    folder = paths.sweep_folder(name)
+    for each in store.folders(folder):
+        store.remove_partials(f"{folder}/{each}")
 
 
 def _tell_changes(name: str, changes: Sequence[Difference], log: EventLog) -> None:

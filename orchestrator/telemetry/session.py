@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,9 @@ _FOR_WORKERS = (
 
 
 @contextlib.contextmanager
-def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iterator[None]:
+def ray_session(
+    n_cpus: int | None = None, store: "Store | None" = None, out: "Store | None" = None
+) -> Iterator[None]:
     """Have Ray running inside the block.
 
     A running session is used as it is (tests share one; inside a Ray job ``RAY_ADDRESS`` leads to the
@@ -46,6 +48,8 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         CPUs of a session started here; all that this process may use by default.
     store : Store, optional
         Refused where it is a local folder and the cluster has several nodes.
+    out : Store, optional
+        Where tasks write besides; refused likewise.
     """
     prepare_ray_environment()
     import ray
@@ -59,16 +63,22 @@ def ray_session(n_cpus: int | None = None, store: "Store | None" = None) -> Iter
         try:
             _start(n_cpus, folder)
             configure_data()
-            if store is not None:
-                from orchestrator.store.placement import (
-                    check_is_shared,  # here: pyarrow is no matter of --help
-                )
-
-                nodes = ray.nodes()  # type: ignore[no-untyped-call]
-                check_is_shared(store, sum(node["Alive"] for node in nodes))
+            _check_are_shared({"--store": store, "--out": out})
             yield
         finally:
             ray.shutdown()
+
+
+def _check_are_shared(stores: "Mapping[str, Store | None]") -> None:
+    """Refuse local folders, by the options that name them, on a cluster of several nodes."""
+    import ray
+
+    from orchestrator.store.placement import check_is_shared  # here: pyarrow is no matter of --help
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    for option, store in stores.items():
+        if store is not None:
+            check_is_shared(store, sum(node["Alive"] for node in nodes), option)
 
 
 def _start(n_cpus: int | None, folder: Path | None) -> None:

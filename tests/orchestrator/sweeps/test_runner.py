@@ -19,7 +19,12 @@ from orchestrator.store.store import Store
 from orchestrator.sweeps import runner
 from orchestrator.sweeps.begun import check_changes
 from orchestrator.sweeps.halt import Halt
-from orchestrator.sweeps.runner import _tell_other_version, _telling_why, run_sweep
+from orchestrator.sweeps.runner import (
+    _remove_partials,
+    _tell_other_version,
+    _telling_why,
+    run_sweep,
+)
 from orchestrator.telemetry import termination
 from orchestrator.telemetry.events import EventLog, read_events
 
@@ -63,6 +68,16 @@ def test_a_limit_in_money_without_prices_is_refused_before_anything_is_done(
     with pytest.raises(ConfigError, match=r"10\.0\.0\.7 has no price.*or remove max_usd"):
         run_sweep(store, make_sweep(more_search="  max_usd: 5"))
     assert store.read_if_there(paths.sweep_file("probe")) == before
+
+
+def test_what_killed_writers_left_is_removed_but_not_beside_the_lock(store: Store) -> None:
+    for folder in ("", "models/t000/", "weights/", "predictions/"):
+        store.write_bytes(f"{paths.sweep_folder('probe')}/{folder}whole", b"all of it")
+        left = Path(store.root, paths.sweep_folder("probe"), folder, ".whole.4242-7.part")
+        left.write_bytes(b"half of it")
+    _remove_partials(store, "probe")
+    assert [path.parent.name for path in Path(store.root).rglob("*.part")] == ["probe"]
+    assert len(store.files(paths.sweep_folder("probe"))) == 4
 
 
 def read_test_stages(store: Store) -> None:
