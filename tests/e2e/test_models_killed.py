@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Done, Tiny, Tools
 
-pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 N_TRIALS = 8
 MODELS = {f"t{i:03d}" for i in range(N_TRIALS)} | {"arm-no_adapt", "arm-random"}
