@@ -61,7 +61,7 @@ def search_here(
 ) -> Any:
     """Run the trials of a search, one after the other."""
     journal = Path(run.store.uri_of(paths.sweep_journal(run.sweep.name)))
-    study = Study(run.sweep.name, journal)
+    study = Study(run.sweep.name, journal, search.directions)
     searcher = begin_search(
         study,
         space,
@@ -83,7 +83,7 @@ def search_here(
     for number in map(str, itertools.count()):
         params = searcher.suggest(number)
         if not isinstance(params, dict):
-            return SearchResult(trials=study.trials, front=set())
+            return SearchResult(trials=study.trials, front=study.front if search.also else set())
         searcher.on_trial_complete(
             number, trial(inputs_ref, params, lambda n_done, objective=None: None)
         )
