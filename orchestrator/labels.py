@@ -2,7 +2,8 @@
 
 Stages that judge a finished sweep (of the target's test subjects; of every fold's test subjects) open once, at the end;
 asked for earlier, the sweep stops. In a cross-validation the same stages are those of training subjects in other folds:
-there, each fold is handed its own with those of its test subjects masked.
+there, each fold is handed its own with those of its test subjects masked. What is trained after the search, for a model
+to keep, may learn from all of them: nobody judges it.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class LabelGate:
         self._test_read = False
 
     def end_search(self) -> None:
-        """Declare that no further trial will be proposed or trained; only now can test labels be read."""
+        """Declare that no further trial will be proposed or trained to be judged; only now can test labels be read."""
         self._searching = False
 
     def read(self, keys: Sequence[LabelKey], split: Split, purpose: str) -> list[NDArray[np.int8]]:

@@ -231,9 +231,16 @@ class Method(Protocol[TrialT]):
     ) -> "Mapping[str, pa.Table]":
         """Return all tables by their path in the store; the search has ended, so test labels may be read."""
 
+    def refit(self, one: Done[TrialT]) -> TrialT | None:
+        """Return what is trained for the model of a chosen trial, now that the search has ended.
+
+        None where the networks that the trial has trained are its model.
+        """
+
     def trained(self, one: Done[TrialT], row: Mapping[str, Any]) -> Trained:
         """Return a finished trial or control as a model; what trained nothing is the model that it began with.
 
+        Its ``trial`` may be what :meth:`refit` gave.
         `row` is its row of the final table. What this needs of weights that may be gone, it leaves to who reads them.
         """
 
@@ -298,6 +305,10 @@ class MethodBase(Generic[SweepT]):
 
     def record_controls(self, errors: Mapping[str, str | None]) -> None:
         """Take no note."""
+
+    def refit(self, one: Done[Any]) -> Any:
+        """Return None: what a trial has trained is its model."""
+        return None
 
     def untrained(self, row: Mapping[str, Any] | None) -> str | None:
         """Return None: whatever ends has been trained."""

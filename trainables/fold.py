@@ -38,7 +38,7 @@ class Fold:
     """(n_train,), ascending."""
 
     validation: IntArray
-    """(n_validation,)."""
+    """(n_validation,); none where the number of passes is fixed."""
 
     domain: IntArray
     """(n_train,), number of the domain of each training epoch, contiguous from 0."""
@@ -48,7 +48,7 @@ class Fold:
         cls,
         epochs: MultimodalEpochs,
         train: IntArray,
-        validation: IntArray,
+        validation: IntArray | None,
         declared: Sequence[Stage],
         groups: IntArray | None = None,
     ) -> "Fold":
@@ -58,7 +58,7 @@ class Fold:
         ----------
         epochs : MultimodalEpochs
         train, validation : (n_train,), (n_validation,)
-            Rows.
+            Rows. Without validation, the training takes a number of passes that is fixed before.
         declared : sequence of Stage
             Stages to learn and to average the macro-F1 over.
         groups : (n,), optional
@@ -70,6 +70,8 @@ class Fold:
             A subject is on both sides, or a declared stage has no training epoch, or there is no validation epoch.
         """
         check_declared(declared)
+        is_validated = validation is not None
+        validation = np.empty(0, np.intp) if validation is None else validation
         both = np.intersect1d(epochs.subject[train], epochs.subject[validation])
         if both.size:
             raise EpochsError(
@@ -85,7 +87,7 @@ class Fold:
                 f"none of {len(train)} training epochs has stage {', '.join(missing)}, so it cannot be learned; add "
                 "subjects, or leave the stage out."
             )
-        if not validation.size:
+        if is_validated and not validation.size:
             raise EpochsError(
                 "no validation epoch has a declared stage, so nothing can stop the training."
             )
@@ -107,7 +109,7 @@ class FoldOutcome:
     """A trained network and how it came about."""
 
     model: SleepMG
-    """With the weights of the best pass, in evaluation mode."""
+    """With the weights of the best pass, or without validation the last ones, in evaluation mode."""
 
     training: TrainingOutcome
     """``validation`` is the macro-F1 on the validation epochs; ``details`` are those of
@@ -149,6 +151,7 @@ def train_fold(
     batches_of: Callable[[int], Iterable[MultimodalBatch]] | None = None,
     wrap: Callable[[nn.Module], nn.Module] | None = None,
     surroundings: Surroundings | None = None,
+    n_passes: int | None = None,
 ) -> FoldOutcome:
     """Train a network on one fold.
 
@@ -178,16 +181,26 @@ def train_fold(
         Makes of the network what is called in training, where several workers train it.
     surroundings : Surroundings, optional
         Who is told how it goes, and who may end it.
+    n_passes : int, optional
+        Of a fold without validation: passes to take, after which the network keeps its last weights. A schedule of the
+        reversal goes on as planned for ``settings.training.n_passes``, as in a training that stops early.
 
     Raises
     ------
     LeaveError
         The surroundings asked for it; everything is saved.
     SettingsError
-        One domain with the adversary on, one modality with ``multimodal`` on, or the seed is out of range.
+        One domain with the adversary on, one modality with ``multimodal`` on, or the seed is out of range. A fold has
+        both a validation and a number of passes, or neither.
     DivergedError
         The loss left the finite numbers.
     """
+    is_validated = bool(len(fold.validation))
+    if is_validated == (n_passes is not None):
+        raise SettingsError(
+            f"n_passes is {n_passes}, with {len(fold.validation)} validation epochs; allowed: a number without "
+            "validation, None with it."
+        )
     workers = Workers.current()
     seed_everything(seed)
     model = build_model(epochs, settings, fold.n_domains).to(device)
@@ -235,9 +248,11 @@ def train_fold(
     outcome = train(
         step,
         batches_of_pass,
-        n_passes=settings.training.n_passes,
-        validate=lambda: workers.first(validate() if workers.rank == 0 else 0.0),
-        patience=settings.training.patience,
+        n_passes=n_passes or settings.training.n_passes,
+        validate=(lambda: workers.first(validate() if workers.rank == 0 else 0.0))
+        if is_validated
+        else None,
+        patience=settings.training.patience if is_validated else None,
         report=report,
         checkpoints=checkpoints,
         surroundings=surroundings,

@@ -19,6 +19,7 @@ OF_THE_RUN = (
     "cpus_per_worker",
     "gpus_per_worker",
     "keep_models",
+    "refit",
 )
 """Keys that say how a sweep is run, and not what comes out."""
 

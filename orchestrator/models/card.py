@@ -25,6 +25,8 @@ _SPLITS: Mapping[str, str] = {
 }
 """What the value of each split is worth."""
 
+_OF_THE_FOLDS = "by those of the folds, and not by this model"
+
 _TRANSDUCTIVE = (
     "transductive: the signals of these subjects, without their stages, had a part in choosing what it "
     "learned from"
@@ -94,7 +96,7 @@ def _values(record: ModelRecord, onnx: Mapping[str, str]) -> dict[str, Any]:
         "clip_spreads": f"{record.clip_spreads:g}",
         "training": _training(record),
         "tau": _tau(record),
-        "metrics": [_metric(metric) for metric in record.metrics],
+        "metrics": [_metric(record, metric) for metric in record.metrics],
         "limits": _limits(record, has_onnx=bool(onnx)),
         "inputs": _inputs(record),
         "loaded": _loaded(record),
@@ -121,6 +123,11 @@ def _networks(record: ModelRecord) -> str:
 
 def _is_by_subject(record: ModelRecord) -> bool:
     return any(entry.subject is not None for entry in record.files)
+
+
+def _is_refit(record: ModelRecord) -> bool:
+    """Whether it was trained on all subjects when a cross-validation had been measured."""
+    return "refit" in record.about
 
 
 def _channels(record: ModelRecord) -> list[dict[str, str]]:
@@ -179,7 +186,7 @@ def _tau(record: ModelRecord) -> list[dict[str, str]]:
     ]
 
 
-def _metric(metric: Mapping[str, Any]) -> dict[str, str]:
+def _metric(record: ModelRecord, metric: Mapping[str, Any]) -> dict[str, str]:
     """Return a row of the table; a value goes by the name in ``what``, or by that of its key."""
     not_values = ("split", "what", "value", "dataset", "subjects", "transductive")
     values = {key: value for key, value in metric.items() if key not in not_values}
@@ -187,6 +194,8 @@ def _metric(metric: Mapping[str, Any]) -> dict[str, str]:
         values = {metric["what"]: metric.get("value"), **values}
     result = ", ".join(f"{_MEASURES.get(k, k)} {_number(v)}" for k, v in values.items())
     meaning = [_SPLITS.get(metric["split"], NOTHING)]
+    if _is_refit(record):
+        meaning.append(_OF_THE_FOLDS)
     if metric.get("transductive"):
         meaning.append(_TRANSDUCTIVE)
     subjects = _subjects(metric["subjects"]) if "subjects" in metric else NOTHING
@@ -239,7 +248,13 @@ def _limits_of_metrics(record: ModelRecord) -> list[str]:
         limits.append(
             "Its test is transductive: subjects whose signals had no part in making it may be staged worse."
         )
-    if any(entry.fold is not None for entry in record.files):
+    if _is_refit(record):
+        this, it = ("this one was", "it") if len(record.files) == 1 else ("these were", "them")
+        limits.append(
+            f"The table above was measured on the networks of the folds; {this} trained on all subjects, and nobody is "
+            f"left to judge {it}."
+        )
+    elif any(entry.fold is not None for entry in record.files):
         limits.append(
             "Its networks are those of a cross-validation, and the table above is of each one by itself. Their mean, "
             "which is what stages a recording, was judged on nobody: some learned from each of the subjects above."

@@ -1,5 +1,7 @@
 """The one loop over a method: its arms or rows, its trials, its tables."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,8 +20,8 @@ from orchestrator.store import paths
 from orchestrator.store.store import Store
 from orchestrator.sweeps.done import done_trial
 from orchestrator.sweeps.execution import Run, run_fixed
-from orchestrator.sweeps.models import keep_models
-from orchestrator.sweeps.remote import train_one, train_proposed
+from orchestrator.sweeps.models import chosen, keep_models
+from orchestrator.sweeps.remote import train_configured, train_one, train_proposed
 from orchestrator.sweeps.reports import ERROR, SIGNATURE, Outcome
 from orchestrator.sweeps.search.samplers import check_sampler
 from orchestrator.sweeps.search.tuning import run_search
@@ -59,7 +61,7 @@ def run_method(method: Method[Any], gate: LabelGate, run: Run) -> pa.Table:
     final = tables.pop(paths.sweep_trials(method.sweep.name))
     for path, table in tables.items():
         run.store.write_table(path, table)
-    keep_models(run.store, method, done, final)
+    keep_models(run.store, method, _refitted(run, method, done, inputs_ref), final)
     return final
 
 
@@ -86,6 +88,25 @@ def _control(method: Method[Any], name: str, outcome: Outcome) -> Done[Any]:
         replicates=scores.replicates if scores else (),
         error=outcome.get(ERROR),
     )
+
+
+def _refitted(
+    run: Run, method: Method[Any], done: Sequence[Done[Any]], inputs_ref: InputsRef
+) -> list[Done[Any]]:
+    """Train what chosen trials want trained for their models; return all that has ended, with that in their place."""
+    best = chosen(done)
+    wanted = {one.name: method.refit(one) for one in done if one.name in best}
+    trials = {name: trial for name, trial in wanted.items() if trial is not None}
+    if not trials:
+        return list(done)
+    train = partial(train_configured, trainer=method.trainer, trials=trials)
+    outcomes = run_fixed(run, "refit", list(trials), train, inputs_ref)
+    return [
+        replace(one, trial=trials[one.name], error=outcomes[one.name].get(ERROR))
+        if one.name in trials
+        else one
+        for one in done
+    ]
 
 
 def _searched(run: Run, method: Method[Any], inputs_ref: InputsRef) -> list[Done[Any]]:

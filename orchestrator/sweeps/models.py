@@ -27,8 +27,8 @@ def keep_models(
 ) -> None:
     """Give those trials and controls a model that the sweep file says, and forget the weights of all others.
 
-    A model that is there is not written again, so that an end which was killed is ended. What lacks weights is named,
-    and gets none: a sweep does not fail for it.
+    A model that is there is not written again, so that an end which was killed is ended. What lacks weights, or could
+    not be trained once more, is named, and gets none: a sweep does not fail for it.
 
     Parameters
     ----------
@@ -47,7 +47,9 @@ def keep_models(
         trained = method.trained(one, row)
         if store.exists(paths.model_json(sweep.name, trial)):
             continue
-        if lost := lost_weights(store, trained):
+        if one.error is not None:
+            note(_not_refitted(trial, one.error))
+        elif lost := lost_weights(store, trained):
             note(_without_model(trial, lost))
         else:
             write_model(store, sweep, trial, trained)
@@ -165,6 +167,14 @@ def _without_model(trial: str, lost: Sequence[str]) -> str:
     return (
         f"{trial} has no model: its weights ({lost[0]}{more}) were not kept when it was trained, or are not those that "
         f"its training wrote. `orchestrator sweep FILE --keep {trial}` trains it again"
+    )
+
+
+def _not_refitted(trial: str, error: str) -> str:
+    cause, *_ = error.splitlines()
+    return (
+        f"{trial} has no model: its training after the search failed ({cause}). `orchestrator sweep FILE --keep "
+        f"{trial}` keeps the networks that it trained before"
     )
 
 

@@ -1,11 +1,12 @@
 """What Ray runs of a sweep in other processes, which import what a trial needs and nothing of the search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ray
 
-from orchestrator.method import AfterPart, InputsRef, Order, Trainer
+from orchestrator.method import AfterPart, Configured, InputsRef, Order, Trainer
 from orchestrator.sweeps.reports import Outcome, outcome_of
 from search_spaces.space import Params
 
@@ -47,6 +48,17 @@ def train_one(
         return signature
 
     return outcome_of(train, seconds)
+
+
+def train_configured(
+    inputs_ref: InputsRef,
+    name: str,
+    *,
+    trainer: Trainer[Any, Any],
+    trials: Mapping[str, Configured],
+) -> Outcome:
+    """Train one of some trials that are configured already, by its name."""
+    return train_one(inputs_ref, name, trainer=replace(trainer, configured=lambda *_: trials[name]))
 
 
 def train_proposed(

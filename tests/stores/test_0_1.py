@@ -17,7 +17,7 @@ from tests.stores.pages import FINISHED, FOLDER, pages_of
 KILLED = [name for name in SWEEPS if name.endswith("killed")]
 
 
-NEW_KEYS = {"defaults": 0, "keep_models": "none", "adapt_to": "target"}
+NEW_KEYS = {"defaults": 0, "keep_models": "none", "adapt_to": "target", "refit": False}
 """Keys of later versions, with the values that mean what 0.1 did."""
 
 

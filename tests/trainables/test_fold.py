@@ -21,6 +21,7 @@ from trainables.settings import (
     NetworkSettings,
     SleepMGSettings,
 )
+from trainables.snapshot import Snapshot
 from trainables.stages import UNSCORED, Stage
 from trainables.training import Checkpoints
 
@@ -136,6 +137,35 @@ def test_killed_and_resumed_equals_uninterrupted_to_the_last_bit(
     assert found.training == expected.training
     for name, value in expected.model.state_dict().items():
         assert torch.equal(found.model.state_dict()[name], value), name
+
+
+@pytest.mark.heavy
+def test_without_validation_it_is_the_training_of_so_many_passes_of_the_plan(
+    make_epochs: MakeEpochs,
+) -> None:
+    epochs = make_epochs()
+    fold = fold_of(epochs)
+    alone = Fold.of(epochs, fold.train, None, ALL)
+    assert (len(alone.validation), alone.n_domains) == (0, fold.n_domains)
+    saved: list[bytes] = []
+    planned = trained(epochs, Checkpoints(save=saved.append))
+    assert len(saved) == 3, "one after each pass; lambda grows as the plan of three has it"
+    found = train_fold(epochs, alone, declared=ALL, settings=settings(), seed=1, n_passes=2)
+    assert (found.training.n_passes, found.training.best_pass) == (2, None)
+    assert not found.model.training
+    after_two = Snapshot.from_bytes(saved[1]).weights
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, after_two[name]), name
+    losses = [metrics["loss"] for metrics in planned.training.history]
+    assert [metrics["loss"] for metrics in found.training.history] == losses[:2]
+
+
+def test_passes_are_fixed_where_and_only_where_nobody_validates(make_epochs: MakeEpochs) -> None:
+    epochs = make_epochs()
+    fold = fold_of(epochs)
+    for given, n_passes in ((fold, 2), (replace(fold, validation=fold.validation[:0]), None)):
+        with pytest.raises(SettingsError, match=f"n_passes is {n_passes}, with .* without valid"):
+            train_fold(epochs, given, declared=ALL, settings=settings(), seed=1, n_passes=n_passes)
 
 
 @pytest.mark.heavy

@@ -15,15 +15,23 @@ from orchestrator.store.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FoldPlan:
-    """One fold. No subject has two roles."""
+class TrainingPlan:
+    """Who has which role in one training. No subject has two."""
+
+    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    """They stop the training early and give the objective."""
+    train: tuple[str, ...]
+    n_passes: int | None = None
+    """After how many passes it ends, where there is no validation."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoldPlan(TrainingPlan):
+    """One fold of a cross-validation."""
 
     number: int
     """From 0."""
-    test: tuple[str, ...]
-    validation: tuple[str, ...]
-    """They stop the training early and give the objective."""
-    train: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

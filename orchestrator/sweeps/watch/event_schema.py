@@ -88,6 +88,11 @@ EVENTS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...]]] = {
         {"row": _TEXT, **_FIXED},
         ("signature", "error", *_SPENT),
     ),
+    "refit_done": (
+        "After the search: what a chosen trial wanted trained for its model ended, with weights or with an error.",
+        {"refit": _TRIAL, **_FIXED},
+        ("signature", "error", *_SPENT),
+    ),
     "warm_started": (
         "The sampler learns from `n_trials` of a finished sweep; `left_out` says why not from others.",
         {"sweep": _TEXT, "n_trials": _COUNT, "left_out": {"type": "object"}},

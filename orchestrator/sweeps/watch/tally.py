@@ -157,7 +157,7 @@ class Tally:
             self.causes[_cause(event["error"])] += 1
 
 
-_PROGRESS = ("trial_", "arm_", "row_", "sweep_", "search_")
+_PROGRESS = ("trial_", "arm_", "row_", "refit_", "sweep_", "search_")
 """How the events begin with which a sweep comes further, but for a trial that lost its process."""
 
 

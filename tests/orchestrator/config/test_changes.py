@@ -139,6 +139,16 @@ def test_more_or_less_of_a_gpu_is_no_other_training(tmp_path: Path) -> None:
     assert why_not(found, before, after) is None
 
 
+def test_the_training_on_all_subjects_can_come_or_go(tmp_path: Path) -> None:
+    sweeps = [
+        read(tmp_path, SLEEPMG, ("rows:", f"refit: {is_on}\nrows:")) for is_on in ("true", "false")
+    ]
+    for before, after in (sweeps, sweeps[::-1]):
+        (found,) = differences(before, after)
+        assert found.key == "refit"
+        assert why_not(found, before, after) is None
+
+
 def test_a_search_cannot_come_or_go(tmp_path: Path) -> None:
     search = SLEEPMG[SLEEPMG.index("search:") : SLEEPMG.index("rows:")]
     before, after = read(tmp_path, SLEEPMG, (search, "")), read(tmp_path, SLEEPMG)

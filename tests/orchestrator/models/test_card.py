@@ -122,6 +122,15 @@ def test_each_metric_with_its_split_and_subjects(card: Any) -> None:
     assert "transductive" not in text
 
 
+def test_what_folds_were_worth_does_not_read_as_the_worth_of_a_network_of_all(card: Any) -> None:
+    of_folds = {"split": "fold test", "subjects": ["b"], "macro_f1": 0.5}
+    said = "each subject staged by networks that learned from others"
+    worth = section(card(metrics=(of_folds,)), "How good it is")
+    assert f"| {said} |" in worth
+    worth = section(card(metrics=(of_folds,), about={"refit": {}}), "How good it is")
+    assert f"| {said}; by those of the folds, and not by this model |" in worth
+
+
 def test_no_metric_is_said(card: Any) -> None:
     assert "Not measured" in section(card(), "How good it is")
 
@@ -143,6 +152,14 @@ def test_limits_of_every_model(card: Any) -> None:
         ({"metrics": ({**TEST, "transductive": True},)}, "Its test is transductive"),
         ({"metrics": ({"split": "early stop", "macro_f1": 0.7},)}, "Nobody judged it by stages"),
         ({"files": files(fold=[1, 2])}, "was judged on nobody: some learned from each"),
+        (
+            {"files": files(seed=[1]), "about": {"refit": {}}},
+            "of the folds; this one was trained on all subjects, and nobody is left to judge it.",
+        ),
+        (
+            {"files": files(seed=[1, 2]), "about": {"refit": {}}},
+            "of the folds; these were trained on all subjects, and nobody is left to judge them.",
+        ),
         ({"files": files(seed=[1, 2])}, "the mean of their probabilities was not judged"),
         ({"files": files(subject=["b", "c"])}, "Each network was adapted to the subject"),
         (

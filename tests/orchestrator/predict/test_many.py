@@ -100,5 +100,7 @@ def test_a_job_keeps_nothing_in_its_own_folder(
 ) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"this job's own working directory.* Give --out an s3://"):
+    with pytest.raises(
+        ConfigError, match=r"this job's own working directory.* Give --out an s3://"
+    ):
         run()

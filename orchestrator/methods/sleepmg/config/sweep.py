@@ -94,6 +94,9 @@ class SleepMGSweep(SweepBase):
     """How a fold is trained."""
     search: Search | None = None
     """What the search varies; without, only the rows are run."""
+    refit: bool = False
+    """After the search, train the chosen configuration once more on all subjects, with each seed of a trial; these
+    networks, and not those of the folds, are the model that is kept."""
     rows: tuple[Row, ...] = ()
     """Fixed configurations to run before the search: controls, or an ablation."""
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct_seeds)] = (1,)
@@ -161,6 +164,18 @@ class SleepMGSweep(SweepBase):
             raise wrong_key("rows", "a file needs a search, rows, or both")
         if not self.rows and self.seeds != (1,):
             raise wrong_key("seeds", "has no effect without rows: trials of a search take 'seed'")
+        return self
+
+    @model_validator(mode="after")
+    def _refit_has_an_effect(self) -> "SleepMGSweep":
+        if self.refit and self.search is None:
+            problem = (
+                "has no effect without a search: rows keep the networks of their folds; remove it"
+            )
+            raise wrong_key("refit", problem)
+        if self.refit and self.keep_models == "none":
+            problem = "trains a model, but keep_models is 'none'; write 'best' or 'all' there, or remove refit"
+            raise wrong_key("refit", problem)
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ def cautions(found: Findings) -> tuple[Caution, ...]:
             *_hurt(found),
             *_not_nested(found),
             *_noise(found),
+            *_refit(found),
             *_seeds(found),
             *_few_subjects(found),
             *_few_epochs(found),
@@ -128,6 +129,19 @@ def _noise(found: Findings) -> list[Caution]:
                 )
             )
     return cautions
+
+
+def _refit(found: Findings) -> list[Caution]:
+    if found.chosen is None or not found.sweep.manifest.refit:
+        return []
+    return [
+        Caution(
+            level=Level.NOTE,
+            title=f"The model of {found.chosen.name} is not what was measured here.",
+            text="The numbers on this page were measured on the networks of the folds; this one was trained on all "
+            "subjects, and nobody is left to judge it.",
+        )
+    ]
 
 
 def _seeds(found: Findings) -> list[Caution]:

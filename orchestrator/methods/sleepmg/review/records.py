@@ -66,6 +66,8 @@ class Manifest:
     """Of the rows."""
     figure: str | None
     """Title of the figure of confusion matrices."""
+    refit: bool = False
+    """Whether the model of the chosen trial is trained on all subjects."""
     batch_size: int
     n_passes: int
     """At most."""

@@ -14,7 +14,7 @@ from orchestrator.methods.sleepmg.config.search import Search
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
 from orchestrator.methods.sleepmg.plan import (
     CrossValidationPlan,
-    FoldPlan,
+    TrainingPlan,
     plan_cross_validation,
 )
 from orchestrator.methods.sleepmg.run.objective_values import ObjectiveValues
@@ -22,6 +22,7 @@ from orchestrator.methods.sleepmg.run.tables import Tables
 from orchestrator.methods.sleepmg.trial import cross_validation as trial
 from orchestrator.methods.sleepmg.trial.cross_validation import Trial, described
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs, cross_validation_inputs
+from orchestrator.methods.sleepmg.trial.refit import refit_of
 from orchestrator.psg import feed
 from orchestrator.store import paths
 from orchestrator.store.store import Store
@@ -31,7 +32,6 @@ from orchestrator.sweeps.objective import Judge
 from orchestrator.sweeps.reports import so_far
 from orchestrator.telemetry.events import EventLog
 from search_spaces.space import Params, as_data
-from trainables.settings import SleepMGSettings
 from trainables.stages import Stage
 
 
@@ -132,16 +132,16 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
         }
         return {path_of[name](self.sweep.name): table for name, table in tables.tables().items()}
 
+    def refit(self, one: Done[Trial]) -> Trial | None:
+        """Return the trainings on all subjects, if the sweep file wants them."""
+        return refit_of(self._inputs, one.trial) if self.sweep.refit else None
+
     def trained(self, one: Done[Trial], row: Mapping[str, Any]) -> Trained:
-        """Return the networks of all folds and seeds, which are one ensemble."""
-        plan, settings = self._plan, one.trial.settings
+        """Return the networks of all folds and seeds, or those of all subjects, which are one ensemble."""
+        plan = self._plan
         return Trained(
             network="sleepmg",
-            weights=[
-                self._weights(fold, settings, seed)
-                for seed in one.trial.seeds
-                for fold in plan.folds
-            ],
+            weights=self._weights(one.trial),
             modalities=self.sweep.modalities,
             scale=self.sweep.scale,
             stages=self.sweep.stages,
@@ -157,9 +157,10 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
                 }
             ],
             about={
-                "settings": asdict(settings),
+                "settings": asdict(one.trial.settings),
                 "signature": one.signature,
                 "data_id": plan.data_id,
+                **_about_refit(one.trial),
                 "folds": [
                     {"fold": fold.number, "test": list(fold.test), "train": list(fold.train)}
                     for fold in plan.folds
@@ -167,16 +168,23 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
             },
         )
 
-    def _weights(self, fold: FoldPlan, settings: SleepMGSettings, seed: int) -> StoredWeights:
-        fold_id = self._inputs.fold_id(fold, settings, seed)
-        learned = self._inputs.learned(fold)
-        return StoredWeights(
-            path=paths.fold_weights(fold_id),
-            seed=seed,
-            fold=fold.number,
-            record=paths.fold_json(fold_id),
-            modalities=None if learned == tuple(self.sweep.modalities) else learned,
-        )
+    def _weights(self, trial: Trial) -> list[StoredWeights]:
+        def stored(plan: TrainingPlan, seed: int, number: int | None = None) -> StoredWeights:
+            fold_id = self._inputs.fold_id(plan, trial.settings, seed)
+            learned = self._inputs.learned(plan)
+            return StoredWeights(
+                path=paths.fold_weights(fold_id),
+                seed=seed,
+                fold=number,
+                record=paths.fold_json(fold_id),
+                modalities=None if learned == tuple(self.sweep.modalities) else learned,
+            )
+
+        if trial.refit:
+            return [stored(*one) for one in zip(trial.refit, trial.seeds, strict=True)]
+        return [
+            stored(fold, seed, fold.number) for seed in trial.seeds for fold in self._plan.folds
+        ]
 
     def _about(self) -> dict[str, Any]:
         """Return what the sweep runs on, and what always answering one stage is worth."""
@@ -202,6 +210,7 @@ class SleepMGMethod(MethodBase[SleepMGSweep]):
             "rows": [{"name": row.name, "ours": row.ours} for row in sweep.rows],
             "seeds": list(sweep.seeds),
             "figure": sweep.figure,
+            "refit": sweep.refit,
             "batch_size": sweep.training.batch_size,
             "n_passes": sweep.training.n_passes,
             "workers": sweep.workers,
@@ -235,6 +244,16 @@ def objective_judge(gate: LabelGate, plan: CrossValidationPlan) -> Judge:
         Split.FOLD_VALIDATION,
         "objective",
     )
+
+
+def _about_refit(trial: Trial) -> dict[str, Any]:
+    """Return what is known of trainings on all subjects: how long each was, and that nobody judged it."""
+    if not trial.refit:
+        return {}
+    n_passes = {
+        str(seed): plan.n_passes for seed, plan in zip(trial.seeds, trial.refit, strict=True)
+    }
+    return {"refit": {"n_passes_by_seed": n_passes, "judged": False}}
 
 
 def _majority_macro_f1(

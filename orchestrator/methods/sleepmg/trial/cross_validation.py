@@ -13,6 +13,7 @@ from orchestrator.config.proposals import NONE
 from orchestrator.method import InputsRef, Order, Trainer
 from orchestrator.methods.sleepmg.config.rows import Row
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
+from orchestrator.methods.sleepmg.plan import TrainingPlan
 from orchestrator.methods.sleepmg.trial.fold_training import Setup, train_missing
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.store import paths
@@ -51,6 +52,8 @@ class Trial:
     """Id of its one cross-validation, or of those with all seeds."""
     stored: tuple[str, ...]
     """Id of the cross-validation with each seed, which its predictions are stored under."""
+    refit: tuple[TrainingPlan, ...] = ()
+    """With each seed, a training on all subjects in place of the folds; empty for a cross-validation."""
 
 
 def configured(inputs: CrossValidationInputs, name: str, params: Params | None) -> Trial:
@@ -94,13 +97,16 @@ def described(inputs: CrossValidationInputs, trial: Trial) -> dict[str, Any]:
 
 
 def train(order: Order[CrossValidationInputs, Trial]) -> None:
-    """Cross-validate with one seed after the other, as :func:`run` does.
+    """Cross-validate with one seed after the other, as :func:`run` does; or train what follows a search.
 
     Reports the number of finished folds, or of passes where the scheduler looks after each pass; a finished fold counts
     as if it had taken all passes. The objective of a report is the mean validation macro-F1 over folds; the fold under
     way counts with its latest pass.
     """
     inputs, trial, after_part = order.inputs, order.trial, order.after_part
+    if trial.refit:
+        _refit(order)
+        return
     if after_part is None:
         for seed in trial.seeds:
             run(inputs, trial.settings, seed, inputs_ref=order.inputs_ref, trained=order.trained)
@@ -134,6 +140,16 @@ def train(order: Order[CrossValidationInputs, Trial]) -> None:
             partial(after_pass, n_folds * i) if by_pass else None,
             trial.signature,
         )
+
+
+def _refit(order: Order[CrossValidationInputs, Trial]) -> None:
+    """Train on all subjects with one seed after the other."""
+    torch.set_num_threads(1)  # as in `run`
+    trial = order.trial
+    for seed, plan in zip(trial.seeds, trial.refit, strict=True):
+        setup = Setup(settings=trial.settings, seed=seed, signature=trial.signature)
+        for seconds in train_missing(order.inputs, [plan], setup, order.inputs_ref, None):
+            order.trained(seconds)
 
 
 def run(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.method import InputsRef
-from orchestrator.methods.sleepmg.plan import FoldPlan
+from orchestrator.methods.sleepmg.plan import TrainingPlan
 from orchestrator.methods.sleepmg.trial.inputs import CrossValidationInputs
 from orchestrator.store import paths
 from orchestrator.store.store import Store, sha256
@@ -61,14 +61,14 @@ class Setup:
 class _FoldToTrain:
     """A fold to train."""
 
-    plan: FoldPlan
+    plan: TrainingPlan
     saved: bytes | None
     """Its checkpoint, where it was begun before."""
 
 
 def train_missing(
     inputs: CrossValidationInputs,
-    plans: Sequence[FoldPlan],
+    plans: Sequence[TrainingPlan],
     setup: Setup,
     inputs_ref: InputsRef | None,
     report: Report | None,
@@ -80,7 +80,7 @@ def train_missing(
     Parameters
     ----------
     inputs : CrossValidationInputs
-    plans : sequence of FoldPlan
+    plans : sequence of TrainingPlan
         Several workers train them one after the other, without beginning anew.
     setup : Setup
     inputs_ref : InputsRef
@@ -90,7 +90,7 @@ def train_missing(
     """
     store = Store.open(inputs.store_uri)
 
-    def missing() -> list[FoldPlan]:
+    def missing() -> list[TrainingPlan]:
         return [
             plan
             for plan in plans
@@ -108,7 +108,9 @@ def train_missing(
     return persistently(attempt, lambda: len(missing()))
 
 
-def _due(store: Store, inputs: CrossValidationInputs, plan: FoldPlan, setup: Setup) -> _FoldToTrain:
+def _due(
+    store: Store, inputs: CrossValidationInputs, plan: TrainingPlan, setup: Setup
+) -> _FoldToTrain:
     fold_id = inputs.fold_id(plan, setup.settings, setup.seed)
     return _FoldToTrain(plan, store.read_if_there(paths.fold_checkpoint(fold_id)))
 
@@ -150,6 +152,7 @@ def _train(
                 resume_from=due.saved,
             ),
             surroundings=surroundings,
+            n_passes=due.plan.n_passes,
             **options,
         )
     if workers.rank == 0:
@@ -183,7 +186,7 @@ def _feed(
 ) -> Feed:
     settings, seed = setup.settings, setup.seed
     _, fold = inputs.fold(due.plan, settings)
-    n_passes = settings.training.n_passes
+    n_passes = due.plan.n_passes or settings.training.n_passes
     first = 1
     if due.saved is not None:
         fold_id = inputs.fold_id(due.plan, setup.settings, setup.seed)
@@ -252,7 +255,7 @@ def _share_of(
 def _write(
     store: Store,
     inputs: CrossValidationInputs,
-    plan: FoldPlan,
+    plan: TrainingPlan,
     setup: Setup,
     trained: tuple[MultimodalEpochs, Fold, FoldOutcome],
 ) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.labels import LabelGate, Split
 from orchestrator.methods.sleepmg.config.sweep import SleepMGSweep
-from orchestrator.methods.sleepmg.plan import CrossValidationPlan, FoldPlan
+from orchestrator.methods.sleepmg.plan import CrossValidationPlan, FoldPlan, TrainingPlan
 from orchestrator.psg import feed
 from orchestrator.store.hashing import content_id
 from orchestrator.store.store import Store
@@ -43,13 +43,13 @@ class CrossValidationInputs:
         wanted = [self.subjects.index(subject) for subject in subjects]
         return np.flatnonzero(np.isin(self.epochs.subject, wanted))
 
-    def learned(self, plan: FoldPlan) -> tuple[str, ...]:
-        """Return the modalities that a training subject of a fold has."""
+    def learned(self, plan: TrainingPlan) -> tuple[str, ...]:
+        """Return the modalities that a training subject has."""
         has = np.atleast_1d(self.epochs.present[self.rows_of(plan.train)].any(axis=0))
         return tuple(m for m, is_there in zip(self.epochs.modalities, has, strict=True) if is_there)
 
-    def fold(self, plan: FoldPlan, settings: SleepMGSettings) -> tuple[MultimodalEpochs, Fold]:
-        """Return what one fold may see: the stages of its test subjects are masked.
+    def fold(self, plan: TrainingPlan, settings: SleepMGSettings) -> tuple[MultimodalEpochs, Fold]:
+        """Return what one training may see: the stages of its test subjects are masked.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class CrossValidationInputs:
         fold = Fold.of(
             epochs,
             self.rows_of(plan.train),
-            self.rows_of(plan.validation),
+            self.rows_of(plan.validation) if plan.n_passes is None else None,
             self.sweep.stages,
             groups,
         )
@@ -124,7 +124,7 @@ class CrossValidationInputs:
                 "on have. Add the subject to `exclude`, or name other `modalities`."
             )
 
-    def fold_id(self, plan: FoldPlan, settings: SleepMGSettings, seed: int) -> str:
+    def fold_id(self, plan: TrainingPlan, settings: SleepMGSettings, seed: int) -> str:
         """Return the content id of a trained fold, before it exists; sweeps with equal folds share them."""
         return content_id(
             {
@@ -132,6 +132,7 @@ class CrossValidationInputs:
                 "train": list(plan.train),
                 "validation": list(plan.validation),
                 "test": list(plan.test),
+                **({} if plan.n_passes is None else {"n_passes": plan.n_passes}),
                 "groups": [list(fold.test) for fold in self.folds]
                 if settings.adversary.domains == "group"
                 else None,
@@ -153,7 +154,8 @@ def cross_validation_inputs(
     stages = gate.read(
         [key_of(r) for r in plan.recordings],
         Split.FOLD_TRAIN,
-        "training and early stop; a fold does not see the stages of its test subjects",
+        "training and early stop; a fold does not see the stages of its test subjects"
+        + ("; after the search, a training sees those of all" if sweep.refit else ""),
     )
     usable = [feed.usable_epochs(store, recording) for recording in plan.recordings]
     present = np.array(

@@ -22,13 +22,14 @@ def test_it_is_a_schema() -> None:
 
 def test_it_names_what_the_code_writes(root: Path) -> None:
     package = root / "orchestrator"
-    folders = (package / "sweep", package / "methods")
+    folders = (package / "sweeps", package / "methods")
     sources = [*(path for of in folders for path in of.rglob("*.py")), package / "labels.py"]
     own_log = {"encoder.py", "keep.py", "replay.py"}
     text = "\n".join(p.read_text(encoding="utf-8") for p in sources if p.name not in own_log)
     written = set(re.findall(r'emit\(\s*"(\w+)"', text)) | {
         "arm_done",
         "row_done",
+        "refit_done",
     }  # f"{kind}_done"
     written |= {"held_for_space", "space_again"}  # one of two
     assert written == set(EVENTS)
@@ -43,6 +44,13 @@ def test_it_names_what_the_code_writes(root: Path) -> None:
         ("trial_lost", {"trial": "t003", "n_times": 1}, True),
         ("trial_lost", {"trial": "3", "n_times": 1}, False),
         ("arm_done", {"arm": "random", "error": "ValueError: no"}, True),
+        (
+            "refit_done",
+            {"refit": "t003", "signature": "0a", "waited_s": 0.5, "trained_s": 2.0},
+            True,
+        ),
+        ("refit_done", {"refit": "t003", "error": "ValueError: no"}, True),
+        ("refit_done", {"trial": "t003"}, False),
         ("trial_progress", {"trial": "t003", "n_parts": 1}, True),
         ("trial_progress", {"trial": "t003"}, False),
         ("trial_started", {**STARTED}, True),

@@ -303,6 +303,8 @@ def test_a_search_over_choices(tmp_path: Path) -> None:
         ("grl_weight: 0.05", "enabled: false", "false", "adversary.enabled is false: mod_d is on, but adversary.en"),
         ("dropout: 0.25", "multimodal: false", "false", "network.multimodal is false: mod_f, mod_y or mod_d is"),
         ("[emg, eeg]", "[eeg]", "[eeg]", "modalities is [\"eeg\"]: has one modality, but network.multimodal is on"),
+        ("clinic", "clinic\nrefit: 1", "1", "refit is 1: must be true or false"),
+        ("clinic", "clinic\nrefit: true\nkeep_models: none", "true", "refit is true: trains a model, but keep_models"),
         # search
         ("n_trials: 12", "n_trials: 0", "0", "search.n_trials is 0: must be greater than or equal to 1"),
         ("n_trials: 12", "n_trials: 12\n  objective: test", "test", 'search.objective is "test": not allowed.'),
@@ -499,6 +501,15 @@ def test_a_sweep_with_nothing_to_run_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"probe.yaml:{message}")):
         loaded(tmp_path, (old, new), text=SHORT)
+
+
+def test_nothing_is_trained_on_all_subjects_without_a_search(tmp_path: Path) -> None:
+    text = SHORT.replace("rows:", "refit: true\nrows:")
+    with pytest.raises(
+        ConfigError, match=f":{place(text, 'true')}: refit is true: has no effect w"
+    ):
+        loaded(tmp_path, text=text)
+    assert not loaded(tmp_path, text=SHORT).refit
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

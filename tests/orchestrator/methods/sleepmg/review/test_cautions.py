@@ -40,6 +40,14 @@ def test_a_quiet_search_is_still_not_nested_and_of_one_seed(made: Any) -> None:
     assert "among 1 trial may have seen" in found[0].text
 
 
+def test_of_a_model_that_is_trained_on_all_subjects(made: Any) -> None:
+    found = found_in(made, made.manifest_json(refit=True), trials=better_row(made))
+    assert (
+        "note: The model of t000 is not what was measured here. The numbers on this page were measured on the networks "
+        "of the folds; this one was trained on all subjects, and nobody is left to judge it."
+    ) in text_of(found)
+
+
 def test_a_quiet_ablation_only_warns_of_picking(made: Any) -> None:
     rows = [("NaiveMG", 0.55), ("xvx", 0.6), ("SleepMG", 0.65)]
     trials = [
