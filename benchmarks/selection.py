@@ -167,7 +167,9 @@ def arrays_of(store: Store, sweep: SelectiveSweep) -> Arrays:
     held_out = unlabelled_epochs(store, plan.objective_recordings, sweep.modality)
     with EventLog(store, "benchmark.jsonl") as log:
         gate = LabelGate(store, log)
-        stages = batch_stages(gate, plan.train, chosen, Split.SOURCE_TRAIN, "benchmark")
+        stages = batch_stages(
+            gate, plan.train, chosen, sweep.batch_size, Split.SOURCE_TRAIN, "benchmark"
+        )
         known = gate.read(
             [key_of(r) for r in plan.objective_recordings], Split.SOURCE_VALIDATION, "benchmark"
         )
