@@ -13,7 +13,7 @@ AT_RISK = (
     "cli/test_trials.py",
     "cluster/test_launch.py",
     "config/test_yaml_source.py",
-    "sweep/test_halt.py",
+    "sweeps/test_halt.py",
     "sweep/watch/test_live.py",
     "sweep/watch/test_status_table.py",
     "telemetry/test_progress.py",
