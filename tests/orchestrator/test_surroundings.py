@@ -14,8 +14,8 @@ AT_RISK = (
     "cluster/test_launch.py",
     "config/test_yaml_source.py",
     "sweeps/test_halt.py",
-    "sweep/watch/test_live.py",
-    "sweep/watch/test_status_table.py",
+    "sweeps/watch/test_live.py",
+    "sweeps/watch/test_status_table.py",
     "telemetry/test_progress.py",
     "telemetry/test_termination.py",
 )
