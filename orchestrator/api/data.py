@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.api.caller import check_cpus, undisturbed_environment
 from orchestrator.psg.dataset import load_dataset
 from orchestrator.store import paths
 from orchestrator.store.placement import open_store
@@ -73,17 +74,20 @@ def ingest(
     Raises
     ------
     ConfigError
-        The file is wrong, or `data` is not there.
+        The file or `n_cpus` is wrong, or `data` is not there.
     DataError
         No recording was found, or none could be used.
     """
     described = load_dataset(dataset)
+    check_cpus(n_cpus)
     opened = open_store(store, writable=True)
-    prepare_ray_environment()
-    from orchestrator.psg.ingest import ingest as run_ingest
+    with undisturbed_environment():
+        prepare_ray_environment()
+        from orchestrator.psg.ingest import ingest as run_ingest
 
+        report = run_ingest(described, str(data), opened, n_cpus=n_cpus)
     return Ingested(
-        report=run_ingest(described, str(data), opened, n_cpus=n_cpus),
+        report=report,
         manifest_uri=opened.uri_of(paths.manifest_json(described.name)),
         optional=described.optional,
     )

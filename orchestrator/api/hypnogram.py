@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import ConfigError
-from orchestrator.predict.files import EVENT_TEXTS, UNSTAGED, epochs_csv
+from orchestrator.predict.files import EVENT_TEXTS, UNSTAGED, epochs_csv, night_files
 from orchestrator.predict.run import Outputs, night_text, write_night
 from orchestrator.predict.staging import Staged
 from orchestrator.predict.statistics import Agreement, SleepStatistics, bouts, sleep_statistics
@@ -49,7 +49,7 @@ class Hypnogram:
 
     @property
     def start(self) -> datetime | None:
-        """When the recording starts, in the time of its place; None if unknown."""
+        """When the recording starts, in the time that its file has (EDF: of its place; FIF: UTC); None if unknown."""
         return self.staged.night.start
 
     @property
@@ -96,12 +96,16 @@ class Hypnogram:
 
     def to_csv(self, path: "str | Path") -> None:
         """Write :meth:`to_frame` as CSV, with all digits."""
-        Path(path).write_bytes(epochs_csv(self.staged.night))
+        file = Path(path).expanduser()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(epochs_csv(self.staged.night))
 
     def to_annotations(self) -> "mne.Annotations":
-        """Return annotations for MNE, one for each stretch of a stage, as in ``raw.set_annotations(...)``.
+        """Return annotations for MNE, one for each stretch of a stage, as in ``raw.copy().set_annotations(...)``.
 
-        Onsets count from the start of the recording.
+        Onsets count from the start of the recording. ``set_annotations`` replaces the annotations that are there, a
+        scorer's among them, and whoever stages such a recording compares with this model. To keep what is there, add
+        them one by one: ``raw.annotations.append(a.onset + raw.first_time, a.duration, a.description)``.
         """
         import mne
 
@@ -144,24 +148,25 @@ class Hypnogram:
         Parameters
         ----------
         folder : str or Path
-            Or ``s3://bucket/prefix``. Nothing in it is overwritten.
+            Or ``s3://bucket/prefix``. Nothing in it is overwritten; files with the same content are left alone.
 
         Raises
         ------
         ConfigError
-            There are files of these names already.
+            There are other files of these names.
         """
-        from orchestrator.predict.files import output_names
-
         out = Store.open(str(folder), writable=True)
-        names = output_names(self.recording)
-        there = sorted(Outputs.of(out).names.intersection(names))
-        if there:
+        files = night_files(self.staged.night, self.staged.channel)
+        there = Outputs.of(out).names.intersection(files)
+        others = sorted(name for name in there if out.read_bytes(name) != files[name])
+        if others:
             raise ConfigError(
-                f"{', '.join(map(out.uri_of, there))}: there already. Name another folder, or remove what is there."
+                f"{', '.join(map(out.uri_of, others))}: there already, with another content. Name another folder, or "
+                "remove what is there."
             )
-        write_night(out, self.staged)
-        return [out.uri_of(name) for name in names]
+        if len(there) < len(files):
+            write_night(out, self.staged)
+        return [out.uri_of(name) for name in files]
 
     def __repr__(self) -> str:
         return f"Hypnogram of {self.recording!r}: {night_text(self.staged.night)}"

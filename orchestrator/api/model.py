@@ -59,7 +59,8 @@ class Model:
         Parameters
         ----------
         recording : mne.io.BaseRaw, str or Path
-            Opened by MNE, or the file of one. Stages in its annotations are compared with; the model does not see them.
+            Opened by MNE, or the local file of one. Stages in its annotations are compared with; the model does not see
+            them.
         subject : str, optional
             Who is recorded: decides which weights stage where a model has some of each subject's own, and lets the
             result say so if the model was trained on this one.
@@ -77,7 +78,9 @@ class Model:
         Notes
         -----
         MNE keeps neither the steps nor the range of the recorder's converter. Flat epochs are found in either, but the
-        last digits of probabilities may differ between a file and the same file opened by MNE.
+        last digits of probabilities may differ between a file and the same file opened by MNE. Where the channels of a
+        file have several rates, MNE resamples them to the highest one first, and some epochs may get another stage:
+        hand over the path then.
         """
         pairs = [
             (modality, name)
@@ -86,7 +89,7 @@ class Model:
         ]
         settings = settings_for(self.record, pairs)
         if isinstance(recording, str | PathLike):
-            found = find_inputs([str(recording)])
+            found = find_inputs([str(Path(recording).expanduser())])
             if len(found) != 1:
                 raise ConfigError(
                     f"{recording} are {len(found)} recordings, and stage() takes one. Call it for each of them."
@@ -140,8 +143,8 @@ def load_model(model: str | Path, *, store: str | Path | None = None) -> Model:
     Parameters
     ----------
     model : str or Path
-        ``SWEEP``, of which the chosen trial is meant; ``SWEEP:TRIAL`` or ``SWEEP:ARM``; the id of an encoder; or a
-        folder or URI with ``model.json``.
+        Text: ``SWEEP``, of which the chosen trial is meant; ``SWEEP:TRIAL`` or ``SWEEP:ARM``; the id of an encoder; or
+        a folder or URI with ``model.json``. A Path is a folder.
     store : str or Path, optional
         Where sweeps and encoders are: a folder or ``s3://bucket/prefix``. By default that of the environment variable
         ORCHESTRATOR_STORE, or else the folder ``runs``.
@@ -155,7 +158,9 @@ def load_model(model: str | Path, *, store: str | Path | None = None) -> Model:
     IntegrityError
         A file of the model is damaged, or is of a later version.
     """
-    loaded = models.load_model(open_store(store), str(model))
+    # A path is no name: without its folder, it would be looked up among the sweeps first.
+    name = str(model.absolute()) if isinstance(model, Path) else model
+    loaded = models.load_model(open_store(store), name)
     return Model(loaded=loaded, name=loaded.record.name)
 
 

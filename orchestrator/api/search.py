@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.suggest import did_you_mean
+from orchestrator.api.caller import check_cpus, undisturbed_chance, undisturbed_environment
 from orchestrator.config.sweep import load_sweep, renamed
 from orchestrator.config.sweep_sections import SweepBase
 from orchestrator.errors import ConfigError, DataError
+from orchestrator.reviews.report import PAGE, no_sweep, write_review
 from orchestrator.store import paths
 from orchestrator.store.placement import open_store
 from orchestrator.store.store import Store
@@ -112,8 +113,9 @@ def sweep(
 ) -> Results:
     """Run the search of a sweep file, with its control arms or rows.
 
-    A sweep that is complete is looked up; one that was killed goes on. Ctrl-C, or the stop button of a notebook, lets
-    the running trials finish, and the second one ends them at their last checkpoints.
+    A sweep that is complete is looked up; one that was killed goes on. Once trials run, Ctrl-C, or the stop button of a
+    notebook, lets these finish, and the second one ends them at their last checkpoints; before, it stops at once, with
+    KeyboardInterrupt. SIGTERM ends the process itself, if what it runs does not end within seconds.
 
     Parameters
     ----------
@@ -139,10 +141,12 @@ def sweep(
         It was stopped. The same call goes on.
     """
     read, opened = open_sweep(file, store, name)
-    prepare_ray_environment()
-    from orchestrator.sweeps.runner import run_sweep
+    check_cpus(n_cpus)
+    with undisturbed_environment(), undisturbed_chance():
+        prepare_ray_environment()
+        from orchestrator.sweeps.runner import run_sweep
 
-    run_sweep(opened, read, n_cpus=n_cpus, retry_failed=retry_failed)
+        run_sweep(opened, read, n_cpus=n_cpus, retry_failed=retry_failed)
     return Results(store=opened, name=read.name)
 
 
@@ -176,15 +180,7 @@ def results(name: str, *, store: str | Path | None = None) -> Results:
     """
     opened = open_store(store)
     if not opened.exists(paths.sweep_trials(name)):
-        there = opened.folders(paths.SWEEPS)
-        if name in there:
-            raise ConfigError(
-                f"sweep {name!r} in {opened.uri} has not finished. Run it again; it goes on where it was."
-            )
-        raise ConfigError(
-            f"there is no sweep {name!r} in {opened.uri}.{did_you_mean(name, there)} There are: "
-            f"{', '.join(there) or 'none'}."
-        )
+        raise ConfigError(no_sweep(name, opened))
     return Results(store=opened, name=name)
 
 
@@ -205,8 +201,6 @@ def review(name: str, *, store: str | Path | None = None) -> Review:
     DataError
         Another version wrote its tables.
     """
-    from orchestrator.reviews.report import PAGE, write_review
-
     opened = open_store(store, writable=True)
     uri = write_review(opened, name)
     return Review(uri=uri, html=opened.read_bytes(paths.review(name, PAGE)).decode())

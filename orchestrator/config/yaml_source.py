@@ -172,13 +172,19 @@ def source_of(given: str | Path | Mapping[str, Any]) -> YamlSource:
     if not isinstance(given, Mapping):
         return load(given)
     try:
-        data = json.loads(json.dumps(given))
+        data = json.loads(json.dumps(dict(given), default=_plain))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"the mapping holds what a YAML file cannot: {error}. Allowed: mappings, lists, text, numbers, True, False "
             "and None."
         ) from None
     return YamlSource(path=None, data=data, values={(): Position(1, 1)}, keys={})
+
+
+def _plain(value: object) -> dict[str, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{shown(str(value))} is a {type(value).__name__}")
 
 
 def load(path: str | Path) -> YamlSource:

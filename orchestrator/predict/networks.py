@@ -1,6 +1,7 @@
 """Kinds of networks that a kept model may hold: from the bytes of its weights to what it says of epochs."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -77,15 +78,29 @@ NETWORKS: Mapping[str, Callable[[bytes, Sequence[str], Sequence[Stage]], Answer]
 """By what ``model.json`` writes under ``network``: from weights, modalities and stages that may be said."""
 
 
+class _OneThread:
+    """How many blocks of this process want one thread, and how many it had before the first of them."""
+
+    lock = threading.Lock()
+    n_blocks = 0
+    before = 1
+
+
 @contextlib.contextmanager
 def in_one_thread() -> Iterator[None]:
-    """Let torch use one thread inside the block, and as many as before after it."""
-    before = torch.get_num_threads()
-    one_thread()
+    """Let torch use one thread inside the block, and as many as before when the last such block has ended."""
+    with _OneThread.lock:
+        if _OneThread.n_blocks == 0:
+            _OneThread.before = torch.get_num_threads()
+            one_thread()
+        _OneThread.n_blocks += 1
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _OneThread.lock:
+            _OneThread.n_blocks -= 1
+            if _OneThread.n_blocks == 0:
+                torch.set_num_threads(_OneThread.before)
 
 
 def one_thread() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def stage_recording(
     RecordingError
         It lacks a channel, or is too short.
     """
-    name = recording.file_name.partition(".")[0] or recording.file_name
+    name = PurePath(recording.file_name).stem
     source = Source(
         subject=subject or name,
         recording=name,

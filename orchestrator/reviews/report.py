@@ -31,7 +31,7 @@ def write_review(store: Store, name: str) -> str:
         Its manifest or one of its tables is damaged.
     """
     if not store.exists(paths.sweep_trials(name)):
-        raise ConfigError(_no_sweep(name, store))
+        raise ConfigError(no_sweep(name, store))
     files = room(_method(store, name), "review").review_files(store, name)
     for filename in sorted(files, key=lambda filename: filename == PAGE):
         store.write_bytes(paths.review(name, filename), files[filename])
@@ -48,7 +48,8 @@ def _method(store: Store, name: str) -> str:
     return str(method)
 
 
-def _no_sweep(name: str, store: Store) -> str:
+def no_sweep(name: str, store: Store) -> str:
+    """Say that a store has no finished sweep of a name, and which ones it has."""
     started = store.folders(paths.SWEEPS)
     finished = [other for other in started if store.exists(paths.sweep_trials(other))]
     if name in started:

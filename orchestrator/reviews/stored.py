@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.store import paths
+from orchestrator.store import decoding, paths
 from orchestrator.store.decoding import json_object
 from orchestrator.store.provenance import OtherCode, encoders_of_other_code, recorded_code
 from orchestrator.store.store import Store
@@ -63,6 +63,22 @@ def part_of_manifest(record_type: type[Row], stored: Any) -> Row:
 def kept_models(store: Store, name: str, trials: Iterable[str]) -> frozenset[str]:
     """Return those trials, arms or rows of a sweep whose models are in the store."""
     return frozenset(trial for trial in trials if store.exists(paths.model_json(name, trial)))
+
+
+def refitted_models(store: Store, name: str, trials: Iterable[str]) -> frozenset[str]:
+    """Return those trials of a sweep whose kept models were trained once more, when the search had ended.
+
+    Raises
+    ------
+    IntegrityError
+        The record of a model is damaged.
+    """
+    return frozenset(
+        trial
+        for trial in kept_models(store, name, trials)
+        if "refit"
+        in decoding.read_json(store, paths.model_json(name, trial), {"about": dict})["about"]
+    )
 
 
 def other_code_of(store: Store, name: str, encoder_ids: Iterable[str]) -> tuple[OtherCode, ...]:

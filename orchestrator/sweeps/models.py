@@ -45,7 +45,7 @@ def keep_models(
     for one, row in _to_keep(method, done, rows):
         trial = row["trial"]
         trained = method.trained(one, row)
-        if store.exists(paths.model_json(sweep.name, trial)):
+        if _is_there(store, sweep, trial, trained):
             continue
         if one.error is not None:
             note(_not_refitted(trial, one.error))
@@ -55,6 +55,21 @@ def keep_models(
             write_model(store, sweep, trial, trained)
     for path in store.files(paths.weights_folder(sweep.name)):
         store.delete_if_there(path)
+
+
+def _is_there(store: Store, sweep: SweepBase, trial: str, trained: Trained) -> bool:
+    """Tell whether a model is there; one of other trainings, as an earlier end had kept it, is removed."""
+    if not store.exists(paths.model_json(sweep.name, trial)):
+        return False
+    folder = paths.model_folder(sweep.name, trial)
+    wanted = {f"{folder}/{_file_name(w.seed, w.fold, w.subject)}" for w in trained.weights}
+    there = [paths.model_json(sweep.name, trial)]  # first, as it says that the others are whole
+    there += [path for path in store.files(folder) if path not in there]
+    if set(there[1:]) == wanted:
+        return True
+    for path in there:
+        store.delete_if_there(path)
+    return False
 
 
 def chosen(done: Iterable[Done[Any]]) -> list[str]:

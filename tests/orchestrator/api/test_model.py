@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib as mpl
@@ -53,7 +54,11 @@ def test_it_stages_a_file_as_predict_does(
         name = Path(uri).name
         assert Path(uri).read_bytes() == Path("by-command", name).read_bytes(), name
     assert {Path(uri).name for uri in night.save("again")} == set(output_names("p9-n1"))
-    with pytest.raises(ConfigError, match=r"p9-n1\.csv.*there already"):
+    written = Path("again/p9-n1.csv").stat().st_mtime_ns
+    night.save("again")
+    assert Path("again/p9-n1.csv").stat().st_mtime_ns == written
+    Path("again/p9-n1.csv").write_text("corrected by hand", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"again/p9-n1\.csv: there already, with another"):
         night.save("again")
 
 
@@ -78,8 +83,8 @@ def test_what_it_says_of_each_epoch(model: so.Model, file: Path, tmp_path: Path)
     np.testing.assert_array_equal(
         frame[[f"p_{name}" for name in STAGES]].to_numpy(np.float32), night.probabilities
     )
-    night.to_csv(tmp_path / "out.csv")
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text(encoding="utf-8"))))
+    night.to_csv(tmp_path / "new/out.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "new/out.csv").read_text(encoding="utf-8"))))
     assert [row["stage"] for row in rows] == night.stages.tolist()
 
 
@@ -101,6 +106,39 @@ def test_a_recording_of_mne_is_staged_as_its_file_is(model: so.Model, file: Path
     assert alone.recording == "recording"
     assert alone.scorer is None
     assert alone.stages.tolist() == by_file.stages.tolist()
+
+
+@pytest.mark.heavy
+def test_a_name_with_dots_is_the_same_opened_by_mne(model: so.Model, tmp_path: Path) -> None:
+    file = to_stage.night(tmp_path / "2024.01.05.edf")
+    raw = mne.io.read_raw_edf(file, verbose="error")
+    assert model.stage(raw).recording == model.stage(file).recording == "2024.01.05"
+
+
+def test_a_path_is_a_folder_and_no_sweep(
+    model: so.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Store.open("runs").write_bytes("sweeps/kept/sweep.yaml", b"")
+    assert so.load_model(Path("kept")).record == model.record
+    with pytest.raises(ConfigError, match="sweep 'kept' has not finished"):
+        so.load_model("kept")
+
+
+@pytest.mark.heavy
+def test_threads_that_stage_at_once_leave_the_number_of_threads(
+    model: so.Model, file: Path
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            first, *others = pool.map(model.stage, [file] * 3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    for other in others:
+        np.testing.assert_array_equal(other.probabilities, first.probabilities)
 
 
 @pytest.mark.heavy

@@ -1,6 +1,7 @@
 """What a finished sweep is in Python: frames, the chosen trial, and a page that a notebook shows."""
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -81,3 +82,5 @@ def test_a_mapping_is_a_file_without_places(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds what a YAML file cannot: .*Path"):
         so.sweep({"name": tmp_path}, store=tmp_path)
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="missing key 'method'"):  # a mapping that is no dict
+        so.sweep(MappingProxyType({"name": "tau"}), store=tmp_path)

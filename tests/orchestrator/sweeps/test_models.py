@@ -288,6 +288,7 @@ def test_an_end_that_was_killed_is_ended(
 
 
 def test_a_model_that_is_there_is_not_written_again(filled: Store, method: Method) -> None:
+    keep(filled, method)
     filled.write_bytes(paths.model_json("probe", "t002"), b"{}")
     keep(filled, method)
     assert filled.read_bytes(paths.model_json("probe", "t002")) == b"{}"

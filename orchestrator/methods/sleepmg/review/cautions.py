@@ -132,7 +132,7 @@ def _noise(found: Findings) -> list[Caution]:
 
 
 def _refit(found: Findings) -> list[Caution]:
-    if found.chosen is None or not found.sweep.manifest.refit:
+    if found.chosen is None or found.chosen.name not in found.sweep.refitted:
         return []
     return [
         Caution(

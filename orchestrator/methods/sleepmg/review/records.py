@@ -17,6 +17,7 @@ from orchestrator.reviews.stored import (
     Majority,
     part_of_manifest,
     read_json,
+    refitted_models,
     rows_in,
 )
 from orchestrator.store import paths
@@ -91,6 +92,8 @@ class Sweep:
     recordings: tuple[RecordingRow, ...]
     confusion: tuple[ConfusionRow, ...]
     modalities: tuple[ModalityRow, ...]
+    refitted: frozenset[str] = frozenset()
+    """Trials whose models were trained on all subjects."""
 
 
 def read_sweep(store: Store, name: str) -> Sweep:
@@ -101,9 +104,13 @@ def read_sweep(store: Store, name: str) -> Sweep:
     DataError
         A column or key is missing, so another version wrote the sweep.
     """
+    manifest = read_manifest(store.read_bytes(paths.sweep_manifest(name)))
+    trials = rows_in(TrialRow, store.read_table(paths.sweep_trials(name)), "trials.parquet")
+    names = (trial.trial for trial in trials)
     return Sweep(
-        manifest=read_manifest(store.read_bytes(paths.sweep_manifest(name))),
-        trials=rows_in(TrialRow, store.read_table(paths.sweep_trials(name)), "trials.parquet"),
+        manifest=manifest,
+        trials=trials,
+        refitted=refitted_models(store, name, names) if manifest.refit else frozenset(),
         folds=rows_in(FoldRow, store.read_table(paths.sweep_folds(name)), "folds.parquet"),
         recordings=rows_in(
             RecordingRow, store.read_table(paths.sweep_recordings(name)), "recordings.parquet"

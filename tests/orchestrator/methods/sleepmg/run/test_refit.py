@@ -341,9 +341,13 @@ def test_it_can_be_wanted_after_the_sweep_has_begun(
     run_here(finished, searching(refit="false"))
     assert len(finished.files("folds")) == n_before
     assert len(models(finished)) == 3 + 5, "of a row two folds, of the trial two with each seed"
-    unfinished(finished)
+    # As if it had been killed when its models were written, and went on with another wish.
+    finished.delete(paths.sweep_trials("probe"))
     run_here(finished, sweep)
     assert models(finished) == expected
+    finished.delete(paths.sweep_trials("probe"))
+    run_here(finished, searching(refit="false"))
+    assert len(models(finished)) == 3 + 5
 
 
 def test_all_trials_on_the_front_are_trained_on_all_subjects(
